@@ -1,0 +1,2 @@
+//! The circlet command line.
+fn main() {}
