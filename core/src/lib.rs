@@ -8,4 +8,9 @@
 
 extern crate alloc;
 
+pub mod axis;
+pub mod circuit;
 pub mod field;
+pub mod ops;
+pub mod poly;
+pub mod program;

@@ -1,0 +1,132 @@
+//! Weights along one axis of a column: the closed list from which every linear claim is built.
+//!
+//! A linear claim says `sum_{t,c} F(t,c) u(t) w(c) = v` for a committed column `F`. Both `u` and `w` come
+//! from [`Axis`], so that the verifier can evaluate the multilinear extension of the whole weight at the
+//! one point where the batched opening ends. No other wiring between tensors exists.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::field::QM31;
+use crate::poly::{eq, eq_table, powers};
+
+/// One digit of a mixed-radix index, most significant digit first in an [`Axis::Geometric`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digit {
+    /// Number of values of this digit, at least one.
+    pub len: u32,
+    /// The weight gains this factor each time the digit goes up by one.
+    pub ratio: QM31,
+}
+
+/// Weights `w(0), ..., w(2^n - 1)` along an axis of `2^n` entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// `w(i) = eq(point, i)`: the multilinear extension at `point`.
+    Eq(Vec<QM31>),
+    /// `w(i) = prod_k ratio_k^(digit_k(skip + i))` for `i < take`, zero beyond it: a stretch of a
+    /// mixed-radix sequence. A single digit of ratio one is the sum over the first `take` entries.
+    Geometric {
+        /// The digits, most significant first.
+        digits: Vec<Digit>,
+        /// Entries of the sequence that lie before this axis.
+        skip: u32,
+        /// Entries of the sequence on this axis.
+        take: u32,
+    },
+}
+
+impl Axis {
+    /// The sum over the first `len` entries.
+    pub fn sum(len: u32) -> Self {
+        Self::Geometric { digits: vec![Digit { len, ratio: QM31::ONE }], skip: 0, take: len }
+    }
+
+    /// The `2^log` weights themselves.
+    pub fn dense(&self, log: u32) -> Vec<QM31> {
+        match self {
+            Self::Eq(point) => eq_table(point),
+            Self::Geometric { digits, skip, take } => {
+                let mut weights = vec![QM31::ONE];
+                for digit in digits {
+                    let steps = powers(digit.ratio, digit.len as usize);
+                    weights = weights.iter().flat_map(|&w| steps.iter().map(move |&s| w * s)).collect();
+                }
+                let mut weights: Vec<QM31> =
+                    weights.into_iter().skip(*skip as usize).take(*take as usize).collect();
+                weights.resize(1 << log, QM31::ZERO);
+                weights
+            }
+        }
+    }
+
+    /// The multilinear extension of the weights at `point`, whose length is the axis' number of variables.
+    pub fn evaluate(&self, point: &[QM31]) -> QM31 {
+        match self {
+            Self::Eq(own) => eq(own, point),
+            Self::Geometric { digits, skip, take } => match digits.as_slice() {
+                [digit] => {
+                    digit.ratio.pow(u128::from(*skip)) * geometric(digit.ratio, u64::from(*take), point)
+                }
+                _ => {
+                    let table = eq_table(point);
+                    self.dense(point.len() as u32).into_iter().zip(table).map(|(w, e)| w * e).sum()
+                }
+            },
+        }
+    }
+}
+
+/// `sum_{i < len} ratio^i eq(point, i)`, one step for each coordinate: with `h = 2^j`, the entries below
+/// `h` have coordinate `j` zero and the others repeat them times `ratio^h`.
+fn geometric(ratio: QM31, len: u64, point: &[QM31]) -> QM31 {
+    // `full` is the sum over all 2^j entries of the coordinates so far; `part` the sum over those below
+    // `len mod 2^j`.
+    let (mut full, mut part, mut step) = (QM31::ONE, QM31::ZERO, ratio);
+    for (j, &x) in point.iter().enumerate() {
+        let (low, high) = (QM31::ONE - x, x * step);
+        part = if len >> j & 1 == 1 { low * full + high * part } else { low * part };
+        full = (low + high) * full;
+        step = step * step;
+    }
+    if len >> point.len() != 0 { full } else { part }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::M31;
+    use crate::poly::evaluate;
+
+    fn element(seed: u64) -> QM31 {
+        QM31::from_coordinates(
+            [1, 2, 3, 4].map(|k| M31::reduce((seed * 91 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+        )
+    }
+
+    #[test]
+    fn evaluation_is_the_extension_of_the_dense_weights() {
+        for log in 0..6u32 {
+            let point: Vec<QM31> = (0..u64::from(log)).map(element).collect();
+            let mut axes = vec![Axis::Eq((0..u64::from(log)).map(|j| element(j + 50)).collect())];
+            for len in 1..=1u32 << log {
+                axes.push(Axis::sum(len));
+                axes.push(Axis::Geometric {
+                    digits: vec![Digit { len: len + 3, ratio: element(7) }],
+                    skip: 3,
+                    take: len,
+                });
+            }
+            if log >= 4 {
+                let digits = vec![Digit { len: 3, ratio: element(8) }, Digit { len: 5, ratio: element(9) }];
+                axes.push(Axis::Geometric { digits: digits.clone(), skip: 0, take: 15 });
+                axes.push(Axis::Geometric { digits, skip: 4, take: 9 });
+            }
+            for axis in axes {
+                let dense = axis.dense(log);
+                assert_eq!(dense.len(), 1 << log);
+                assert_eq!(axis.evaluate(&point), evaluate(&dense, &point), "{axis:?} over {log}");
+            }
+        }
+    }
+}

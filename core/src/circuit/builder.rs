@@ -1,0 +1,344 @@
+//! The vocabulary in which ops are defined.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::{
+    Circuit, CircuitError, Column, ColumnId, Component, Content, Form, Interval, Kind, Lookup, LookupTable,
+    Placement, Positions, Product, Public, Relation, Shape, Step, Stride, Value, Wiring,
+};
+use crate::program::{Constant, ConstantId, Op, Program, Requantize, TableId, Tensor, TensorId};
+
+/// Largest number of rows or columns of a tensor: keeps every count far below `P`.
+const MAX_EXTENT: u32 = 1 << 24;
+
+/// Dyadic blocks of a channel axis of `len` entries: `(offset, len)` each, at most two. A length that is not
+/// a power of two becomes its largest power of two and the rest, unless the padded rest is as large.
+pub fn split(len: u32) -> Vec<(u32, u32)> {
+    let high = if len == 0 { 1 } else { 1 << (31 - len.leading_zeros()) };
+    let rest = len - high.min(len);
+    if rest == 0 || rest.next_power_of_two() >= high { vec![(0, len)] } else { vec![(0, high), (high, rest)] }
+}
+
+/// Collects the description of a circuit while ops are being defined.
+pub struct Builder<'p> {
+    program: &'p Program,
+    circuit: Circuit,
+    /// Columns of each tensor, block by block; empty before it is produced.
+    tensors: Vec<Vec<ColumnId>>,
+    constants: Vec<((ConstantId, u32, u32, u32, u32), ColumnId)>,
+    maps: Vec<Option<u32>>,
+    ranges: Vec<(u32, u32)>,
+    op: u32,
+    scope: String,
+}
+
+impl<'p> Builder<'p> {
+    pub(super) fn new(program: &'p Program) -> Result<Self, CircuitError> {
+        for tensor in &program.tensors {
+            extent_ok(&tensor.name, tensor.rows, tensor.cols, tensor.bound)?;
+        }
+        for constant in &program.constants {
+            extent_ok(&constant.name, constant.rows, constant.cols, constant.bound)?;
+        }
+        for table in &program.tables {
+            if !(1..=20).contains(&table.bits) || !(0..1 << 30).contains(&table.bound) {
+                return Err(CircuitError::Malformed(format!("table {}: bits or bound", table.name)));
+            }
+        }
+        let mut builder = Self {
+            program,
+            circuit: Circuit::default(),
+            tensors: vec![Vec::new(); program.tensors.len()],
+            constants: Vec::new(),
+            maps: vec![None; program.tables.len()],
+            ranges: Vec::new(),
+            op: 0,
+            scope: String::from("input"),
+        };
+        for &id in &program.inputs {
+            builder.produce(id)?;
+            let public = builder.public(id)?;
+            builder.circuit.inputs.push(public);
+        }
+        Ok(builder)
+    }
+
+    pub(super) fn begin(&mut self, index: usize, op: &Op) -> Result<(), CircuitError> {
+        self.op = index as u32;
+        self.scope = format!("{}.{index}", op.name());
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Circuit, CircuitError> {
+        if self.program.outputs.is_empty() {
+            return Err(CircuitError::Malformed(String::from("no outputs")));
+        }
+        for &id in &self.program.outputs {
+            let public = self.public(id)?;
+            self.circuit.outputs.push(public);
+        }
+        Ok(self.circuit)
+    }
+
+    fn public(&self, id: TensorId) -> Result<Public, CircuitError> {
+        let Tensor { rows, cols, bound, .. } = *self.tensor(id)?;
+        let cells = self.in_row_order(id)?;
+        Ok(Public { rows, cols, bound, cells })
+    }
+
+    /// An error about the op being defined.
+    pub fn refuse(&self, reason: &str) -> CircuitError {
+        CircuitError::Refused { op: self.scope.clone(), reason: String::from(reason) }
+    }
+
+    /// A tensor of the program.
+    pub fn tensor(&self, id: TensorId) -> Result<&'p Tensor, CircuitError> {
+        self.program.tensors.get(id.0 as usize).ok_or_else(|| self.refuse("unknown tensor"))
+    }
+
+    /// A constant of the program.
+    pub fn constant(&self, id: ConstantId) -> Result<&'p Constant, CircuitError> {
+        self.program.constants.get(id.0 as usize).ok_or_else(|| self.refuse("unknown constant"))
+    }
+
+    /// The columns of a tensor that an earlier op produced, with their channel offsets.
+    pub fn blocks(&self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+        let tensor = self.tensor(id)?;
+        let columns = &self.tensors[id.0 as usize];
+        if columns.is_empty() {
+            return Err(self.refuse(&format!("tensor {} is used before it is produced", tensor.name)));
+        }
+        Ok(split(tensor.cols).into_iter().map(|(offset, _)| offset).zip(columns.iter().copied()).collect())
+    }
+
+    /// Declares the columns of a tensor that the current op produces.
+    pub fn produce(&mut self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+        let tensor = self.tensor(id)?;
+        if !self.tensors[id.0 as usize].is_empty() {
+            return Err(self.refuse(&format!("tensor {} is produced twice", tensor.name)));
+        }
+        let blocks: Vec<(u32, ColumnId)> = split(tensor.cols)
+            .into_iter()
+            .map(|(offset, cols)| {
+                let shape = Shape { rows: tensor.rows, cols };
+                (offset, self.column(&tensor.name, shape, Interval::symmetric(tensor.bound), Content::Trace))
+            })
+            .collect();
+        self.tensors[id.0 as usize] = blocks.iter().map(|&(_, column)| column).collect();
+        Ok(blocks)
+    }
+
+    /// The column that holds `rows x cols` entries of a constant from `(row, col)` on.
+    pub fn rectangle(
+        &mut self,
+        id: ConstantId,
+        row: u32,
+        col: u32,
+        shape: Shape,
+    ) -> Result<ColumnId, CircuitError> {
+        let constant = self.constant(id)?;
+        let fits = |from: u32, len: u32, all: u32| from.checked_add(len).is_some_and(|end| end <= all);
+        if !fits(row, shape.rows, constant.rows) || !fits(col, shape.cols, constant.cols) {
+            return Err(self.refuse(&format!("constant {} has another shape", constant.name)));
+        }
+        let key = (id, row, col, shape.rows, shape.cols);
+        if let Some((_, column)) = self.constants.iter().find(|(k, _)| *k == key) {
+            return Ok(*column);
+        }
+        let content = Content::Constant { constant: id, row, col };
+        let column = self.column(&constant.name, shape, Interval::symmetric(constant.bound), content);
+        self.constants.push((key, column));
+        Ok(column)
+    }
+
+    fn column(&mut self, name: &str, shape: Shape, bound: Interval, content: Content) -> ColumnId {
+        self.circuit.columns.push(Column { name: String::from(name), shape, bound, content });
+        ColumnId(self.circuit.columns.len() as u32 - 1)
+    }
+
+    /// Declares a witness column; lookups on it must imply the bound.
+    pub fn witness(&mut self, name: &str, shape: Shape, bound: Interval) -> ColumnId {
+        let name = format!("{}.{name}", self.scope);
+        self.column(&name, shape, bound, Content::Trace)
+    }
+
+    fn table(&mut self, name: String, bits: u32, components: Vec<Component>) -> u32 {
+        let index = self.circuit.tables.len() as u32;
+        let shape = Shape { rows: 1, cols: 1 << bits };
+        // A multiplicity is bounded by the number of lookups, which `check` keeps below P.
+        let multiplicity = self.column(
+            &format!("{name}.multiplicity"),
+            shape,
+            Interval { low: 0, high: i64::from(crate::field::P) - 1 },
+            Content::Multiplicity(index),
+        );
+        self.circuit.tables.push(LookupTable { name, bits, components, multiplicity });
+        index
+    }
+
+    /// `form` lies in `0 .. 2^bits` in every cell.
+    pub fn range(&mut self, shape: Shape, form: Form, bits: u32) {
+        let known = self.ranges.iter().find(|r| r.0 == bits).map(|r| r.1);
+        let table = known.unwrap_or_else(|| {
+            let table = self.table(format!("range{bits}"), bits, vec![Component::Index { low: 0 }]);
+            self.ranges.push((bits, table));
+            table
+        });
+        self.circuit.lookups.push(Lookup { shape, table, forms: vec![form] });
+    }
+
+    /// `form` lies in `low ..= high` in every cell: one range check where the width is a power of two, else
+    /// one from either end.
+    pub fn between(&mut self, shape: Shape, form: &Form, bound: Interval) {
+        let width = (bound.high - bound.low + 1).max(1) as u64;
+        let bits = width.next_power_of_two().trailing_zeros();
+        self.range(shape, form.clone().plus_constant(-bound.low), bits);
+        if !width.is_power_of_two() {
+            self.range(shape, form.clone().times(-1).plus_constant(bound.high), bits);
+        }
+    }
+
+    /// A new witness column with a range check.
+    pub fn ranged(&mut self, name: &str, shape: Shape, bound: Interval) -> ColumnId {
+        let column = self.witness(name, shape, bound);
+        self.between(shape, &column.into(), bound);
+        column
+    }
+
+    /// `output = table[input]` in every cell, proven by lookup and filled by a step.
+    pub fn map(&mut self, id: TableId, input: ColumnId, output: ColumnId) -> Result<(), CircuitError> {
+        let table = self.program_table(id)?;
+        let shape = self.circuit.column(input).shape;
+        self.circuit.lookups.push(Lookup { shape, table, forms: vec![input.into(), output.into()] });
+        self.step(Step::Map { table: id, input, output });
+        Ok(())
+    }
+
+    fn program_table(&mut self, id: TableId) -> Result<u32, CircuitError> {
+        let table = self.program.tables.get(id.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
+        if let Some(index) = self.maps[id.0 as usize] {
+            return Ok(index);
+        }
+        let shape = Shape { rows: 1, cols: 1 << table.bits };
+        let values = self.column(&table.name, shape, Interval::symmetric(table.bound), Content::Table(id));
+        let components = vec![Component::Index { low: table.low() }, Component::Column(values)];
+        let index = self.table(table.name.clone(), u32::from(table.bits), components);
+        self.maps[id.0 as usize] = Some(index);
+        Ok(index)
+    }
+
+    /// `value = 0` in every cell.
+    pub fn relation(&mut self, name: &str, shape: Shape, value: Value) {
+        let name = format!("{}.{name}", self.scope);
+        self.circuit.relations.push(Relation { name, shape, value });
+    }
+
+    /// Appends a step of the executor.
+    pub fn step(&mut self, step: Step) {
+        self.circuit.steps.push(step);
+        self.circuit.step_ops.push(self.op);
+    }
+
+    /// `quotient = floor(value / 2^shift)`: the relation `value = 2^shift quotient + remainder` with a range
+    /// check of the remainder, and the step that fills both. The caller bounds the quotient.
+    pub fn shift(
+        &mut self,
+        name: &str,
+        shape: Shape,
+        value: Value,
+        shift: u32,
+        quotient: ColumnId,
+    ) -> Option<ColumnId> {
+        let remainder =
+            (shift > 0).then(|| self.ranged(&format!("{name}.remainder"), shape, Interval::bits(shift)));
+        let divisor = 1i64 << shift;
+        self.step(Step::Divide { shape, value: value.clone(), divisor, quotient, remainder });
+        let mut value = value;
+        value.form = value.form.plus(-divisor, quotient);
+        if let Some(remainder) = remainder {
+            value.form = value.form.plus(-1, remainder);
+        }
+        self.relation(name, shape, value);
+        remainder
+    }
+
+    /// The rounding of an accumulator, see [`Requantize`].
+    pub fn requantize(
+        &mut self,
+        shape: Shape,
+        mut value: Value,
+        requantize: Requantize,
+        output: ColumnId,
+    ) -> Result<(), CircuitError> {
+        let Requantize { shift, table } = requantize;
+        let domain = self.program.tables.get(table.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
+        if shift > 24 {
+            return Err(self.refuse("requantization shift above 24"));
+        }
+        if shift > 0 {
+            value.form.constant += 1 << (shift - 1);
+        }
+        let bound = Interval { low: domain.low(), high: -domain.low() - 1 };
+        let quotient = self.witness("quotient", shape, bound);
+        self.shift("requantize", shape, value, u32::from(shift), quotient);
+        self.map(table, quotient, output)
+    }
+
+    /// A wiring, and the step that copies its cells.
+    pub fn wire(&mut self, wiring: Wiring) {
+        self.circuit.wirings.push(wiring);
+        self.step(Step::Wire(self.circuit.wirings.len() - 1));
+    }
+
+    /// The cells of a tensor as the sequence of its entries, row by row.
+    pub fn in_row_order(&self, id: TensorId) -> Result<Vec<Placement>, CircuitError> {
+        let tensor = self.tensor(id)?;
+        let rows = [Stride { len: tensor.rows, stride: u64::from(tensor.cols) }];
+        let cols = [Stride { len: tensor.cols, stride: 1 }];
+        self.placed(id, &rows, &cols)
+    }
+
+    /// The cells of a tensor with the positions that mixed-radix digits of its row and column index give.
+    pub fn placed(
+        &self,
+        id: TensorId,
+        rows: &[Stride],
+        cols: &[Stride],
+    ) -> Result<Vec<Placement>, CircuitError> {
+        Ok(self
+            .blocks(id)?
+            .into_iter()
+            .map(|(offset, column)| {
+                let shape = self.circuit.column(column).shape;
+                Placement {
+                    column,
+                    rows: Positions { digits: rows.to_vec(), skip: 0, take: shape.rows },
+                    cols: Positions { digits: cols.to_vec(), skip: offset, take: shape.cols },
+                }
+            })
+            .collect())
+    }
+
+    /// The shape of a column.
+    pub fn shape(&self, column: ColumnId) -> Shape {
+        self.circuit.column(column).shape
+    }
+
+    /// A product of two columns or forms over the same shape.
+    pub fn entrywise(&self, coefficient: i64, shape: Shape, a: Form, b: Form) -> Product {
+        Product { coefficient, kind: Kind::Entrywise, a, b, a_shape: shape, b_shape: shape, bound: None }
+    }
+}
+
+fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64) -> Result<(), CircuitError> {
+    if rows == 0 || cols == 0 || rows > MAX_EXTENT || cols > MAX_EXTENT {
+        return Err(CircuitError::Malformed(format!("{name}: {rows} x {cols} entries")));
+    }
+    if u64::from(rows) * u64::from(cols) > 1 << 30 || !(0..1 << 30).contains(&bound) {
+        return Err(CircuitError::Malformed(format!("{name}: too large")));
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! What makes a circuit acceptable: every column is bounded by lookups, and no relation can wrap.
+//!
+//! Relations hold modulo `P`. They hold as integers if, from the proven ranges alone, `|value| < P`
+//! (rule U). This is checked here, by prover and verifier alike, for every relation of every program.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Circuit, ColumnId, Component, Content, Form, Interval, Kind, Product, Relation, Shape, Tree};
+use crate::field::P;
+
+/// Why a program has no circuit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CircuitError {
+    /// The program is not well formed.
+    #[error("malformed program: {0}")]
+    Malformed(String),
+    /// An op cannot be proven as it stands.
+    #[error("{op}: {reason}")]
+    Refused {
+        /// Name and index of the op.
+        op: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Values of an identity could wrap modulo `P`.
+    #[error(
+        "{relation}: values may reach {magnitude}, and the field holds integers only up to {limit}; \
+         use fewer bits for its weights or activations"
+    )]
+    MayWrap {
+        /// Name of the relation (starts with the op's name and index).
+        relation: String,
+        /// Bound that follows from the proven ranges.
+        magnitude: i128,
+        /// Largest bound that is safe.
+        limit: i128,
+    },
+    /// A declared range does not follow from lookups.
+    #[error("column {0} is not bounded by its lookups")]
+    Unbounded(String),
+}
+
+/// Interval arithmetic without overflow.
+#[derive(Clone, Copy)]
+struct Wide {
+    low: i128,
+    high: i128,
+}
+
+impl Wide {
+    fn times(self, c: i64) -> Self {
+        let (a, b) = (self.low.saturating_mul(i128::from(c)), self.high.saturating_mul(i128::from(c)));
+        Self { low: a.min(b), high: a.max(b) }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { low: self.low.saturating_add(other.low), high: self.high.saturating_add(other.high) }
+    }
+
+    fn magnitude(self) -> i128 {
+        self.low.saturating_abs().max(self.high.saturating_abs())
+    }
+}
+
+impl Circuit {
+    /// Checks shapes, ranges and rule U. [`Circuit::new`] has done so.
+    pub fn check(&self) -> Result<(), CircuitError> {
+        let lookups: u64 = self.lookups.iter().map(|l| l.shape.size() as u64).sum();
+        let rows: u64 = self.tables.iter().map(|t| 1u64 << t.bits).sum();
+        if lookups + rows >= u64::from(P) {
+            return Err(CircuitError::Malformed(format!("{lookups} lookups: counts would wrap")));
+        }
+        for lookup in &self.lookups {
+            for form in &lookup.forms {
+                self.readable(form, lookup.shape)?;
+            }
+        }
+        for relation in &self.relations {
+            self.no_wrap(relation)?;
+        }
+        self.bounded()
+    }
+
+    /// Every column of the form has the extents of the shape, or one entry on an axis.
+    fn readable(&self, form: &Form, shape: Shape) -> Result<(), CircuitError> {
+        for &(_, id) in &form.terms {
+            let column = self.column(id);
+            let fits = |own: u32, all: u32| own == all || own == 1;
+            if !fits(column.shape.rows, shape.rows) || !fits(column.shape.cols, shape.cols) {
+                return Err(CircuitError::Malformed(format!(
+                    "column {} read over another shape",
+                    column.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn interval(&self, form: &Form) -> Wide {
+        form.terms.iter().fold(
+            Wide { low: i128::from(form.constant), high: i128::from(form.constant) },
+            |sum, &(c, id)| {
+                let Interval { low, high } = self.column(id).bound;
+                sum.plus(Wide { low: low.into(), high: high.into() }.times(c))
+            },
+        )
+    }
+
+    fn product(&self, relation: &Relation, product: &Product) -> Result<Wide, CircuitError> {
+        let Product { kind, a, b, a_shape, b_shape, .. } = product;
+        self.readable(a, *a_shape)?;
+        self.readable(b, *b_shape)?;
+        let shape = relation.shape;
+        let matches = match kind {
+            Kind::Entrywise => *a_shape == shape && *b_shape == shape,
+            Kind::RowDot => a_shape == b_shape && a_shape.rows == shape.rows && shape.cols == 1,
+            Kind::Contract => {
+                a_shape.cols == b_shape.cols && a_shape.rows == shape.rows && b_shape.rows == shape.cols
+            }
+            Kind::ContractTransposed => {
+                a_shape.cols == b_shape.rows && a_shape.rows == shape.rows && b_shape.cols == shape.cols
+            }
+        };
+        if !matches {
+            return Err(CircuitError::Malformed(format!("{}: operand shapes", relation.name)));
+        }
+        let (x, y) = (self.interval(a), self.interval(b));
+        let corners = [(x.low, y.low), (x.low, y.high), (x.high, y.low), (x.high, y.high)]
+            .map(|(x, y)| x.saturating_mul(y));
+        let mut one = Wide { low: corners[0], high: corners[0] };
+        for corner in corners {
+            one = Wide { low: one.low.min(corner), high: one.high.max(corner) };
+        }
+        let len = if matches!(kind, Kind::Entrywise) { 1 } else { a_shape.cols };
+        let mut all = one.times(i64::from(len));
+        if let Some(bound) = product.bound {
+            all = Wide { low: all.low.max(-i128::from(bound)), high: all.high.min(bound.into()) };
+        }
+        Ok(all.times(product.coefficient))
+    }
+
+    fn no_wrap(&self, relation: &Relation) -> Result<(), CircuitError> {
+        let value = &relation.value;
+        self.readable(&value.form, relation.shape)?;
+        let mut total = self.interval(&value.form);
+        for sum in &value.sums {
+            let column = self.column(sum.column);
+            if relation.shape.cols != 1 || column.shape.rows != relation.shape.rows {
+                return Err(CircuitError::Malformed(format!("{}: row sum shape", relation.name)));
+            }
+            let cell = Wide { low: column.bound.low.into(), high: column.bound.high.into() };
+            total = total.plus(cell.times(column.shape.cols.into()).times(sum.coefficient));
+        }
+        for product in &value.products {
+            total = total.plus(self.product(relation, product)?);
+        }
+        let limit = i128::from(P) - 1;
+        if total.magnitude() > limit {
+            return Err(CircuitError::MayWrap {
+                relation: relation.name.clone(),
+                magnitude: total.magnitude(),
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// The range that lookups prove for each trace column must lie inside its declared one. Public tensors
+    /// are bounded by the statement, wired ones by their source.
+    fn bounded(&self) -> Result<(), CircuitError> {
+        const ALL: Interval = Interval { low: i64::MIN, high: i64::MAX };
+        let mut proven = alloc::vec![ALL; self.columns.len()];
+        let narrow = |slot: &mut Interval, low: i64, high: i64| {
+            *slot = Interval { low: slot.low.max(low), high: slot.high.min(high) };
+        };
+        for lookup in &self.lookups {
+            let table = &self.tables[lookup.table as usize];
+            for (form, component) in lookup.forms.iter().zip(&table.components) {
+                let [(sign @ (1 | -1), id)] = form.terms[..] else { continue };
+                if self.column(id).shape != lookup.shape {
+                    continue;
+                }
+                let (low, high) = match *component {
+                    Component::Index { low } => (low, low + (1 << table.bits) - 1),
+                    Component::Column(values) => {
+                        let bound = self.column(values).bound;
+                        (bound.low, bound.high)
+                    }
+                };
+                let (low, high) = (low - form.constant, high - form.constant);
+                let (low, high) = if sign == 1 { (low, high) } else { (-high, -low) };
+                narrow(&mut proven[id.0 as usize], low, high);
+            }
+        }
+        for input in &self.inputs {
+            for placement in &input.cells {
+                narrow(&mut proven[placement.column.0 as usize], -input.bound, input.bound);
+            }
+        }
+        for wiring in &self.wirings {
+            let sources: Vec<ColumnId> = wiring.from.iter().map(|p| p.column).collect();
+            let (low, high) = sources
+                .iter()
+                .map(|&id| self.column(id).bound)
+                .fold((i64::MAX, i64::MIN), |(low, high), bound| (low.min(bound.low), high.max(bound.high)));
+            for placement in &wiring.to {
+                narrow(&mut proven[placement.column.0 as usize], low, high);
+            }
+        }
+        for (column, proven) in self.columns.iter().zip(proven) {
+            let trusted = column.tree() == Tree::Fixed || matches!(column.content, Content::Multiplicity(_));
+            if !trusted && (proven.low < column.bound.low || proven.high > column.bound.high) {
+                return Err(CircuitError::Unbounded(column.name.clone()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Ops that work entry by entry: sum, product, a scale and offset per channel, and tables.
+
+use crate::circuit::{Builder, CircuitError, Form, Shape, Value};
+use crate::program::{ConstantId, Requantize, TableId, TensorId};
+
+/// All tensors have the same shape, hence the same blocks.
+fn same_shape(b: &Builder<'_>, tensors: &[TensorId]) -> Result<(), CircuitError> {
+    let first = b.tensor(tensors[0])?;
+    for &id in tensors {
+        let tensor = b.tensor(id)?;
+        if (tensor.rows, tensor.cols) != (first.rows, first.cols) {
+            return Err(b.refuse("operands must have the same shape"));
+        }
+    }
+    Ok(())
+}
+
+/// `y = requantize(2^i p + 2^j q)`: linear, so it costs no sumcheck.
+pub(super) fn add(
+    b: &mut Builder<'_>,
+    (p, i): (TensorId, u8),
+    (q, j): (TensorId, u8),
+    requantize: Requantize,
+    y: TensorId,
+) -> Result<(), CircuitError> {
+    same_shape(b, &[p, q, y])?;
+    if i > 30 || j > 30 {
+        return Err(b.refuse("alignment shift above 30"));
+    }
+    let (left, right, out) = (b.blocks(p)?, b.blocks(q)?, b.produce(y)?);
+    for (((_, left), (_, right)), (_, out)) in left.into_iter().zip(right).zip(out) {
+        let form = Form::default().plus(1 << i, left).plus(1 << j, right);
+        b.requantize(b.shape(out), form.into(), requantize, out)?;
+    }
+    Ok(())
+}
+
+/// `y = requantize(p q)`.
+pub(super) fn mul(
+    b: &mut Builder<'_>,
+    p: TensorId,
+    q: TensorId,
+    requantize: Requantize,
+    y: TensorId,
+) -> Result<(), CircuitError> {
+    same_shape(b, &[p, q, y])?;
+    let (left, right, out) = (b.blocks(p)?, b.blocks(q)?, b.produce(y)?);
+    for (((_, left), (_, right)), (_, out)) in left.into_iter().zip(right).zip(out) {
+        let shape = b.shape(out);
+        let product = b.entrywise(1, shape, left.into(), right.into());
+        b.requantize(shape, Value { products: [product].into(), ..Value::default() }, requantize, out)?;
+    }
+    Ok(())
+}
+
+/// `y = requantize(x scale + offset)`, `scale` and `offset` repeated over the rows.
+pub(super) fn affine(
+    b: &mut Builder<'_>,
+    x: TensorId,
+    scale: ConstantId,
+    offset: ConstantId,
+    requantize: Requantize,
+    y: TensorId,
+) -> Result<(), CircuitError> {
+    same_shape(b, &[x, y])?;
+    let cols = b.tensor(x)?.cols;
+    for id in [scale, offset] {
+        let constant = b.constant(id)?;
+        if (constant.rows, constant.cols) != (1, cols) {
+            return Err(b.refuse("scale and offset need one entry per channel"));
+        }
+    }
+    let (input, out) = (b.blocks(x)?, b.produce(y)?);
+    for ((at, input), (_, out)) in input.into_iter().zip(out) {
+        let shape = b.shape(out);
+        scaled(b, shape, input, scale, offset, at, requantize, out)?;
+    }
+    Ok(())
+}
+
+/// One block of [`affine`]; LayerNorm ends with it too.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn scaled(
+    b: &mut Builder<'_>,
+    shape: Shape,
+    input: crate::circuit::ColumnId,
+    scale: ConstantId,
+    offset: ConstantId,
+    at: u32,
+    requantize: Requantize,
+    out: crate::circuit::ColumnId,
+) -> Result<(), CircuitError> {
+    let row = Shape { rows: 1, cols: shape.cols };
+    let (scale, offset) = (b.rectangle(scale, 0, at, row)?, b.rectangle(offset, 0, at, row)?);
+    let product = b.entrywise(1, shape, input.into(), scale.into());
+    let value = Value { products: [product].into(), form: offset.into(), ..Value::default() };
+    b.requantize(shape, value, requantize, out)
+}
+
+/// `y = table[x]`.
+pub(super) fn map(b: &mut Builder<'_>, x: TensorId, table: TableId, y: TensorId) -> Result<(), CircuitError> {
+    same_shape(b, &[x, y])?;
+    let (input, out) = (b.blocks(x)?, b.produce(y)?);
+    for ((_, input), (_, out)) in input.into_iter().zip(out) {
+        b.map(table, input, out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! Layer normalization: `y = requantize(gamma n + beta)` with `n = (x - mean) sqrt(C) / |x - mean|`, exactly
+//! as follows, for a row of `C` channels of at most 14 bits.
+//!
+//! ```text
+//! mu  = floor((2 sum x + C) / 2C)                  v = x - mu
+//! S   = sum v^2                                    q = floor(sqrt(S + epsilon))
+//! r   = floor(numerator / q)                       n = floor((v r + 2^(shift-1)) / 2^shift)
+//! ```
+//!
+//! `numerator` is about `2^k sqrt(C)`, so `n` has `k - shift` fraction bits. Nothing here is a shift that
+//! depends on the row, and nothing is left to the prover:
+//!
+//! * `S` may reach `2^40`, so it is proven in base 256: with `v = 256 h + l` the sums of `h^2`, `h l`, `l^2`
+//!   fit the field, and carries make `S = 65536 H + 256 c1 + c0` with digits below 256.
+//! * `q` is unique by `0 <= S + epsilon - q^2 <= 2q`, checked with `q = 256 q1 + q0` in two identities.
+//! * `r` is unique by `0 <= numerator - r q < q`, checked with three 9-bit limbs of `r`.
+//! * `v r` is one product in the field although `|v| < 2^14` and `r < 2^27`: `v^2 <= S < (q + 1)^2` gives
+//!   `|v| <= q`, hence `|v| r <= numerator < 2^27`.
+//!
+//! Per channel this costs six lookups, all the rest is per row.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::elementwise::scaled;
+use crate::circuit::{
+    Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Product, RowSum, Shape, Step, Value,
+};
+use crate::program::{LayerNorm, TensorId};
+
+/// Largest magnitude of the operand.
+const MAX_BOUND: i64 = (1 << 13) - 1;
+/// Largest number of channels.
+const MAX_COLS: u32 = 1 << 12;
+/// Bits of the low limb of a wide per-row integer.
+const LIMB: u32 = 11;
+
+/// A column whose values a step computes and a range check bounds.
+fn computed(b: &mut Builder<'_>, name: &str, shape: Shape, bound: Interval, value: Int) -> Form {
+    let column = b.ranged(name, shape, bound);
+    b.step(Step::Set { shape, value, column });
+    column.into()
+}
+
+/// An integer of `low .. low + 2^bits` as two range-checked limbs.
+fn limbs(b: &mut Builder<'_>, name: &str, shape: Shape, low: i64, bits: u32, value: Int) -> Form {
+    let shifted = value.minus(low);
+    let part = |b: &mut Builder<'_>, suffix: &str, bits, value| {
+        computed(b, &format!("{name}.{suffix}"), shape, Interval::bits(bits), value)
+    };
+    let lo = part(b, "low", LIMB, shifted.clone().modulo(1 << LIMB));
+    let hi = part(b, "high", bits - LIMB, shifted.over(1 << LIMB));
+    hi.times(1 << LIMB).add(lo).plus_constant(low)
+}
+
+pub(super) fn define(
+    b: &mut Builder<'_>,
+    x: TensorId,
+    params: LayerNorm,
+    y: TensorId,
+) -> Result<(), CircuitError> {
+    let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
+    if (tx.rows, tx.cols) != (ty.rows, ty.cols) {
+        return Err(b.refuse("operand and result must have the same shape"));
+    }
+    if tx.bound > MAX_BOUND || tx.cols > MAX_COLS {
+        return Err(b.refuse("LayerNorm takes at most 4096 channels of at most 14 bits"));
+    }
+    if params.epsilon == 0 || params.epsilon >= 1 << 24 || params.numerator >= 1 << 27 || params.shift > 20 {
+        return Err(b.refuse("LayerNorm parameters out of range"));
+    }
+    for id in [params.gamma, params.beta] {
+        let constant = b.constant(id)?;
+        if (constant.rows, constant.cols) != (1, tx.cols) {
+            return Err(b.refuse("gamma and beta need one entry per channel"));
+        }
+    }
+    let row = Shape { rows: tx.rows, cols: 1 };
+    let blocks = b.blocks(x)?;
+    let mean = mean(b, &blocks, row, tx.cols, tx.bound);
+    let deviations: Vec<Deviation> = blocks.iter().map(|&(at, x)| deviation(b, at, x, mean)).collect();
+    let energy = energy(b, &deviations, row);
+    let root = root(b, &energy, row, params.epsilon);
+    let inverse = inverse(b, &root, row, params.numerator);
+    let outputs = b.produce(y)?;
+    for (deviation, (at, output)) in deviations.iter().zip(outputs) {
+        let shape = b.shape(output);
+        let normalized = normalize(b, deviation, &inverse, shape, params);
+        scaled(b, shape, normalized, params.gamma, params.beta, at, params.requantize, output)?;
+    }
+    Ok(())
+}
+
+/// `2 sum x + C = 2C mu + remainder`.
+fn mean(b: &mut Builder<'_>, blocks: &[(u32, ColumnId)], row: Shape, cols: u32, bound: i64) -> ColumnId {
+    let divisor = 2 * i64::from(cols);
+    let mu = b.ranged("mean", row, Interval::symmetric(bound));
+    let remainder = b.ranged("mean.remainder", row, Interval { low: 0, high: divisor - 1 });
+    let sums = blocks.iter().map(|&(_, column)| RowSum { coefficient: 2, column }).collect();
+    let value = Value { sums, form: Form::constant(cols.into()), ..Value::default() };
+    b.step(Step::Divide {
+        shape: row,
+        value: value.clone(),
+        divisor,
+        quotient: mu,
+        remainder: Some(remainder),
+    });
+    let form = value.form.clone().plus(-divisor, mu).plus(-1, remainder);
+    b.relation("mean", row, Value { form, ..value });
+    mu
+}
+
+/// `v = x - mu = 256 high + low` for one block of channels.
+struct Deviation {
+    shape: Shape,
+    value: Form,
+    high: ColumnId,
+    low: ColumnId,
+}
+
+fn deviation(b: &mut Builder<'_>, at: u32, x: ColumnId, mu: ColumnId) -> Deviation {
+    let shape = b.shape(x);
+    let value = Form::from(x).plus(-1, mu);
+    let high = b.ranged(&format!("deviation{at}.high"), shape, Interval { low: -64, high: 63 });
+    let low = b
+        .shift(&format!("deviation{at}"), shape, value.clone().into(), 8, high)
+        .expect("a shift by eight bits has a remainder");
+    Deviation { shape, value, high, low }
+}
+
+/// `S = 65536 high + 256 c1 + c0`.
+struct Energy {
+    high: Form,
+    c1: Form,
+    c0: Form,
+    total: Int,
+}
+
+fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
+    let dot = |coefficient, left: fn(&Deviation) -> Form, right: fn(&Deviation) -> Form| -> Value {
+        let product = |d: &Deviation| Product {
+            coefficient,
+            kind: Kind::RowDot,
+            a: left(d),
+            b: right(d),
+            a_shape: d.shape,
+            b_shape: d.shape,
+            bound: None,
+        };
+        Value { products: deviations.iter().map(product).collect(), ..Value::default() }
+    };
+    let high = |d: &Deviation| d.high.into();
+    let low = |d: &Deviation| d.low.into();
+    let whole = |d: &Deviation| d.value.clone();
+    let (squares, cross, lows) = (dot(1, high, high), dot(2, high, low), dot(1, low, low));
+
+    let byte = Interval::bits(8);
+    let c0 = computed(b, "energy.c0", row, byte, Int::from(lows.clone()).modulo(256));
+    let k0 = limbs(b, "energy.k0", row, 0, 21, Int::from(lows.clone()).over(256));
+    let carried = Int::from(cross.clone()).plus(k0.clone());
+    let c1 = computed(b, "energy.c1", row, byte, carried.clone().modulo(256));
+    let k1 = limbs(b, "energy.k1", row, -(1 << 20), 21, carried.over(256));
+    let top = limbs(b, "energy.high", row, 0, 24, Int::from(squares.clone()).plus(k1.clone()));
+
+    let with = |value: Value, form: Form| Value { form, ..value };
+    b.relation("energy.low", row, with(lows, k0.clone().times(-256).add(c0.clone().times(-1))));
+    b.relation("energy.middle", row, with(cross, k0.add(k1.clone().times(-256)).add(c1.clone().times(-1))));
+    b.relation("energy.high", row, with(squares, k1.add(top.clone().times(-1))));
+    Energy { high: top, c1, c0, total: dot(1, whole, whole).into() }
+}
+
+/// `q = 256 q1 + q0` with `0 <= S + epsilon - q^2 <= 2q`.
+fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form {
+    let (epsilon_high, epsilon_low) = (i64::from(epsilon >> 16), i64::from(epsilon & 0xffff));
+    let sum = energy.total.clone().plus(i64::from(epsilon));
+    let q = sum.clone().root();
+    let q0 = computed(b, "root.low", row, Interval::bits(8), q.clone().modulo(256));
+    let q1 = computed(b, "root.high", row, Interval::bits(12), q.over(256));
+    let root = q1.clone().times(256).add(q0.clone());
+    let rest = sum.minus(Int::from(root.clone()).times(root.clone()));
+    let rest = limbs(b, "root.rest", row, 0, 22, rest);
+    let slack = limbs(b, "root.slack", row, 0, 22, Int::from(root.clone()).times(2).minus(rest.clone()));
+    let square = |b: &Builder<'_>, c, x: &Form, y: &Form| b.entrywise(c, row, x.clone(), y.clone());
+    let low_products = [square(b, 1, &q0, &q0), square(b, 512, &q1, &q0)];
+    let low_form = rest
+        .clone()
+        .add(energy.c1.clone().times(-256))
+        .add(energy.c0.clone().times(-1))
+        .plus_constant(-epsilon_low);
+    let low = Value { products: low_products.into(), form: low_form, ..Value::default() };
+    let carry = limbs(b, "root.carry", row, -4, 14, Int::from(low.clone()).over(65536));
+    b.relation("root.low", row, Value { form: low.form.clone().add(carry.clone().times(-65536)), ..low });
+    let high_form = carry.add(energy.high.clone().times(-1)).plus_constant(-epsilon_high);
+    let high = Value { products: [square(b, 1, &q1, &q1)].into(), form: high_form, ..Value::default() };
+    b.relation("root.high", row, high);
+    let slack = root.clone().times(2).add(rest.times(-1)).add(slack.times(-1));
+    b.relation("root.slack", row, slack.into());
+    root
+}
+
+/// `r = floor(numerator / q)` in three limbs of nine bits.
+fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form {
+    let digit = |k: u32| i64::from(numerator >> (9 * k) & 511);
+    let quotient = Int::from(i64::from(numerator)).over(root.clone());
+    let limb: Vec<Form> = (0..3u32)
+        .map(|k| {
+            let value = quotient.clone().over(1 << (9 * k)).modulo(512);
+            computed(b, &format!("inverse.{k}"), row, Interval::bits(9), value)
+        })
+        .collect();
+    let inverse = limb[2].clone().times(1 << 18).add(limb[1].clone().times(1 << 9)).add(limb[0].clone());
+    let rest = Int::from(i64::from(numerator)).minus(Int::from(inverse.clone()).times(root.clone()));
+    let rest = limbs(b, "inverse.rest", row, 0, 20, rest);
+    let slack = Int::from(root.clone()).minus(1).minus(rest.clone());
+    let slack = limbs(b, "inverse.slack", row, 0, 20, slack);
+    b.relation(
+        "inverse.slack",
+        row,
+        root.clone().plus_constant(-1).add(rest.clone().times(-1)).add(slack.times(-1)).into(),
+    );
+    let mut carry = rest;
+    for (k, limb) in limb.into_iter().enumerate() {
+        let product = b.entrywise(1, row, limb, root.clone());
+        let form = carry.plus_constant(-digit(k as u32));
+        let value = Value { products: [product].into(), form, ..Value::default() };
+        if k == 2 {
+            b.relation("inverse.2", row, value);
+            break;
+        }
+        carry = limbs(b, &format!("inverse.carry{k}"), row, 0, 21, Int::from(value.clone()).over(512));
+        let form = value.form.clone().add(carry.clone().times(-512));
+        b.relation(&format!("inverse.{k}"), row, Value { form, ..value });
+    }
+    inverse
+}
+
+/// `v r + half = 2^shift n + remainder`.
+fn normalize(
+    b: &mut Builder<'_>,
+    deviation: &Deviation,
+    inverse: &Form,
+    shape: Shape,
+    params: LayerNorm,
+) -> ColumnId {
+    let mut product = b.entrywise(1, shape, deviation.value.clone(), inverse.clone());
+    product.bound = Some(params.numerator.into());
+    let half = (1i64 << params.shift) / 2;
+    let value = Value { products: [product].into(), form: Form::constant(half), ..Value::default() };
+    let reach = ((i64::from(params.numerator) + half) >> params.shift) + 1;
+    let half_width = (reach as u64).next_power_of_two() as i64;
+    let normalized = b.ranged("normalized", shape, Interval { low: -half_width, high: half_width - 1 });
+    b.shift("normalize", shape, value, params.shift.into(), normalized);
+    normalized
+}

@@ -1,0 +1,65 @@
+//! Matrix product with bias: `y = requantize(x W^T + bias)`, or `x z` of two activations.
+//!
+//! The accumulator stays virtual. For every block of output channels one relation says, in each cell
+//! `(t, n)`, `sum_k x(t, k) w(n, k) + bias(n) + half = 2^s z + remainder`; the sum runs over the blocks of
+//! input channels. Its static bound is `max |x|` times the largest L1 norm of a row of `W`.
+
+use crate::circuit::{Builder, CircuitError, Kind, Product, Shape, Value};
+use crate::program::{ConstantId, Factor, Requantize, TensorId};
+
+pub(super) fn define(
+    b: &mut Builder<'_>,
+    x: TensorId,
+    factor: Factor,
+    bias: Option<ConstantId>,
+    requantize: Requantize,
+    y: TensorId,
+) -> Result<(), CircuitError> {
+    let (inputs, outputs) = (b.blocks(x)?, b.produce(y)?);
+    let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
+    let (inner, outer) = match factor {
+        Factor::Weight(w) => (b.constant(w)?.cols, b.constant(w)?.rows),
+        Factor::Tensor(z) => (b.tensor(z)?.rows, b.tensor(z)?.cols),
+    };
+    if tx.rows != ty.rows || tx.cols != inner || ty.cols != outer {
+        return Err(b.refuse("operand and result shapes do not fit"));
+    }
+    if matches!(factor, Factor::Tensor(_)) && inputs.len() > 1 {
+        return Err(b.refuse("a product of two activations needs an inner dimension that is one block"));
+    }
+    for (block, &(out_offset, output)) in outputs.iter().enumerate() {
+        let shape = b.shape(output);
+        let mut value = Value::default();
+        for &(in_offset, input) in &inputs {
+            let a_shape = b.shape(input);
+            let (kind, right, b_shape, bound) = match factor {
+                Factor::Weight(w) => {
+                    let b_shape = Shape { rows: shape.cols, cols: a_shape.cols };
+                    let column = b.rectangle(w, out_offset, in_offset, b_shape)?;
+                    // Every row of the rectangle is part of a row of W.
+                    let bound = tx.bound.saturating_mul(b.constant(w)?.row_l1);
+                    (Kind::Contract, column, b_shape, Some(bound))
+                }
+                Factor::Tensor(z) => {
+                    let (_, column) = b.blocks(z)?[block];
+                    (Kind::ContractTransposed, column, b.shape(column), None)
+                }
+            };
+            value.products.push(Product {
+                coefficient: 1,
+                kind,
+                a: input.into(),
+                b: right.into(),
+                a_shape,
+                b_shape,
+                bound,
+            });
+        }
+        if let Some(bias) = bias {
+            let column = b.rectangle(bias, 0, out_offset, Shape { rows: 1, cols: shape.cols })?;
+            value.form = value.form.plus(1, column);
+        }
+        b.requantize(shape, value, requantize, output)?;
+    }
+    Ok(())
+}

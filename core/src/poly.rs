@@ -1,0 +1,122 @@
+//! Multilinear polynomials over the Boolean cube.
+//!
+//! One convention everywhere: entry `i` of a table belongs to the vertex whose coordinate `j` is bit `j`
+//! of `i`, and `point[j]` is the value of that coordinate. Slices of a point therefore belong to aligned
+//! blocks of a table: the low coordinates move inside a block, the high ones select it.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::field::{M31, QM31};
+
+/// `eq(a, b) = prod_j (a_j b_j + (1 - a_j)(1 - b_j))`, over the coordinates that both points have.
+pub fn eq(a: &[QM31], b: &[QM31]) -> QM31 {
+    a.iter().zip(b).map(|(&x, &y)| eq1(x, y)).product()
+}
+
+/// `eq` in one coordinate.
+pub fn eq1(x: QM31, y: QM31) -> QM31 {
+    let xy = x * y;
+    QM31::ONE - x - y + xy + xy
+}
+
+/// `eq(point, bits of index)`.
+pub fn eq_index(point: &[QM31], index: u64) -> QM31 {
+    point
+        .iter()
+        .enumerate()
+        .map(|(j, &x)| if index.checked_shr(j as u32).unwrap_or(0) & 1 == 1 { x } else { QM31::ONE - x })
+        .product()
+}
+
+/// All `2^n` values `eq(point, i)`.
+pub fn eq_table(point: &[QM31]) -> Vec<QM31> {
+    let mut table = Vec::with_capacity(1 << point.len());
+    table.push(QM31::ONE);
+    for &x in point {
+        for i in 0..table.len() {
+            let high = table[i] * x;
+            table[i] -= high;
+            table.push(high);
+        }
+    }
+    table
+}
+
+/// The multilinear extension of a base-field table at a point; missing high entries count as zero.
+pub fn evaluate_base(table: &[M31], point: &[QM31]) -> QM31 {
+    eq_table(point).into_iter().zip(table).map(|(e, &v)| e * v).sum()
+}
+
+/// The multilinear extension of a table at a point; missing high entries count as zero.
+pub fn evaluate(table: &[QM31], point: &[QM31]) -> QM31 {
+    eq_table(point).into_iter().zip(table).map(|(e, &v)| e * v).sum()
+}
+
+/// Binds the highest coordinate: entry `i` becomes `(1 - r) t[i] + r t[i + half]`.
+pub fn bind_high(table: &mut Vec<QM31>, r: QM31) {
+    let half = table.len() / 2;
+    for i in 0..half {
+        table[i] = table[i] + (table[i + half] - table[i]) * r;
+    }
+    table.truncate(half);
+}
+
+/// Binds the lowest coordinate: entry `i` becomes `(1 - r) t[2i] + r t[2i + 1]`.
+pub fn bind_low(table: &mut Vec<QM31>, r: QM31) {
+    let half = table.len() / 2;
+    for i in 0..half {
+        table[i] = table[2 * i] + (table[2 * i + 1] - table[2 * i]) * r;
+    }
+    table.truncate(half);
+}
+
+/// Horner evaluation of `sum_i coefficients[i] x^i`.
+pub fn univariate(coefficients: &[QM31], x: QM31) -> QM31 {
+    coefficients.iter().rev().fold(QM31::ZERO, |acc, &c| acc * x + c)
+}
+
+/// `1, x, x^2, ..., x^(n-1)`.
+pub fn powers(x: QM31, n: usize) -> Vec<QM31> {
+    let mut out = vec![QM31::ONE; n];
+    for i in 1..n {
+        out[i] = out[i - 1] * x;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(n: u32) -> Vec<QM31> {
+        (0..n)
+            .map(|i| {
+                QM31::from_coordinates([1, 2, 3, 4].map(|k| M31::reduce(u64::from(i * 77 + k) * 0x9e37_79b9)))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn eq_forms_agree() {
+        let point = sample(5);
+        for (i, value) in eq_table(&point).into_iter().enumerate() {
+            assert_eq!(value, eq_index(&point, i as u64));
+            let vertex: Vec<QM31> =
+                (0..5).map(|j| if i >> j & 1 == 1 { QM31::ONE } else { QM31::ZERO }).collect();
+            assert_eq!(value, eq(&point, &vertex));
+        }
+    }
+
+    #[test]
+    fn binding_in_either_order_evaluates() {
+        let (table, point) = (sample(32), sample(5));
+        let expected = evaluate(&table, &point);
+        let (mut high, mut low) = (table.clone(), table);
+        for j in 0..5 {
+            bind_high(&mut high, point[4 - j]);
+            bind_low(&mut low, point[j]);
+        }
+        assert_eq!((high[0], low[0]), (expected, expected));
+    }
+}

@@ -1,0 +1,109 @@
+//! Where every column lies in the stacked vector.
+//!
+//! Each tree is a matrix of `2^a` rows; its columns, read one after the other, are one long vector into which
+//! the circuit's columns are laid as aligned blocks, largest first. The two vectors, padded to the same
+//! power of two, are the halves of the *stacked vector* `F`: the top coordinate selects the tree, the next
+//! ones the matrix column, the lowest `a` the row. A column's own index is then the low part of its index in
+//! `F`, and its place is an `eq` factor in the rest.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::circuit::{Circuit, ColumnId, Tree};
+use crate::profile::Profile;
+
+/// Rows of a matrix: at least `2^MIN_LOG_ROWS`, so that there is a fold layer.
+pub const MIN_LOG_ROWS: u32 = 8;
+/// Rows of a matrix: at most `2^MAX_LOG_ROWS`.
+pub const MAX_LOG_ROWS: u32 = 22;
+
+/// The layout of both trees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stacking {
+    /// `a`: log of the rows of both matrices.
+    pub log_rows: u32,
+    /// Matrix columns of the fixed and of the witness tree.
+    pub matrix_columns: [usize; 2],
+    /// Number of variables that select a matrix column within a tree.
+    pub log_columns: u32,
+    offsets: Vec<u64>,
+}
+
+impl Stacking {
+    /// Lays out a circuit. The number of rows is the one for which query answers are smallest.
+    pub fn new(circuit: &Circuit, profile: &Profile) -> Self {
+        let mut order: Vec<usize> = (0..circuit.columns.len()).collect();
+        order.sort_by_key(|&i| core::cmp::Reverse(circuit.columns[i].shape.log_size()));
+        let mut offsets = vec![0u64; circuit.columns.len()];
+        let mut ends = [0u64; 2];
+        for i in order {
+            let column = &circuit.columns[i];
+            let end = &mut ends[usize::from(column.tree() == Tree::Witness)];
+            offsets[i] = *end;
+            *end += column.shape.size() as u64;
+        }
+        let log_rows = best_log_rows(ends, profile);
+        let matrix_columns = ends.map(|end| end.div_ceil(1 << log_rows).max(1) as usize);
+        let widest = matrix_columns[0].max(matrix_columns[1]);
+        let log_columns = widest.next_power_of_two().trailing_zeros();
+        for (offset, column) in offsets.iter_mut().zip(&circuit.columns) {
+            if column.tree() == Tree::Witness {
+                *offset += 1 << (log_rows + log_columns);
+            }
+        }
+        Self { log_rows, matrix_columns, log_columns, offsets }
+    }
+
+    /// First index of a column in the stacked vector.
+    pub fn offset(&self, column: ColumnId) -> u64 {
+        self.offsets[column.0 as usize]
+    }
+
+    /// First index of a column within its tree's vector.
+    pub fn offset_in_tree(&self, column: ColumnId) -> usize {
+        (self.offset(column) & ((1 << (self.log_rows + self.log_columns)) - 1)) as usize
+    }
+
+    /// Number of variables above the row: one for the tree, the rest for the matrix column.
+    pub fn stack_variables(&self) -> u32 {
+        self.log_columns + 1
+    }
+
+    /// Number of variables of the stacked vector.
+    pub fn variables(&self) -> u32 {
+        self.log_rows + self.stack_variables()
+    }
+}
+
+/// Bytes of one query as a function of `a`, minimized.
+fn best_log_rows(ends: [u64; 2], profile: &Profile) -> u32 {
+    let cost = |a: u32| -> u64 {
+        let height = a + profile.log_blowup;
+        let path = |height: u32| 32 * u64::from(height.saturating_sub(profile.cap_height));
+        let cells: u64 = ends.iter().map(|end| 4 * end.div_ceil(1 << a)).sum();
+        let folds: u64 = (1..=FoldSchedule::new(a).layers).map(|k| 256 + path(height - 4 * k)).sum();
+        cells + 2 * path(height) + folds
+    };
+    (MIN_LOG_ROWS..=MAX_LOG_ROWS).min_by_key(|&a| cost(a)).unwrap_or(MIN_LOG_ROWS)
+}
+
+/// How a codeword of a message of `2^a` entries is folded: `layers` committed words, four variables each,
+/// then a message of `2^last` entries in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldSchedule {
+    /// Number of committed words, including the unfolded one.
+    pub layers: u32,
+    /// Log of the length of the message that is sent in clear.
+    pub last: u32,
+}
+
+impl FoldSchedule {
+    /// Log of the fold arity: every opened leaf holds sixteen neighbouring values.
+    pub const ARITY_LOG: u32 = 4;
+
+    /// The schedule for `a >= MIN_LOG_ROWS`; the last message has 16 to 128 entries.
+    pub fn new(a: u32) -> Self {
+        let layers = a.saturating_sub(4) / Self::ARITY_LOG;
+        Self { layers, last: a - layers * Self::ARITY_LOG }
+    }
+}
