@@ -9,3 +9,7 @@
 extern crate alloc;
 
 pub mod field;
+pub mod hash;
+pub mod merkle;
+pub mod pow;
+pub mod transcript;
