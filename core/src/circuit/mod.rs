@@ -504,3 +504,29 @@ impl Circuit {
         &self.columns[id.0 as usize]
     }
 }
+
+impl Positions {
+    /// The position of every entry of the axis.
+    pub fn list(&self) -> Vec<u64> {
+        let mut all = alloc::vec![0u64];
+        for digit in &self.digits {
+            all = all
+                .iter()
+                .flat_map(|&base| (0..u64::from(digit.len)).map(move |k| base + k * digit.stride))
+                .collect();
+        }
+        all.into_iter().skip(self.skip as usize).take(self.take as usize).collect()
+    }
+}
+
+impl Placement {
+    /// Every real cell as `(index in the padded column, position in the sequence)`.
+    pub fn cells(&self, shape: Shape) -> Vec<(usize, u64)> {
+        let cols = self.cols.list();
+        let mut cells = Vec::new();
+        for (t, row) in self.rows.list().into_iter().enumerate() {
+            cells.extend(cols.iter().enumerate().map(|(c, col)| ((t << shape.log_cols()) + c, row + col)));
+        }
+        cells
+    }
+}

@@ -1,0 +1,334 @@
+//! Blake2s-256 (RFC 7693) with an 8-byte personalisation, over any word type.
+//!
+//! One definition of the compression function serves the verifier (`u32`) and the provers (`Lanes<N>`: N
+//! independent messages side by side, in plain arrays that the compiler turns into vector code).
+//! Every use of the hash has its own personalisation, so no digest of one kind is a digest of another kind
+//! (`protocol-amendments.md` C8).
+
+/// Personalisation of Merkle leaves.
+pub const LEAF: &[u8; 8] = b"circlt-L";
+/// Personalisation of inner Merkle nodes.
+pub const NODE: &[u8; 8] = b"circlt-N";
+/// Personalisation of transcripts.
+pub const TRANSCRIPT: &[u8; 8] = b"circlt-T";
+/// Personalisation of proof of work.
+pub const WORK: &[u8; 8] = b"circlt-W";
+/// Personalisation of digests of keys and programs.
+pub const DIGEST: &[u8; 8] = b"circlt-D";
+
+/// What Blake2s computes with: one or several 32-bit words.
+pub trait Word: Copy {
+    /// The word `value`, in every lane.
+    fn splat(value: u32) -> Self;
+    /// The sum modulo `2^32`.
+    fn add(self, rhs: Self) -> Self;
+    /// The exclusive or.
+    fn xor(self, rhs: Self) -> Self;
+    /// The rotation towards the low bits by `R`.
+    fn rotate_right<const R: u32>(self) -> Self;
+}
+
+impl Word for u32 {
+    #[inline(always)]
+    fn splat(value: u32) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn add(self, rhs: Self) -> Self {
+        self.wrapping_add(rhs)
+    }
+    #[inline(always)]
+    fn xor(self, rhs: Self) -> Self {
+        self ^ rhs
+    }
+    #[inline(always)]
+    fn rotate_right<const R: u32>(self) -> Self {
+        u32::rotate_right(self, R)
+    }
+}
+
+/// `N` words of `N` independent messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Lanes<const N: usize>(pub [u32; N]);
+
+impl<const N: usize> Lanes<N> {
+    #[inline(always)]
+    fn zip(self, rhs: Self, f: impl Fn(u32, u32) -> u32) -> Self {
+        let mut out = self.0;
+        for (a, b) in out.iter_mut().zip(rhs.0) {
+            *a = f(*a, b);
+        }
+        Self(out)
+    }
+}
+
+impl<const N: usize> Word for Lanes<N> {
+    #[inline(always)]
+    fn splat(value: u32) -> Self {
+        Self([value; N])
+    }
+    #[inline(always)]
+    fn add(self, rhs: Self) -> Self {
+        self.zip(rhs, u32::wrapping_add)
+    }
+    #[inline(always)]
+    fn xor(self, rhs: Self) -> Self {
+        self.zip(rhs, |a, b| a ^ b)
+    }
+    #[inline(always)]
+    fn rotate_right<const R: u32>(self) -> Self {
+        self.zip(self, |a, _| a.rotate_right(R))
+    }
+}
+
+/// The initialisation vector of SHA-256.
+const IV: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// The message schedule.
+const SIGMA: [[usize; 16]; 10] = [
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+    [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
+    [11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4],
+    [7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8],
+    [9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13],
+    [2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9],
+    [12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11],
+    [13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10],
+    [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5],
+    [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
+];
+
+/// The parameter block: a sequential, unkeyed hash with digests of 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Domain separation.
+    pub personal: [u8; 8],
+}
+
+impl Parameters {
+    /// Digest length 32, no key, fanout 1, depth 1.
+    const FIRST_WORD: u32 = 0x0101_0020;
+
+    /// `IV` xor the eight words of the parameter block.
+    pub const fn initial_state(&self) -> [u32; 8] {
+        let p = &self.personal;
+        let mut h = IV;
+        h[0] ^= Self::FIRST_WORD;
+        h[6] ^= u32::from_le_bytes([p[0], p[1], p[2], p[3]]);
+        h[7] ^= u32::from_le_bytes([p[4], p[5], p[6], p[7]]);
+        h
+    }
+}
+
+/// The chaining value before the first block of a hash with this personalisation.
+pub const fn initial_state(personal: &[u8; 8]) -> [u32; 8] {
+    Parameters { personal: *personal }.initial_state()
+}
+
+#[inline(always)]
+fn quarter<W: Word>(v: &mut [W; 16], [a, b, c, d]: [usize; 4], x: W, y: W) {
+    v[a] = v[a].add(v[b]).add(x);
+    v[d] = v[d].xor(v[a]).rotate_right::<16>();
+    v[c] = v[c].add(v[d]);
+    v[b] = v[b].xor(v[c]).rotate_right::<12>();
+    v[a] = v[a].add(v[b]).add(y);
+    v[d] = v[d].xor(v[a]).rotate_right::<8>();
+    v[c] = v[c].add(v[d]);
+    v[b] = v[b].xor(v[c]).rotate_right::<7>();
+}
+
+/// The compression function `F`: `counter_bytes` is the length of the message up to and including this block,
+/// `last` marks the final block.
+#[inline(always)]
+pub fn compress<W: Word>(h: &mut [W; 8], block: &[W; 16], counter_bytes: u64, last: bool) {
+    let mut v = [W::splat(0); 16];
+    v[..8].copy_from_slice(h);
+    for (word, &iv) in v[8..].iter_mut().zip(&IV) {
+        *word = W::splat(iv);
+    }
+    v[12] = v[12].xor(W::splat(counter_bytes as u32));
+    v[13] = v[13].xor(W::splat((counter_bytes >> 32) as u32));
+    if last {
+        v[14] = v[14].xor(W::splat(u32::MAX));
+    }
+    for s in &SIGMA {
+        quarter(&mut v, [0, 4, 8, 12], block[s[0]], block[s[1]]);
+        quarter(&mut v, [1, 5, 9, 13], block[s[2]], block[s[3]]);
+        quarter(&mut v, [2, 6, 10, 14], block[s[4]], block[s[5]]);
+        quarter(&mut v, [3, 7, 11, 15], block[s[6]], block[s[7]]);
+        quarter(&mut v, [0, 5, 10, 15], block[s[8]], block[s[9]]);
+        quarter(&mut v, [1, 6, 11, 12], block[s[10]], block[s[11]]);
+        quarter(&mut v, [2, 7, 8, 13], block[s[12]], block[s[13]]);
+        quarter(&mut v, [3, 4, 9, 14], block[s[14]], block[s[15]]);
+    }
+    for (i, word) in h.iter_mut().enumerate() {
+        *word = word.xor(v[i]).xor(v[i + 8]);
+    }
+}
+
+/// The hash of a message of whole words (read as little-endian bytes), in every lane.
+#[inline(always)]
+pub fn hash_words<W: Word>(personal: &[u8; 8], words: impl IntoIterator<Item = W>) -> [W; 8] {
+    let mut h = initial_state(personal).map(W::splat);
+    let mut block = [W::splat(0); 16];
+    let (mut filled, mut bytes) = (0, 0u64);
+    for word in words {
+        if filled == 16 {
+            compress(&mut h, &block, bytes, false);
+            block = [W::splat(0); 16];
+            filled = 0;
+        }
+        block[filled] = word;
+        filled += 1;
+        bytes += 4;
+    }
+    compress(&mut h, &block, bytes, true);
+    h
+}
+
+/// The bytes of a digest.
+pub fn to_bytes(words: [u32; 8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// The words of a digest.
+pub fn to_words(bytes: &[u8; 32]) -> [u32; 8] {
+    core::array::from_fn(|i| {
+        u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+    })
+}
+
+/// The hash of `bytes`.
+pub fn hash(personal: &[u8; 8], bytes: &[u8]) -> [u8; 32] {
+    let mut hasher = Hasher::new(personal);
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// The hash of a message that arrives in pieces.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    h: [u32; 8],
+    buffer: [u8; 64],
+    filled: usize,
+    bytes: u64,
+}
+
+impl Hasher {
+    /// The hash of the empty message so far.
+    pub const fn new(personal: &[u8; 8]) -> Self {
+        Self { h: initial_state(personal), buffer: [0; 64], filled: 0, bytes: 0 }
+    }
+
+    /// Appends to the message.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            // A full buffer waits for the next byte, because the last block is compressed differently.
+            if self.filled == 64 {
+                self.compress(false);
+                self.buffer = [0; 64];
+                self.filled = 0;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(64 - self.filled));
+            self.buffer[self.filled..self.filled + now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            self.bytes += now.len() as u64;
+            bytes = later;
+        }
+    }
+
+    /// The digest of the whole message.
+    pub fn finish(mut self) -> [u8; 32] {
+        self.compress(true);
+        to_bytes(self.h)
+    }
+
+    fn compress(&mut self, last: bool) {
+        let b = &self.buffer;
+        let block: [u32; 16] = core::array::from_fn(|i| {
+            u32::from_le_bytes([b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]])
+        });
+        compress(&mut self.h, &block, self.bytes, last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use blake2::{
+        Blake2sVarCore,
+        digest::core_api::{Buffer, UpdateCore, VariableOutputCore},
+    };
+
+    use super::*;
+
+    fn message(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * 167 + length * 13 + i / 251) as u8).collect()
+    }
+
+    /// Blake2s-256 of another implementation.
+    fn reference(personal: &[u8; 8], bytes: &[u8]) -> [u8; 32] {
+        let mut core = Blake2sVarCore::new_with_params(&[], personal, 0, 32);
+        let mut buffer = Buffer::<Blake2sVarCore>::default();
+        buffer.digest_blocks(bytes, |blocks| core.update_blocks(blocks));
+        let mut out = Default::default();
+        core.finalize_variable_core(&mut buffer, &mut out);
+        out.into()
+    }
+
+    #[test]
+    fn agrees_with_another_implementation() {
+        for length in (0..300).chain([511, 512, 513, 1000, 4096, 4097]) {
+            for personal in [LEAF, NODE, TRANSCRIPT, WORK, DIGEST] {
+                let bytes = message(length);
+                assert_eq!(hash(personal, &bytes), reference(personal, &bytes), "length {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_do_not_matter() {
+        let bytes = message(400);
+        for piece in [1, 3, 63, 64, 65, 128, 399] {
+            let mut hasher = Hasher::new(DIGEST);
+            bytes.chunks(piece).for_each(|chunk| hasher.update(chunk));
+            hasher.update(&[]);
+            assert_eq!(hasher.finish(), hash(DIGEST, &bytes));
+        }
+    }
+
+    #[test]
+    fn known_answer_without_personalisation() {
+        // RFC 7693, appendix B.
+        assert_eq!(
+            hash(&[0; 8], b"abc"),
+            [
+                0x50, 0x8c, 0x5e, 0x8c, 0x32, 0x7c, 0x14, 0xe2, 0xe1, 0xa7, 0x2b, 0xa3, 0x4e, 0xeb, 0x45,
+                0x2f, 0x37, 0x45, 0x8b, 0x20, 0x9e, 0xd6, 0x3a, 0x29, 0x4d, 0x99, 0x9b, 0x4c, 0x86, 0x67,
+                0x59, 0x82
+            ]
+        );
+    }
+
+    #[test]
+    fn lanes_are_independent_scalars() {
+        for words in [0usize, 1, 15, 16, 17, 32, 40] {
+            let lane = |l: usize, i: usize| (l as u32 + 1).wrapping_mul(0x9e37_79b9) ^ (i as u32 * 77);
+            let wide =
+                hash_words(LEAF, (0..words).map(|i| Lanes::<16>(core::array::from_fn(|l| lane(l, i)))));
+            for l in 0..16 {
+                let bytes: Vec<u8> = (0..words).flat_map(|i| lane(l, i).to_le_bytes()).collect();
+                assert_eq!(to_bytes(wide.map(|word| word.0[l])), hash(LEAF, &bytes));
+                assert_eq!(to_bytes(hash_words(LEAF, (0..words).map(|i| lane(l, i)))), hash(LEAF, &bytes));
+                assert_eq!(to_words(&hash(LEAF, &bytes)), wide.map(|word| word.0[l]));
+            }
+        }
+    }
+}

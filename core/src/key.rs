@@ -1,0 +1,71 @@
+//! Keys and statements: what a verifier holds before it looks at a proof.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash::blake2s;
+use crate::profile::ProfileId;
+use crate::program::Program;
+
+/// Version of the protocol and of all file formats; absorbed first and checked first.
+pub const VERSION: u16 = 1;
+
+/// All that a verifier knows about a model: the program's structure, the commitment to its numbers, and the
+/// security parameters. A proof chooses nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyingKey {
+    /// The integer program.
+    pub program: Program,
+    /// The set of security parameters.
+    pub profile: ProfileId,
+    /// The hash suite, by id.
+    pub suite: u8,
+    /// The cap of the fixed tree: weights and tables.
+    pub fixed_cap: Vec<[u8; 32]>,
+}
+
+impl VerifyingKey {
+    /// The canonical encoding.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Encoding to memory can only fail for types that postcard does not support; these are plain.
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// Decodes a key; `None` for anything but the canonical encoding of one.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let key: Self = postcard::from_bytes(bytes).ok()?;
+        (key.to_bytes() == bytes).then_some(key)
+    }
+
+    /// The digest that names the model, its commitment and its parameters.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut bytes = VERSION.to_le_bytes().to_vec();
+        bytes.extend(self.to_bytes());
+        blake2s::hash(blake2s::DIGEST, &bytes)
+    }
+}
+
+/// What a proof is about: the public tensors, row by row, as integers at the program's scales.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// One list for each input of the program.
+    pub inputs: Vec<Vec<i32>>,
+    /// One list for each output of the program.
+    pub outputs: Vec<Vec<i32>>,
+}
+
+impl Statement {
+    /// The digest that the transcript absorbs: all entries with the number of tensors and their lengths.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        for tensors in [&self.inputs, &self.outputs] {
+            bytes.extend((tensors.len() as u64).to_le_bytes());
+            for tensor in tensors {
+                bytes.extend((tensor.len() as u64).to_le_bytes());
+                bytes.extend(tensor.iter().flat_map(|v| v.to_le_bytes()));
+            }
+        }
+        blake2s::hash(blake2s::DIGEST, &bytes)
+    }
+}

@@ -1,0 +1,97 @@
+//! Everything about a proof that the key fixes: shapes, orders, counts. Prover and verifier both start here.
+
+use crate::circuit::{Circuit, CircuitError, LookupTable};
+use crate::code::Domain;
+use crate::key::VerifyingKey;
+use crate::lookup::Leaves;
+use crate::profile::Profile;
+use crate::program::Program;
+use crate::relations::Reduction;
+use crate::security::Sizes;
+use crate::stacking::{FoldSchedule, Stacking};
+
+/// The domain separator of all transcripts.
+pub const DOMAIN: &[u8] = b"circlet/1";
+
+/// The protocol for one program under one profile.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// Security parameters.
+    pub profile: Profile,
+    /// The program, spelled out.
+    pub circuit: Circuit,
+    /// Where columns lie.
+    pub stacking: Stacking,
+    /// Where fractions lie.
+    pub leaves: Leaves,
+    /// The products.
+    pub reduction: Reduction,
+    /// How the opening folds.
+    pub schedule: FoldSchedule,
+    /// The domain of the codewords.
+    pub domain: Domain,
+}
+
+impl Protocol {
+    /// Derives the protocol, or says why the program is refused.
+    pub fn new(program: &Program, profile: Profile) -> Result<Self, CircuitError> {
+        let circuit = Circuit::new(program)?;
+        let stacking = Stacking::new(&circuit, &profile);
+        let leaves = Leaves::new(&circuit);
+        let reduction = Reduction::new(&circuit);
+        let schedule = FoldSchedule::new(stacking.log_rows);
+        let domain = Domain::new(stacking.log_rows + profile.log_blowup);
+        Ok(Self { profile, circuit, stacking, leaves, reduction, schedule, domain })
+    }
+
+    /// The protocol of a key.
+    pub fn of_key(key: &VerifyingKey) -> Result<Self, CircuitError> {
+        Self::new(&key.program, Profile::of(key.profile))
+    }
+
+    /// Log of the length of codewords.
+    pub fn codeword_log(&self) -> u32 {
+        self.stacking.log_rows + self.profile.log_blowup
+    }
+
+    /// Height of the tree of fold layer `k`, whose leaves hold sixteen values.
+    pub fn fold_height(&self, layer: u32) -> u32 {
+        self.codeword_log() - (layer + 1) * FoldSchedule::ARITY_LOG
+    }
+
+    /// Log of the number of digests in the cap of a tree of this height.
+    pub fn cap_log(&self, height: u32) -> u32 {
+        self.profile.cap_height.min(height)
+    }
+
+    /// What the security calculator needs to know.
+    pub fn sizes(&self) -> Sizes {
+        let circuit = &self.circuit;
+        let claims = 3
+            + self.reduction.operands.len()
+            + circuit.wirings.len()
+            + circuit.inputs.len()
+            + circuit.outputs.len();
+        Sizes {
+            log_rows: self.stacking.log_rows,
+            columns_log: self.stacking.stack_variables(),
+            lookups: circuit.lookups.iter().map(|l| l.shape.size() as u64).sum(),
+            table_rows: circuit.tables.iter().map(|t| 1u64 << t.bits).sum(),
+            // The tag counts as a component.
+            tuple_width: 1 + circuit.tables.iter().map(tuple_width).max().unwrap_or(0),
+            gkr_log: self.leaves.depth,
+            relations: circuit.relations.len() as u64,
+            relation_point_vars: self.reduction.row_variables + self.reduction.col_variables,
+            relation_rounds: self.reduction.rounds,
+            relation_degree: crate::relations::DEGREE as u32,
+            evaluations: self.reduction.operands.len() as u64,
+            claims: claims as u64,
+            wiring_degree: crate::wiring::degree(circuit),
+            ..Sizes::default()
+        }
+    }
+}
+
+fn tuple_width(table: &LookupTable) -> u32 {
+    table.components.len() as u32
+}

@@ -1,0 +1,161 @@
+use alloc::vec::Vec;
+
+use super::*;
+
+fn elements(n: u32) -> Vec<M31> {
+    (0..n).map(|i| M31::reduce(u64::from(i) * 1_000_003 + 1)).collect()
+}
+
+/// A script that meets every operation, and everything that came out of it.
+fn script<T: Transcript<Digest = [u8; 32]>>() -> (Vec<QM31>, Vec<u32>, [u8; 32]) {
+    let mut t = T::new(b"circlet/test");
+    t.absorb(Label::Version, &elements(1));
+    t.absorb_bytes(Label::Input, b"hello");
+    t.absorb_digest(Label::WitnessRoot, &core::array::from_fn(|i| i as u8));
+    let mut coins = t.challenges(Label::LookupChallenge, 2);
+    t.absorb(Label::LookupRound, &elements(8));
+    coins.push(t.challenge(Label::LookupRound));
+    t.absorb(Label::LookupLayer, &[]);
+    t.absorb_ext(Label::RelationEvals, &coins);
+    coins.extend(t.challenges(Label::RelationPoint, 5));
+    let seed = t.pow_seed();
+    t.absorb_nonce(0x0123_4567_89ab_cdef);
+    let indices = (0..13).map(|_| t.index(Label::QueryIndex, 20)).collect();
+    coins.push(t.challenge(Label::OpeningBatch));
+    (coins, indices, seed)
+}
+
+/// Two transcripts diverge if and only if their next challenges do; what was already drawn may agree.
+fn next<T: Transcript<Digest = [u8; 32]>>(run: impl FnOnce(&mut T)) -> QM31 {
+    let mut t = T::new(b"d");
+    run(&mut t);
+    t.absorb(Label::Key, &[]);
+    t.challenge(Label::RelationPoint)
+}
+
+fn all_different<T: Transcript<Digest = [u8; 32]>>() {
+    let zero = M31::ZERO;
+    let histories: Vec<QM31> = [
+        next::<T>(|_| ()),
+        next::<T>(|t| t.absorb(Label::Input, &[])),
+        next::<T>(|t| t.absorb(Label::Output, &[])),
+        next::<T>(|t| t.absorb(Label::Input, &[zero])),
+        next::<T>(|t| t.absorb(Label::Input, &[zero; 2])),
+        next::<T>(|t| t.absorb(Label::Input, &[zero; 8])),
+        next::<T>(|t| t.absorb(Label::Input, &[zero; 9])),
+        next::<T>(|t| t.absorb(Label::Input, &[zero; 16])),
+        next::<T>(|t| t.absorb(Label::Input, &[zero; 17])),
+        next::<T>(|t| t.absorb_digest(Label::Input, &[0; 32])),
+        next::<T>(|t| t.absorb_bytes(Label::Input, &[])),
+        next::<T>(|t| t.absorb_bytes(Label::Input, &[0])),
+        next::<T>(|t| t.absorb_bytes(Label::Input, &[0; 2])),
+        next::<T>(|t| t.absorb_bytes(Label::Input, &[0; 32])),
+        next::<T>(|t| {
+            t.absorb(Label::Input, &[]);
+            t.absorb(Label::Input, &[]);
+        }),
+        next::<T>(|t| {
+            t.absorb(Label::Input, &[zero; 8]);
+            t.absorb(Label::Input, &[zero; 8]);
+        }),
+        next::<T>(|t| _ = t.challenge(Label::RelationPoint)),
+        next::<T>(|t| _ = t.challenge(Label::RelationBatch)),
+        next::<T>(|t| _ = t.challenges(Label::RelationBatch, 2)),
+        next::<T>(|t| _ = t.challenges(Label::RelationBatch, 3)),
+        next::<T>(|t| (0..3).for_each(|_| _ = t.index(Label::RelationBatch, 5))),
+        next::<T>(|t| (0..4).for_each(|_| _ = t.index(Label::RelationBatch, 5))),
+        next::<T>(|t| {
+            t.challenge(Label::RelationBatch);
+            t.challenge(Label::RelationPoint);
+        }),
+        next::<T>(|t| {
+            t.challenge(Label::RelationPoint);
+            t.challenge(Label::RelationBatch);
+        }),
+        next::<T>(|t| {
+            t.challenge(Label::RelationPoint);
+            t.index(Label::RelationBatch, 3);
+        }),
+        next::<T>(|t| _ = t.pow_seed()),
+        next::<T>(|t| t.absorb_nonce(0)),
+        next::<T>(|t| t.absorb_nonce(1)),
+        next::<T>(|t| t.absorb_nonce(1 << 63)),
+    ]
+    .into();
+    for (i, a) in histories.iter().enumerate() {
+        for (j, b) in histories.iter().enumerate() {
+            assert_eq!(a == b, i == j, "histories {i} and {j}");
+        }
+    }
+    assert_ne!(T::new(b"a").challenge(Label::Key), T::new(b"b").challenge(Label::Key));
+}
+
+fn every_word_counts<T: Transcript<Digest = [u8; 32]>>() {
+    for n in [1u32, 4, 7, 8, 9, 16, 20] {
+        let data = elements(n);
+        let honest = next::<T>(|t| t.absorb(Label::Input, &data));
+        for i in 0..data.len() {
+            let mut altered = data.clone();
+            altered[i] += M31::ONE;
+            assert_ne!(next::<T>(|t| t.absorb(Label::Input, &altered)), honest);
+        }
+    }
+    let honest = next::<T>(|t| t.absorb_digest(Label::Input, &[7; 32]));
+    for i in 0..32 {
+        let mut altered = [7; 32];
+        altered[i] ^= 1;
+        assert_ne!(next::<T>(|t| t.absorb_digest(Label::Input, &altered)), honest);
+        assert_ne!(
+            next::<T>(|t| t.absorb_bytes(Label::Input, &altered[..=i])),
+            next::<T>(|t| t.absorb_bytes(Label::Input, &[7; 32][..=i]))
+        );
+    }
+}
+
+fn indices_fit<T: Transcript>() {
+    let mut t = T::new(b"indices");
+    for bits in 0..=30 {
+        for _ in 0..20 {
+            assert!(t.index(Label::QueryIndex, bits) < 1 << bits);
+        }
+    }
+    assert!(t.index(Label::QueryIndex, u32::MAX) < 1 << 30);
+    let ones: u32 = (0..4000).map(|_| t.index(Label::QueryIndex, 1)).sum();
+    assert!((1800..2200).contains(&ones));
+}
+
+fn extensions_are_four_elements<T: Transcript<Digest = [u8; 32]>>() {
+    let coins = T::new(b"coins").challenges(Label::Key, 5);
+    let flat: Vec<M31> = coins.iter().flat_map(|coin| coin.coordinates()).collect();
+    assert_eq!(next::<T>(|t| t.absorb_ext(Label::Key, &coins)), next::<T>(|t| t.absorb(Label::Key, &flat)));
+}
+
+fn laws<T: Transcript<Digest = [u8; 32]>>() {
+    all_different::<T>();
+    every_word_counts::<T>();
+    indices_fit::<T>();
+    extensions_are_four_elements::<T>();
+    assert_eq!(script::<T>(), script::<T>());
+}
+
+#[test]
+fn poseidon2_laws() {
+    laws::<Poseidon2Transcript>();
+}
+
+#[test]
+fn blake2s_laws() {
+    laws::<Blake2sTranscript>();
+}
+
+#[test]
+fn labels_fit_their_lanes() {
+    // Three marks of eight bits per lane; the largest label is the last one.
+    assert!((Label::QueryIndex as u8) < 0x80);
+    assert_eq!(tag(Kind::Seed, Label::PowSeed), 6 << 8 | 64);
+}
+
+#[test]
+fn show() {
+    std::eprintln!("{:?}\n{:?}", script::<Poseidon2Transcript>(), script::<Blake2sTranscript>());
+}

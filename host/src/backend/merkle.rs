@@ -1,0 +1,152 @@
+//! Merkle trees, sixteen hashes at a time.
+
+use circlet_core::field::M31;
+use circlet_core::hash::HashSuite;
+use circlet_core::hash::blake2s::{self, Lanes, compress, initial_state};
+use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
+use circlet_core::merkle::sibling_positions;
+use rayon::prelude::*;
+
+use super::field::{B, LANES};
+
+type Words = Lanes<LANES>;
+
+/// Leaves or parents that one task hashes.
+const TASK: usize = 1 << 10;
+
+/// A suite whose trees can be built in bulk.
+pub trait BulkHash: HashSuite {
+    /// The digests of the rows of a matrix given by columns of vectors.
+    fn leaves(columns: &[Vec<B>]) -> Vec<Self::Digest>;
+    /// The level above.
+    fn parents(level: &[Self::Digest]) -> Vec<Self::Digest>;
+}
+
+macro_rules! blake2s_bulk {
+    ($suite:ty) => {
+        impl BulkHash for $suite {
+            fn leaves(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
+                blake2s_leaves(columns)
+            }
+            fn parents(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
+                blake2s_parents(level)
+            }
+        }
+    };
+}
+blake2s_bulk!(Poseidon2Blake2s);
+blake2s_bulk!(Blake2sBlake2s);
+
+fn blake2s_leaves(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
+    let vectors = columns.first().map_or(0, Vec::len);
+    let mut out = vec![[0; 32]; vectors * LANES];
+    let length = 4 * columns.len() as u64;
+    out.par_chunks_mut(TASK).enumerate().for_each(|(task, out)| {
+        for (i, out) in out.chunks_mut(LANES).enumerate() {
+            let vector = task * TASK / LANES + i;
+            let mut h = initial_state(blake2s::LEAF).map(<Words as blake2s::Word>::splat);
+            let mut blocks = columns.chunks(16).peekable();
+            let mut hashed = 0;
+            while let Some(chunk) = blocks.next() {
+                let mut block = [<Words as blake2s::Word>::splat(0); 16];
+                for (word, column) in block.iter_mut().zip(chunk) {
+                    *word = Lanes(column[vector].to_array().map(|x| x.0));
+                }
+                let last = blocks.peek().is_none();
+                hashed = if last { length } else { hashed + 64 };
+                compress(&mut h, &block, hashed, last);
+            }
+            scatter(&h, out);
+        }
+    });
+    out
+}
+
+fn blake2s_parents(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
+    let mut out = vec![[0; 32]; level.len() / 2];
+    out.par_chunks_mut(TASK).zip(level.par_chunks(2 * TASK)).for_each(|(out, level)| {
+        for (out, children) in out.chunks_mut(LANES).zip(level.chunks(2 * LANES)) {
+            let mut block = [<Words as blake2s::Word>::splat(0); 16];
+            for (lane, pair) in children.chunks_exact(2).enumerate() {
+                let (left, right) = (blake2s::to_words(&pair[0]), blake2s::to_words(&pair[1]));
+                for k in 0..8 {
+                    block[k].0[lane] = left[k];
+                    block[k + 8].0[lane] = right[k];
+                }
+            }
+            let mut h = initial_state(blake2s::NODE).map(<Words as blake2s::Word>::splat);
+            compress(&mut h, &block, 64, true);
+            scatter(&h, out);
+        }
+    });
+    out
+}
+
+/// Digests from lanes.
+fn scatter(h: &[Words; 8], out: &mut [[u8; 32]]) {
+    for (lane, digest) in out.iter_mut().enumerate() {
+        *digest = blake2s::to_bytes(std::array::from_fn(|k| h[k].0[lane]));
+    }
+}
+
+/// All levels of a tree from its leaves to its cap.
+pub struct Tree<S: HashSuite> {
+    levels: Vec<Vec<S::Digest>>,
+}
+
+impl<S: BulkHash> Tree<S> {
+    /// The tree over the rows of a matrix given by columns, up to a cap of `2^cap_log` digests.
+    pub fn new(columns: &[Vec<B>], cap_log: u32) -> Self {
+        let mut levels = vec![S::leaves(columns)];
+        while levels[levels.len() - 1].len() > 1 << cap_log {
+            let next = S::parents(&levels[levels.len() - 1]);
+            levels.push(next);
+        }
+        Self { levels }
+    }
+
+    /// The cap.
+    pub fn cap(&self) -> &[S::Digest] {
+        &self.levels[self.levels.len() - 1]
+    }
+
+    /// The siblings that lead sorted, distinct leaves to the cap.
+    pub fn multiproof(&self, indices: &[u32]) -> Vec<S::Digest> {
+        let height = self.levels[0].len().trailing_zeros();
+        sibling_positions(height, self.cap().len().trailing_zeros(), indices)
+            .into_iter()
+            .map(|(level, index)| self.levels[level as usize][index as usize])
+            .collect()
+    }
+}
+
+/// One row of a matrix given by columns of vectors.
+pub fn row(columns: &[Vec<B>], index: u32) -> Vec<M31> {
+    let (vector, lane) = (index as usize / LANES, index as usize % LANES);
+    columns.iter().map(|c| super::field::from_stwo_base(c[vector].to_array()[lane])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::field::pack_base;
+
+    #[test]
+    fn bulk_trees_are_the_plain_ones() {
+        type S = Poseidon2Blake2s;
+        for (width, log) in [(1usize, 4u32), (15, 5), (16, 6), (17, 7), (64, 8), (70, 11)] {
+            let columns: Vec<Vec<B>> = (0..width)
+                .map(|c| {
+                    let cells: Vec<i32> = (0..1i32 << log).map(|r| r * 1009 - (c as i32) * 77).collect();
+                    cells.chunks(LANES).map(pack_base).collect()
+                })
+                .collect();
+            let tree = Tree::<S>::new(&columns, 2);
+            let leaves = (0..1u32 << log).map(|i| S::leaf(&row(&columns, i))).collect();
+            let plain = circlet_core::merkle::Tree::<S>::new(leaves).unwrap();
+            assert_eq!(tree.cap(), plain.cap(2));
+            let indices = [1, 2, 3, (1 << log) - 1];
+            assert_eq!(Some(tree.multiproof(&indices)), plain.multiproof(2, &indices));
+        }
+    }
+}

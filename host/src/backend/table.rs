@@ -1,0 +1,119 @@
+//! Tables of multilinear polynomials over the extension, in vectors while they are long enough.
+
+use circlet_core::field::QM31;
+use circlet_core::poly;
+
+use super::field::{E, Ext, LANES, pack, unpack};
+
+/// The values of a polynomial on the cube: vectors for 32 and more, elements below.
+#[derive(Clone, Debug)]
+pub enum Table {
+    /// At least two vectors.
+    Wide(Vec<E>),
+    /// Fewer than 32 elements.
+    Narrow(Vec<QM31>),
+}
+
+impl Table {
+    /// A table from its elements.
+    pub fn new(elements: Vec<QM31>) -> Self {
+        if elements.len() >= 2 * LANES { Self::Wide(pack(&elements)) } else { Self::Narrow(elements) }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Wide(v) => v.len() * LANES,
+            Self::Narrow(v) => v.len(),
+        }
+    }
+
+    /// Whether the table has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All elements.
+    pub fn elements(&self) -> Vec<QM31> {
+        match self {
+            Self::Wide(v) => unpack(v),
+            Self::Narrow(v) => v.clone(),
+        }
+    }
+
+    /// The first element; that of a table of one is the polynomial's value.
+    pub fn first(&self) -> QM31 {
+        match self {
+            Self::Wide(v) => unpack(&v[..1])[0],
+            Self::Narrow(v) => v[0],
+        }
+    }
+
+    /// Binds the highest coordinate.
+    pub fn bind_high(&mut self, r: QM31) {
+        match self {
+            Self::Wide(v) => {
+                fold_halves(v, r);
+                if v.len() == 1 {
+                    *self = Self::Narrow(unpack(v));
+                }
+            }
+            Self::Narrow(v) => poly::bind_high(v, r),
+        }
+    }
+}
+
+fn fold_halves(v: &mut Vec<E>, r: QM31) {
+    let half = v.len() / 2;
+    let r = E::splat(r);
+    let (low, high) = v.split_at_mut(half);
+    for (l, &h) in low.iter_mut().zip(high.iter()) {
+        *l += (h - *l) * r;
+    }
+    v.truncate(half);
+}
+
+/// `eq(point, .)` in vectors where there are enough.
+pub fn eq(point: &[QM31]) -> Table {
+    if point.len() < 5 {
+        return Table::Narrow(poly::eq_table(point));
+    }
+    let mut vectors = pack(&poly::eq_table(&point[..4]));
+    vectors.reserve((1 << (point.len() - 4)) - 1);
+    for &x in &point[4..] {
+        let x = E::splat(x);
+        for i in 0..vectors.len() {
+            let high = vectors[i] * x;
+            vectors[i] = vectors[i] - high;
+            vectors.push(high);
+        }
+    }
+    Table::Wide(vectors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use circlet_core::field::M31;
+
+    fn sample(n: u32) -> Vec<QM31> {
+        (0..n)
+            .map(|i| QM31::from_coordinates([1, 2, 3, 4].map(|k| M31::reduce(u64::from(i * 77 + k) << 20))))
+            .collect()
+    }
+
+    #[test]
+    fn wide_tables_are_the_scalar_ones() {
+        for n in 0..9 {
+            let point = sample(n);
+            let mut table = eq(&point);
+            let mut slow = poly::eq_table(&point);
+            assert_eq!(table.elements(), slow);
+            for &r in &point {
+                table.bind_high(r + QM31::ONE);
+                poly::bind_high(&mut slow, r + QM31::ONE);
+                assert_eq!(table.elements(), slow);
+            }
+        }
+    }
+}

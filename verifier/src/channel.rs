@@ -1,0 +1,102 @@
+//! The proof, read through the transcript.
+
+use alloc::vec::Vec;
+
+use circlet_core::field::{M31, QM31};
+use circlet_core::hash::HashSuite;
+use circlet_core::merkle::cap_root;
+use circlet_core::pow;
+use circlet_core::transcript::{Label, Transcript};
+
+use crate::Reject;
+
+/// Bytes of a proof that are not yet read, and the transcript of those that are.
+pub struct Channel<'a, S: HashSuite> {
+    transcript: S::Transcript,
+    rest: &'a [u8],
+}
+
+impl<'a, S: HashSuite> Channel<'a, S> {
+    /// A channel at the start of a proof.
+    pub fn new(transcript: S::Transcript, proof: &'a [u8]) -> Self {
+        Self { transcript, rest: proof }
+    }
+
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Reject> {
+        let (head, tail) = self.rest.split_at_checked(n).ok_or(Reject::TooShort)?;
+        self.rest = tail;
+        Ok(head)
+    }
+
+    /// Reads field elements that answer queries: they come after the last challenge and are not absorbed.
+    pub fn opened(&mut self, n: usize) -> Result<Vec<M31>, Reject> {
+        self.take(4 * n)?
+            .chunks_exact(4)
+            .map(|word| {
+                let word = word.try_into().map_or(u32::MAX, u32::from_le_bytes);
+                M31::new(word).map_err(|_| Reject::NonCanonical)
+            })
+            .collect()
+    }
+
+    /// Reads a digest of a Merkle path; not absorbed, like all answers to queries.
+    pub fn digest(&mut self) -> Result<S::Digest, Reject> {
+        S::digest_from_bytes(self.take(S::DIGEST_BYTES)?).ok_or(Reject::NonCanonical)
+    }
+
+    /// Receives a message of extension elements.
+    pub fn receive(&mut self, label: Label, n: usize) -> Result<Vec<QM31>, Reject> {
+        let words = self.opened(4 * n)?;
+        let message: Vec<QM31> = words
+            .chunks_exact(4)
+            .map(|c| QM31::from_coordinates(c.try_into().unwrap_or([M31::ZERO; 4])))
+            .collect();
+        self.transcript.absorb_ext(label, &message);
+        Ok(message)
+    }
+
+    /// Receives a message of `N` extension elements.
+    pub fn receive_array<const N: usize>(&mut self, label: Label) -> Result<[QM31; N], Reject> {
+        self.receive(label, N)?.try_into().map_err(|_| Reject::TooShort)
+    }
+
+    /// Receives the cap of a tree; the transcript absorbs the root above it.
+    pub fn cap(&mut self, label: Label, log: u32) -> Result<Vec<S::Digest>, Reject> {
+        let cap = (0..1u32 << log).map(|_| self.digest()).collect::<Result<Vec<_>, _>>()?;
+        self.transcript.absorb_digest(label, &cap_root::<S>(&cap));
+        Ok(cap)
+    }
+
+    /// Receives a nonce and checks its work; without work to do there is no nonce.
+    pub fn work(&mut self, bits: u32) -> Result<(), Reject> {
+        if bits == 0 {
+            return Ok(());
+        }
+        let nonce = self.take(8)?.try_into().map_or(0, u64::from_le_bytes);
+        if !pow::check(&self.transcript.pow_seed(), bits, nonce) {
+            return Err(Reject::Work);
+        }
+        self.transcript.absorb_nonce(nonce);
+        Ok(())
+    }
+
+    /// Draws a challenge.
+    pub fn challenge(&mut self, label: Label) -> QM31 {
+        self.transcript.challenge(label)
+    }
+
+    /// Draws challenges.
+    pub fn challenges(&mut self, label: Label, n: u32) -> Vec<QM31> {
+        self.transcript.challenges(label, n as usize)
+    }
+
+    /// Draws a position below `2^bits`.
+    pub fn index(&mut self, bits: u32) -> u32 {
+        self.transcript.index(Label::QueryIndex, bits)
+    }
+
+    /// Accepts only if every byte of the proof was read.
+    pub fn finish(self) -> Result<(), Reject> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Reject::TooLong) }
+    }
+}

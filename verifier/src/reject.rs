@@ -1,0 +1,73 @@
+use circlet_core::circuit::CircuitError;
+
+/// A stage of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The fraction tree of all lookups.
+    Lookup,
+    /// The sumcheck of all products.
+    Relation,
+    /// The batched opening.
+    Opening,
+}
+
+impl core::fmt::Display for Stage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Lookup => "lookup stage",
+            Self::Relation => "relation stage",
+            Self::Opening => "opening stage",
+        })
+    }
+}
+
+/// Why a proof was rejected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reject {
+    /// The key's program is not acceptable.
+    #[error("the verifying key is refused: {0}")]
+    Key(CircuitError),
+    /// The key names a hash suite that does not exist.
+    #[error("the verifying key names an unknown hash suite ({0})")]
+    UnknownSuite(u8),
+    /// The key's commitment is not of the form that its program asks for.
+    #[error("the verifying key's commitment is malformed")]
+    MalformedKey,
+    /// The statement has other tensors or lengths than the program.
+    #[error("the statement does not have the shape of the program's inputs and outputs")]
+    StatementShape,
+    /// An entry of the statement is out of its tensor's range.
+    #[error("an entry of the statement is out of range")]
+    StatementRange,
+    /// The proof ends before the protocol does.
+    #[error("the proof is too short")]
+    TooShort,
+    /// The proof goes on after the protocol's end.
+    #[error("the proof has bytes after its end")]
+    TooLong,
+    /// A field element or digest in the proof is not canonical.
+    #[error("the proof holds a non-canonical field element or digest")]
+    NonCanonical,
+    /// A nonce does not carry the work that the profile asks for.
+    #[error("a proof-of-work nonce is invalid")]
+    Work,
+    /// The sum of all fractions has a vanishing denominator.
+    #[error("the lookup sum has denominator zero")]
+    ZeroDenominator,
+    /// A sumcheck ended in another value than its relation has at the random point.
+    #[error("{0}: the sumcheck's last claim is wrong")]
+    FinalClaim(Stage),
+    /// An opened leaf is not in the committed tree.
+    #[error("a Merkle path does not lead to the commitment")]
+    MerklePath,
+    /// The opened rows do not combine to the value of the folded codeword.
+    #[error("the folded codeword disagrees with the committed columns")]
+    RowCombination,
+    /// A fold layer disagrees with the one before it.
+    #[error("a fold layer disagrees with the layer before it")]
+    Fold,
+    /// The last message disagrees with the last fold layer.
+    #[error("the final message disagrees with the last fold layer")]
+    FinalMessage,
+}

@@ -1,0 +1,6 @@
+//! The stages of verification, in order.
+
+pub mod lookup;
+pub mod opening;
+pub mod relation;
+pub mod statement;
