@@ -3,7 +3,7 @@
 //! Level 0 holds the `2^h` leaf digests, level `k` the `2^(h-k)` nodes above them. The *cap* is the level of `2^c`
 //! nodes, `c` at most `h`; [`cap_root`] hashes it to the one digest that the transcript absorbs. A *multiproof* for a
 //! set of leaves holds the nodes that cannot be computed from the leaves, level by level from the leaves to the cap,
-//! from left to right; [`steps`] is the one definition of that schedule.
+//! from left to right; `steps` is the one definition of that schedule.
 
 use alloc::vec::Vec;
 

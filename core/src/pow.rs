@@ -13,7 +13,7 @@ pub const MAX_BITS: u32 = 32;
 const LENGTH: u64 = 48;
 
 /// The message: seed, number of bits, zero, and the nonce as its low and its high word.
-#[inline(always)]
+#[inline]
 pub fn block<W: Word>(seed: &[u32; 8], bits: u32, nonce_low: W, nonce_high: W) -> [W; 16] {
     let mut block = [W::splat(0); 16];
     for (word, &value) in block.iter_mut().zip(seed) {
@@ -26,7 +26,7 @@ pub fn block<W: Word>(seed: &[u32; 8], bits: u32, nonce_low: W, nonce_high: W) -
 }
 
 /// The first word of the digest of a [`block`], as little-endian bytes: what the nonce is judged by.
-#[inline(always)]
+#[inline]
 pub fn first_word<W: Word>(block: &[W; 16]) -> W {
     let mut h = initial_state(blake2s::WORK).map(W::splat);
     compress(&mut h, block, LENGTH, true);

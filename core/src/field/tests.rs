@@ -1,3 +1,5 @@
+use alloc::vec::Vec;
+
 use super::*;
 
 /// Values that sit on the edges of the field and of its signed range.
@@ -44,7 +46,7 @@ fn base_arithmetic_is_integer_arithmetic_mod_p() {
 
 #[test]
 fn extension_is_a_field() {
-    let all: alloc::vec::Vec<QM31> = elements().collect();
+    let all: Vec<QM31> = elements().collect();
     for &a in &all {
         if a != QM31::ZERO {
             assert_eq!(a * a.inverse().unwrap(), QM31::ONE);

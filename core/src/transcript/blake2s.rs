@@ -6,14 +6,14 @@ use crate::{
 
 /// A hash chain over Blake2s with personalisation `circlt-T`; all integers little-endian.
 ///
-/// * **Start.** `state = H(domain)`, `drawn = 0`.
+/// * **Start.** `state = 0`, `drawn = 0`; absorb the bytes of the domain with tag 0, which no message has.
 /// * **Absorb** `(kind, label, length, data)`: `state = H(state || u32 tag || u32 drawn || u64 length || data)` with
 ///   `tag = label + 2^8 kind`, `length` in elements or bytes, elements as `u32` and bytes as they are; `drawn = 0`.
 /// * **Squeeze.** A run of draws of one kind under one label starts by absorbing the empty message with the tag of the
 ///   run, so each state knows the runs before it; block `c` of the run is `H(state || u32 (tag + 2^16) || u32 0 || u64
 ///   c)`. A word of a block below `2 P` gives the element `word mod P`, a word of `2 P` or more (chance `2^-31`) is
 ///   skipped; what is left of a block serves the next draw of the run. `drawn` counts the words taken or skipped.
-///   A seed is one block of its own run, as it is.
+///   A seed is block 0 of a run of its own, as it is, and counts as 8 words.
 ///
 /// An absorption has at least the 16 bytes of framing with its kind below `2^16`, a squeezed block a tag above
 /// `2^16`, so no state is ever an output; the framing decodes uniquely.
@@ -77,12 +77,16 @@ impl Transcript for Blake2sTranscript {
     type Digest = [u8; 32];
 
     fn new(domain: &[u8]) -> Self {
-        Self { state: blake2s::hash(blake2s::TRANSCRIPT, domain), run: 0, drawn: 0, block: [0; 8] }
+        let mut transcript = Self { state: [0; 32], run: 0, drawn: 0, block: [0; 8] };
+        transcript.absorb_framed(0, domain.len(), |hasher| hasher.update(domain));
+        transcript
     }
 
     fn absorb(&mut self, label: Label, data: &[M31]) {
         self.absorb_framed(tag(Kind::Elements, label), data.len(), |hasher| {
-            data.iter().for_each(|element| hasher.update(&element.value().to_le_bytes()));
+            for element in data {
+                hasher.update(&element.value().to_le_bytes());
+            }
         });
     }
 

@@ -38,10 +38,10 @@ const CONTINUED: u32 = 0x80;
 /// Why different histories have different states: what is added to the capacity before a permutation decodes
 /// uniquely to the draws since the last permutation (labels are not zero) and, at the start of a phase, its kind,
 /// label and length; kinds of absorption and of squeezing differ; the length says how many blocks belong to a message
-/// and where padding starts. Two histories therefore meet only if two capacities differ by a difference of two such
-/// additions. One key fixes the schedule and so the fewer than `2^7` additions that occur with it, hence fewer than
-/// `2^14` differences, and the chance after `q` permutations is at most `q^2 2^14 / P^8`: 117 bits. Roots and keys
-/// enter in the first messages, so schedules of different keys meet no earlier than by the same accident.
+/// and where padding starts. Two histories therefore meet only if two capacities differ by the difference of two such
+/// additions. One key fixes the schedule, of which a few hundred additions are distinct: at most `2^18` differences, and
+/// a chance of at most `q^2 2^18 / P^8` after `q` permutations, which is 115 bits of security. What precedes the key in
+/// the schedule is the same for all keys.
 #[derive(Clone)]
 pub struct Poseidon2Transcript {
     state: [M31; WIDTH],

@@ -155,7 +155,76 @@ fn labels_fit_their_lanes() {
     assert_eq!(tag(Kind::Seed, Label::PowSeed), 6 << 8 | 64);
 }
 
+fn coordinates(coins: &[QM31]) -> Vec<[u32; 4]> {
+    coins.iter().map(|coin| coin.coordinates().map(M31::value)).collect()
+}
+
+// Computed by a separate implementation from the text of the module documentation.
+
 #[test]
-fn show() {
-    std::eprintln!("{:?}\n{:?}", script::<Poseidon2Transcript>(), script::<Blake2sTranscript>());
+fn poseidon2_known_answers() {
+    let (coins, indices, seed) = script::<Poseidon2Transcript>();
+    assert_eq!(
+        coordinates(&coins[..3]),
+        [
+            [1_009_471_183, 962_143_849, 989_171_019, 805_501_639],
+            [1_297_803_291, 674_987_073, 1_603_921_283, 2_146_851_199],
+            [982_477_631, 1_108_431_533, 1_347_170_411, 1_597_610_169]
+        ]
+    );
+    assert_eq!(
+        coordinates(&coins[7..]),
+        [
+            [707_588_930, 951_080_682, 2_115_793_197, 895_310_039],
+            [1_018_978_709, 1_990_358_060, 1_526_551_163, 542_694_423]
+        ]
+    );
+    assert_eq!(
+        indices,
+        [
+            113_470, 483_845, 369_763, 90_290, 143_842, 870_782, 190_372, 459_377, 976_820, 589_734, 128_094,
+            143_197, 393_425
+        ]
+    );
+    assert_eq!(
+        seed,
+        [
+            0x9f, 0x7f, 0x9e, 0x12, 0x01, 0x50, 0x65, 0x53, 0x81, 0xd9, 0x0e, 0x03, 0x15, 0xf0, 0x9b, 0x43,
+            0x16, 0xac, 0x33, 0x11, 0x52, 0x64, 0x20, 0x68, 0x10, 0xca, 0x09, 0x1f, 0x05, 0xbd, 0xe7, 0x71
+        ]
+    );
+}
+
+#[test]
+fn blake2s_known_answers() {
+    let (coins, indices, seed) = script::<Blake2sTranscript>();
+    assert_eq!(
+        coordinates(&coins[..3]),
+        [
+            [2_018_872_353, 247_834_973, 1_398_473_524, 1_523_062_736],
+            [1_733_036_192, 1_453_939_891, 752_813_314, 338_847_379],
+            [1_417_651_693, 206_472_245, 740_268_212, 130_282_642]
+        ]
+    );
+    assert_eq!(
+        coordinates(&coins[7..]),
+        [
+            [1_083_364_424, 1_944_870_802, 1_681_829_480, 1_666_649_748],
+            [1_551_612_698, 1_059_951_886, 1_845_187_205, 1_388_982_471]
+        ]
+    );
+    assert_eq!(
+        indices,
+        [
+            763_585, 922_933, 108_422, 165_238, 245_174, 126_484, 280_770, 258_446, 964_671, 369_969,
+            439_186, 161_175, 888_154
+        ]
+    );
+    assert_eq!(
+        seed,
+        [
+            0xc5, 0xf1, 0x9c, 0xf3, 0x72, 0xa2, 0x26, 0x6b, 0x41, 0xc7, 0x23, 0xde, 0x0c, 0xc6, 0x31, 0x14,
+            0x49, 0x68, 0x48, 0x07, 0x39, 0xd1, 0xb9, 0xdb, 0xba, 0xb9, 0x73, 0xd3, 0x98, 0x3b, 0xd7, 0x4c
+        ]
+    );
 }
