@@ -10,3 +10,4 @@ extern crate alloc;
 
 pub mod field;
 pub mod profile;
+pub mod security;
