@@ -106,10 +106,8 @@ impl Domain {
         let mut j = 0;
         while values.len() > 1 {
             let t = self.coordinate(level + j, position >> j);
-            values = values
-                .chunks(2)
-                .map(|pair| pair[0] + pair.get(1).copied().unwrap_or_default() * t)
-                .collect();
+            values =
+                values.chunks(2).map(|pair| pair[0] + pair.get(1).copied().unwrap_or_default() * t).collect();
             j += 1;
         }
         values.first().copied().unwrap_or_default()
@@ -147,7 +145,8 @@ mod tests {
         (0..n)
             .map(|i| {
                 QM31::from_coordinates(
-                    [1, 2, 3, 4].map(|k| M31::reduce((seed + i * 91 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+                    [1, 2, 3, 4]
+                        .map(|k| M31::reduce((seed + i * 91 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15))),
                 )
             })
             .collect()
@@ -183,11 +182,8 @@ mod tests {
         let expected = evaluate(&message, &point);
         let mut word: Vec<QM31> = (0..1 << (log + blowup)).map(|p| domain.evaluate(0, &message, p)).collect();
         for (level, &r) in (0u32..).zip(&point) {
-            let folded: Vec<QM31> = word
-                .chunks(2)
-                .zip(0u32..)
-                .map(|(pair, leaf)| domain.fold(level, leaf, pair, &[r]))
-                .collect();
+            let folded: Vec<QM31> =
+                word.chunks(2).zip(0u32..).map(|(pair, leaf)| domain.fold(level, leaf, pair, &[r])).collect();
             bind_low(&mut message, r);
             for (position, &value) in (0u32..).zip(&folded) {
                 assert_eq!(value, domain.evaluate(level + 1, &message, position));
@@ -203,11 +199,8 @@ mod tests {
         let (values, point) = (sample(512, 3), sample(4, 4));
         let mut word = values.clone();
         for (level, &r) in (0u32..).zip(&point) {
-            word = word
-                .chunks(2)
-                .zip(0u32..)
-                .map(|(pair, leaf)| domain.fold(level, leaf, pair, &[r]))
-                .collect();
+            word =
+                word.chunks(2).zip(0u32..).map(|(pair, leaf)| domain.fold(level, leaf, pair, &[r])).collect();
         }
         for (leaf, group) in (0u32..).zip(values.chunks(16)) {
             assert_eq!(domain.fold(0, leaf, group, &point), word[leaf as usize]);

@@ -100,7 +100,10 @@ impl Leaves {
         claims: &mut Claims,
     ) {
         let whole = claims.point(point.to_vec());
-        let alphas = powers(challenges.alpha, 2 + circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0));
+        let alphas = powers(
+            challenges.alpha,
+            2 + circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0),
+        );
         let prefix = |block: &Block| {
             eq_index(point.get(block.log_size as usize..).unwrap_or_default(), block.offset >> block.log_size)
         };
@@ -142,10 +145,12 @@ impl Leaves {
                     for (component, &alpha) in circuit.tables[i].components.iter().zip(&alphas[1..]) {
                         match *component {
                             Component::Index { low } => {
-                                constant -= alpha * index_at(low, point.get(..block.log_size as usize).unwrap_or_default());
+                                constant -= alpha
+                                    * index_at(low, point.get(..block.log_size as usize).unwrap_or_default());
                             }
                             Component::Column(column) => {
-                                let (row_axis, col_axis) = (claims.eq(cols, 0), claims.eq(cols, block.log_size));
+                                let (row_axis, col_axis) =
+                                    (claims.eq(cols, 0), claims.eq(cols, block.log_size));
                                 claims.add(weight * alpha, column, row_axis, col_axis);
                             }
                         }

@@ -7,6 +7,8 @@
 //! coordinates are left, the message is sent in clear. At random positions the opened rows must combine to
 //! `u`, and every fold layer to the next.
 
+use alloc::vec::Vec;
+
 use crate::field::{M31, QM31};
 use crate::poly::eq_table;
 
@@ -20,13 +22,13 @@ pub fn round(claim: QM31, [s0, s2]: [QM31; MESSAGE]) -> [QM31; 3] {
 
 /// `eq(s, j)` for the matrix columns of both trees, given the coordinates that select them: those of the
 /// column within its tree, then the one that selects the tree.
-pub fn column_weights(stack: &[QM31]) -> [alloc::vec::Vec<QM31>; 2] {
+pub fn column_weights(stack: &[QM31]) -> [Vec<QM31>; 2] {
     let (tree, columns) = stack.split_last().map_or((QM31::ZERO, stack), |(&t, c)| (t, c));
     let weights = eq_table(columns);
     [QM31::ONE - tree, tree].map(|side| weights.iter().map(|&w| w * side).collect())
 }
 
 /// The value of `u` at a position from the opened rows of both trees.
-pub fn combine_rows(weights: &[alloc::vec::Vec<QM31>; 2], rows: [&[M31]; 2]) -> QM31 {
+pub fn combine_rows(weights: &[Vec<QM31>; 2], rows: [&[M31]; 2]) -> QM31 {
     weights.iter().zip(rows).flat_map(|(w, row)| w.iter().zip(row)).map(|(&w, &cell)| w * cell).sum()
 }

@@ -46,7 +46,7 @@ impl Protocol {
 
     /// The protocol of a key.
     pub fn of_key(key: &VerifyingKey) -> Result<Self, CircuitError> {
-        Self::new(&key.program, Profile::of(key.profile))
+        Self::new(&key.program, *key.profile.profile())
     }
 
     /// Log of the length of codewords.
@@ -80,14 +80,15 @@ impl Protocol {
             // The tag counts as a component.
             tuple_width: 1 + circuit.tables.iter().map(tuple_width).max().unwrap_or(0),
             gkr_log: self.leaves.depth,
-            relations: circuit.relations.len() as u64,
+            relations: circuit.relations.len() as u32,
             relation_point_vars: self.reduction.row_variables + self.reduction.col_variables,
             relation_rounds: self.reduction.rounds,
             relation_degree: crate::relations::DEGREE as u32,
-            evaluations: self.reduction.operands.len() as u64,
-            claims: claims as u64,
+            evaluations: self.reduction.operands.len() as u32,
+            claims: claims as u32,
             wiring_degree: crate::wiring::degree(circuit),
-            ..Sizes::default()
+            transcript_bits: Sizes::POSEIDON2_BITS,
+            merkle_bits: Sizes::BLAKE2S_BITS,
         }
     }
 }

@@ -196,7 +196,8 @@ impl Reduction {
             .iter()
             .map(|term| {
                 let gamma = point.gammas.get(term.relation).copied().unwrap_or(QM31::ZERO);
-                let scale = halves.get((self.rounds - term.variables) as usize).copied().unwrap_or(QM31::ZERO);
+                let scale =
+                    halves.get((self.rounds - term.variables) as usize).copied().unwrap_or(QM31::ZERO);
                 gamma
                     * QM31::from_i64(term.coefficient)
                     * scale

@@ -205,8 +205,8 @@ fn store(
     let Interval { low, high } = column.bound;
     let cells: Result<Vec<i32>, i64> =
         values.map(|v| if (low..=high).contains(&v) { Ok(v as i32) } else { Err(v) }).collect();
-    trace.columns[id.0 as usize] = cells
-        .map_err(|value| ExecuteError::OutOfRange { column: column.name.clone(), value, low, high })?;
+    trace.columns[id.0 as usize] =
+        cells.map_err(|value| ExecuteError::OutOfRange { column: column.name.clone(), value, low, high })?;
     Ok(())
 }
 

@@ -1,1 +1,6 @@
-//! The circlet host.
+//! The circlet host: import, quantization, execution, proving.
+
+pub mod backend;
+pub mod execute;
+pub mod keys;
+pub mod prove;

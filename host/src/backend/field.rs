@@ -97,7 +97,8 @@ mod tests {
     fn both_fields_agree() {
         let limb = |i: u32, k: u32| {
             let edges = [0, 1, 2, (1 << 31) - 2, (1 << 30), (1 << 30) - 1];
-            let value = if i < 6 { edges[((i + k) % 6) as usize] } else { (i * 4 + k).wrapping_mul(2_654_435_761) };
+            let value =
+                if i < 6 { edges[((i + k) % 6) as usize] } else { (i * 4 + k).wrapping_mul(2_654_435_761) };
             M31::reduce(u64::from(value))
         };
         let all: Vec<QM31> =

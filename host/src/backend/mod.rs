@@ -3,7 +3,6 @@
 
 pub mod encode;
 pub mod field;
-pub mod fractions;
 pub mod grind;
 pub mod merkle;
 pub mod table;

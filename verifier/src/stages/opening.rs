@@ -120,13 +120,7 @@ impl Opened {
         Ok(Self { positions, rows, layers })
     }
 
-    fn check(
-        &self,
-        protocol: &Protocol,
-        stack: &[QM31],
-        rows: &[QM31],
-        last: &[QM31],
-    ) -> Result<(), Reject> {
+    fn check(&self, protocol: &Protocol, stack: &[QM31], rows: &[QM31], last: &[QM31]) -> Result<(), Reject> {
         let weights = column_weights(stack);
         let domain = &protocol.domain;
         let [fixed, witness] = &self.rows;
@@ -145,9 +139,8 @@ impl Opened {
                     return Err(mismatch);
                 }
                 let level = k * FoldSchedule::ARITY_LOG;
-                let challenges = rows
-                    .get(level as usize..(level + FoldSchedule::ARITY_LOG) as usize)
-                    .unwrap_or_default();
+                let challenges =
+                    rows.get(level as usize..(level + FoldSchedule::ARITY_LOG) as usize).unwrap_or_default();
                 value = domain.fold(level, leaf, values, challenges);
                 position = leaf;
                 mismatch = Reject::Fold;
