@@ -1,1 +1,4 @@
 //! The circlet host.
+
+pub mod float;
+pub mod graph;
