@@ -2,3 +2,4 @@
 
 pub mod float;
 pub mod graph;
+pub mod import;
