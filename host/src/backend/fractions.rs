@@ -28,40 +28,20 @@ pub struct Fractions {
 impl Fractions {
     /// The layer above: node `x` is the sum of `x` and `x + half`.
     pub fn parents(&self) -> Self {
-        let (p, q) = match (&self.p, &self.q) {
-            (Table::Wide(p), Table::Wide(q)) => add_halves(p, q),
-            (p, q) => add_halves(&p.elements(), &q.elements()),
-        };
-        let (p, q) = (into_table(p), into_table(q));
-        Self { p, q }
+        match (&self.p, &self.q) {
+            (Table::Wide(p), Table::Wide(q)) => {
+                let (p, q) = add_halves(p, q);
+                Self { p: Table::of_vectors(p), q: Table::of_vectors(q) }
+            }
+            (p, q) => {
+                let (p, q) = add_halves(&p.elements(), &q.elements());
+                Self { p: Table::Narrow(p), q: Table::Narrow(q) }
+            }
+        }
     }
 }
 
-/// Elements or vectors, as a table.
-trait Entries: Ext {
-    fn table(entries: Vec<Self>) -> Table;
-}
-
-impl Entries for E {
-    fn table(entries: Vec<Self>) -> Table {
-        if entries.len() > 1 { Table::Wide(entries) } else { Table::Narrow(super::field::unpack(&entries)) }
-    }
-}
-
-impl Entries for QM31 {
-    fn table(entries: Vec<Self>) -> Table {
-        Table::Narrow(entries)
-    }
-}
-
-fn into_table<V: Entries>(entries: Vec<V>) -> Table {
-    V::table(entries)
-}
-
-fn add_halves<V: Entries>(p: &[V], q: &[V]) -> (Vec<V>, Vec<V>)
-where
-    (Table, Table): Sized,
-{
+fn add_halves<V: Ext>(p: &[V], q: &[V]) -> (Vec<V>, Vec<V>) {
     let half = p.len() / 2;
     (0..half)
         .into_par_iter()
@@ -192,7 +172,8 @@ mod tests {
     fn sample(n: usize, seed: u64) -> Vec<QM31> {
         (0..n as u64)
             .map(|i| {
-                let limb = |k: u64| M31::reduce((seed * 1000 + i * 7 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let limb =
+                    |k: u64| M31::reduce((seed * 1000 + i * 7 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 QM31::from_coordinates([limb(1), limb(2), limb(3), limb(4)])
             })
             .collect()

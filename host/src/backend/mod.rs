@@ -7,4 +7,5 @@ pub mod fractions;
 pub mod grind;
 pub mod merkle;
 pub mod products;
+pub mod stack;
 pub mod table;

@@ -97,7 +97,8 @@ mod tests {
     fn sample(n: usize, seed: u64) -> Vec<QM31> {
         (0..n as u64)
             .map(|i| {
-                let limb = |k: u64| M31::reduce((seed * 1000 + i * 7 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let limb =
+                    |k: u64| M31::reduce((seed * 1000 + i * 7 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 QM31::from_coordinates([limb(1), limb(2), limb(3), limb(4)])
             })
             .collect()

@@ -17,6 +17,9 @@ pub trait Adversary {
     /// Codewords (columns of vectors), before their tree is built.
     fn codewords(&mut self, _label: Label, _words: &mut [Vec<B>]) {}
 
+    /// A folded codeword, before its tree is built; later layers are folded from what this leaves.
+    fn word(&mut self, _label: Label, _word: &mut [QM31]) {}
+
     /// A proof-of-work nonce, before it is sent.
     fn nonce(&mut self, _nonce: &mut u64) {}
 
