@@ -10,8 +10,10 @@ mod weight;
 
 use circlet_core::circuit::{ColumnId, Public, Tree as Which};
 use circlet_core::claims::Claims;
+use circlet_core::field::QM31;
 use circlet_core::hash::HashSuite;
 use circlet_core::key::Statement;
+use circlet_core::pin;
 use circlet_core::protocol::DOMAIN;
 use circlet_core::transcript::{Label, Transcript};
 use circlet_core::wiring::{public_claims, wiring_claims};
@@ -75,6 +77,10 @@ where
     let publics = protocol.circuit.inputs.iter().chain(&protocol.circuit.outputs);
     let entries = statement.inputs.iter().chain(&statement.outputs).map(Vec::as_slice);
     public_claims(publics.zip(entries), theta, &mut claims);
+    if let Some(value) = key.verifying.pin {
+        let point = pin::point::<S>(protocol, key.fixed.tree.cap());
+        pin::claim(protocol, &point, QM31::from_coordinates(value), &mut claims);
+    }
     opening::prove(protocol, &key.encoder, &key.twiddles, [&key.fixed, &witness], &claims, &mut channel);
     channel.finish()
 }
