@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use circlet_core::circuit::{Circuit, CircuitError, ColumnId, Tree as Which};
 use circlet_core::field::M31;
-use circlet_core::hash::HashSuite;
 use circlet_core::key::VerifyingKey;
 use circlet_core::pin;
 use circlet_core::poly::eq_table;
@@ -64,7 +63,7 @@ pub struct ProvingKey<S: BulkHash> {
     pub twiddles: Twiddles,
 }
 
-impl<S: BulkHash + HashSuite<Digest = [u8; 32]>> ProvingKey<S> {
+impl<S: BulkHash> ProvingKey<S> {
     /// Commits to a program.
     pub fn new(program: Program, data: Data, profile: ProfileId) -> Result<Self, KeyError> {
         check_data(&program, &data)?;
@@ -105,7 +104,7 @@ impl<S: BulkHash + HashSuite<Digest = [u8; 32]>> ProvingKey<S> {
             program,
             profile: protocol.profile.id,
             suite: S::ID,
-            fixed_cap: fixed.tree.cap().to_vec(),
+            fixed_cap: fixed.tree.cap().iter().map(S::digest_to_bytes).collect(),
             pin,
         };
         let twiddles = Twiddles::new(&protocol);

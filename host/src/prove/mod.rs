@@ -11,7 +11,6 @@ mod weight;
 use circlet_core::circuit::{ColumnId, Public, Tree as Which};
 use circlet_core::claims::Claims;
 use circlet_core::field::QM31;
-use circlet_core::hash::HashSuite;
 use circlet_core::key::Statement;
 use circlet_core::pin;
 use circlet_core::protocol::DOMAIN;
@@ -26,10 +25,10 @@ use channel::Channel;
 use commit::Commitment;
 
 /// Runs the program on the inputs and proves the outputs.
-pub fn prove<S>(key: &ProvingKey<S>, inputs: &[Vec<i32>]) -> Result<(Statement, Vec<u8>), ExecuteError>
-where
-    S: BulkHash + HashSuite<Digest = [u8; 32]>,
-{
+pub fn prove<S: BulkHash>(
+    key: &ProvingKey<S>,
+    inputs: &[Vec<i32>],
+) -> Result<(Statement, Vec<u8>), ExecuteError> {
     let trace = execute(key.circuit(), &key.verifying.program, &key.data, inputs)?;
     let statement = statement(key, &trace);
     let proof = prove_trace(key, &trace, &statement, &mut Honest);
@@ -37,25 +36,19 @@ where
 }
 
 /// The public tensors of a trace.
-pub fn statement<S: BulkHash>(key: &ProvingKey<S>, trace: &Trace) -> Statement
-where
-    S: HashSuite<Digest = [u8; 32]>,
-{
+pub fn statement<S: BulkHash>(key: &ProvingKey<S>, trace: &Trace) -> Statement {
     let read = |publics: &[Public]| publics.iter().map(|p| trace.public(key.circuit(), &p.cells)).collect();
     Statement { inputs: read(&key.circuit().inputs), outputs: read(&key.circuit().outputs) }
 }
 
 /// Proves a statement with whatever trace it is given. The trace is not checked: if it is not one of the
 /// program, the result is a proof that verifiers reject.
-pub fn prove_trace<S>(
+pub fn prove_trace<S: BulkHash>(
     key: &ProvingKey<S>,
     trace: &Trace,
     statement: &Statement,
     adversary: &mut dyn Adversary,
-) -> Vec<u8>
-where
-    S: BulkHash + HashSuite<Digest = [u8; 32]>,
-{
+) -> Vec<u8> {
     let protocol = &key.protocol;
     let mut transcript = S::Transcript::new(DOMAIN);
     transcript.absorb_bytes(Label::Key, &key.digest);
