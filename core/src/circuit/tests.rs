@@ -416,7 +416,7 @@ fn mutated_programs_do_no_harm() {
     let (mut decoded, mut accepted) = (0, 0);
     for _ in 0..60_000 {
         let mut mutated = bytes.clone();
-        for _ in 0..1 + next() % 3 {
+        for _ in 0..=next() % 3 {
             let at = (next() % mutated.len() as u64) as usize;
             match next() % 8 {
                 0 => mutated[at] ^= 1 << (next() % 8),
