@@ -45,6 +45,9 @@ impl<'p> Builder<'p> {
         }
         for constant in &program.constants {
             extent_ok(&constant.name, constant.rows, constant.cols, constant.bound)?;
+            if constant.row_l1 < 0 {
+                return Err(CircuitError::Malformed(format!("{}: negative norm", constant.name)));
+            }
         }
         for table in &program.tables {
             if !(1..=20).contains(&table.bits) || !(0..1 << 30).contains(&table.bound) {
@@ -287,6 +290,27 @@ impl<'p> Builder<'p> {
         let quotient = self.witness("quotient", shape, bound);
         self.shift("requantize", shape, value, u32::from(shift), quotient);
         self.map(table, quotient, output)
+    }
+
+    /// A copy of the real cells of a column, whose padding is free of whatever filled the original's.
+    pub fn copy(&mut self, name: &str, original: ColumnId) -> ColumnId {
+        let Column { shape, bound, .. } = *self.circuit.column(original);
+        let copy = self.witness(name, shape, bound);
+        let place = |column| Placement {
+            column,
+            rows: Positions {
+                digits: vec![Stride { len: shape.rows, stride: u64::from(shape.cols) }],
+                skip: 0,
+                take: shape.rows,
+            },
+            cols: Positions {
+                digits: vec![Stride { len: shape.cols, stride: 1 }],
+                skip: 0,
+                take: shape.cols,
+            },
+        };
+        self.wire(Wiring { from: vec![place(original)], to: vec![place(copy)] });
+        copy
     }
 
     /// A wiring, and the step that copies its cells.

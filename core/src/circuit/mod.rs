@@ -14,6 +14,8 @@
 
 mod builder;
 mod check;
+#[cfg(test)]
+mod tests;
 
 use alloc::boxed::Box;
 use alloc::string::String;
