@@ -2,5 +2,9 @@
 
 pub mod backend;
 pub mod execute;
+pub mod float;
+pub mod graph;
+pub mod import;
 pub mod keys;
 pub mod prove;
+pub mod samples;

@@ -1,0 +1,142 @@
+//! ONNX models to graphs.
+//!
+//! The bytes are checked (`wire`), decoded, ordered (`source`) and then lowered node by node to the
+//! few operations of [`Graph`] (`lower`, `matrix`, `shapes`, `gelu`). Shapes are concrete: a symbolic
+//! first dimension of an input becomes the batch size of the options.
+
+mod constants;
+mod gelu;
+mod lower;
+mod matrix;
+mod node;
+mod shapes;
+mod source;
+mod wire;
+
+use std::{fs, path::Path};
+
+use rten_onnx::onnx::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
+
+use self::{constants::dtype, lower::Lowering, source::Source};
+use super::{ImportError, ImportOptions};
+use crate::graph::{Graph, Shape};
+
+/// The oldest accepted version of the standard operator set.
+const MIN_OPSET: i64 = 13;
+/// Protobuf messages, and so ONNX files, end here.
+const MAX_FILE: u64 = 1 << 31;
+
+/// Reads an ONNX file.
+pub fn import_file(path: &Path, options: ImportOptions) -> Result<Graph, ImportError> {
+    let failed = |source| ImportError::Io { path: path.into(), source };
+    let size = fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_FILE {
+        return Err(ImportError::FileTooLarge { path: path.into(), size });
+    }
+    import_bytes(&fs::read(path).map_err(failed)?, options)
+}
+
+/// Reads an ONNX model from memory. Total: any bytes give a graph or an error.
+pub fn import_bytes(bytes: &[u8], options: ImportOptions) -> Result<Graph, ImportError> {
+    wire::check(bytes)?;
+    let model = ModelProto::parse_buf(bytes)
+        .map_err(|error| ImportError::Malformed { offset: 0, detail: error.to_string() })?;
+    let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
+    check_opset(&model.opset_import)?;
+
+    let source = Source::new(graph)?;
+    source.check_operators()?;
+    let inputs = inputs(graph, &source, options)?;
+    let mut lowering = Lowering::new(&source);
+    for (name, shape) in inputs {
+        lowering.input(name, shape)?;
+    }
+    for &index in source.order() {
+        lowering.node(index)?;
+    }
+    lowering.finish(graph)
+}
+
+fn check_opset(opsets: &[OperatorSetIdProto]) -> Result<(), ImportError> {
+    let standard = |set: &&OperatorSetIdProto| node::is_standard(set.domain.as_deref());
+    let set = opsets.iter().find(standard).ok_or(ImportError::OpsetMissing)?;
+    match set.version {
+        None => Err(ImportError::OpsetMissing),
+        Some(found) if found < MIN_OPSET => Err(ImportError::OpsetTooOld { found }),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The graph's inputs with concrete shapes. Files of old versions also list the initializers there.
+fn inputs<'m>(
+    graph: &'m GraphProto,
+    source: &Source<'m>,
+    options: ImportOptions,
+) -> Result<Vec<(&'m str, Shape)>, ImportError> {
+    if options.batch == 0 {
+        return Err(ImportError::BatchZero);
+    }
+    let mut symbolic = false;
+    let mut inputs = Vec::new();
+    for info in &graph.input {
+        let name = info.name.as_deref().unwrap_or_default();
+        if source.initializer(name).is_none() {
+            inputs.push((name, input_shape(name, info, options.batch, &mut symbolic)?));
+        }
+    }
+    if inputs.is_empty() {
+        return Err(ImportError::NoInputs);
+    }
+    if options.batch != 1 && !symbolic {
+        return Err(ImportError::BatchFixed { batch: options.batch });
+    }
+    Ok(inputs)
+}
+
+fn input_shape(
+    name: &str,
+    info: &ValueInfoProto,
+    batch: usize,
+    symbolic: &mut bool,
+) -> Result<Shape, ImportError> {
+    let refuse = |detail: String| ImportError::Input { name: name.into(), detail };
+    let tensor = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let tensor =
+        tensor.ok_or_else(|| refuse("is not a tensor; export the model with tensor inputs".into()))?;
+    let kind = tensor.elem_type.map_or(0, |t| t.0);
+    if !dtype::is_float(kind) {
+        return Err(refuse(format!(
+            "has element type {}, but only float inputs are supported; move integer preprocessing out of the model",
+            dtype::name(kind)
+        )));
+    }
+    let shape = tensor.shape.as_ref().filter(|s| !s.dim.is_empty());
+    let shape =
+        shape.ok_or_else(|| refuse("has no dimensions; export the model with known shapes".into()))?;
+    let mut dims = Vec::with_capacity(shape.dim.len());
+    for (axis, dim) in shape.dim.iter().enumerate() {
+        dims.push(match (dim.dim_value, &dim.dim_param) {
+            (Some(size), _) if size > 0 => usize::try_from(size).unwrap_or(usize::MAX),
+            (Some(size), _) => {
+                return Err(refuse(format!(
+                    "has size {size} in dimension {axis}; export the model with real sizes"
+                )));
+            }
+            (None, _) if axis == 0 => {
+                *symbolic = true;
+                batch
+            }
+            (None, symbol) => {
+                return Err(refuse(format!(
+                    "has the symbolic size {:?} in dimension {axis}, but only the first dimension may be \
+                     symbolic; export the model with a fixed size there",
+                    symbol.as_deref().unwrap_or("?")
+                )));
+            }
+        });
+    }
+    Ok(dims)
+}
+
+#[cfg(test)]
+mod tests;

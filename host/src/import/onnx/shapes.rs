@@ -1,0 +1,137 @@
+//! Nodes that only rename, regroup or permute elements.
+
+use super::super::ImportError;
+use super::lower::{Lowering, check};
+use super::node::NodeRef;
+use crate::graph::{MAX_RANK, Op, Shape, ValueId};
+
+impl<'m> Lowering<'_, 'm> {
+    /// The value under another shape; nothing is emitted when it has that shape already.
+    pub fn reshaped(&mut self, node: NodeRef<'m>, x: ValueId, shape: Shape) -> Result<ValueId, ImportError> {
+        if self.builder.shape(x) == shape {
+            return Ok(x);
+        }
+        if self.builder.constant_of(x).is_some() {
+            return self.emit_part(node, "reshaped", Op::Reshape { shape }, &[x]);
+        }
+        self.emit(node, Op::Reshape { shape }, &[x])
+    }
+
+    /// A zero in the requested shape copies the operand's dimension, a -1 takes what is left.
+    pub fn reshape(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+        check(node, 2, &["allowzero"])?;
+        let x = self.float(node, 0)?;
+        let request = self
+            .ints(node, 1)?
+            .ok_or_else(|| node.refuse("has no shape; export the model again with opset 13 or newer"))?;
+        let from = self.builder.shape(x).to_vec();
+        let refuse = || {
+            node.refuse(format!(
+                "cannot reshape {from:?} to {:?}; if the file was exported for one batch size, export it with a \
+                 dynamic batch (-1 in the shape)",
+                request.data
+            ))
+        };
+        let keep_zero = node.int("allowzero")?.unwrap_or(0) != 0;
+        let mut shape = Vec::with_capacity(request.data.len());
+        let mut open = None;
+        for (axis, &d) in request.data.iter().enumerate() {
+            shape.push(match d {
+                -1 if open.is_none() => {
+                    open = Some(axis);
+                    1
+                }
+                0 if !keep_zero => *from.get(axis).ok_or_else(refuse)?,
+                d => usize::try_from(d).ok().filter(|&d| d > 0).ok_or_else(refuse)?,
+            });
+        }
+        let known = shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)).ok_or_else(refuse)?;
+        let total: usize = from.iter().product();
+        if !total.is_multiple_of(known) || (open.is_none() && total != known) {
+            return Err(refuse());
+        }
+        if let Some(axis) = open {
+            shape[axis] = total / known;
+        }
+        self.reshaped(node, x, shape)
+    }
+
+    pub fn flatten(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+        check(node, 1, &["axis"])?;
+        let x = self.float(node, 0)?;
+        let shape = self.builder.shape(x);
+        let rank = shape.len() as i64;
+        let axis = node.int("axis")?.unwrap_or(1);
+        let split = if axis < 0 { axis.saturating_add(rank) } else { axis };
+        if !(0..=rank).contains(&split) {
+            return Err(node.refuse(format!("has no axis {axis} in shape {shape:?}; correct the axis")));
+        }
+        let (rows, columns) = shape.split_at(split as usize);
+        let flat = vec![rows.iter().product(), columns.iter().product()];
+        self.reshaped(node, x, flat)
+    }
+
+    pub fn squeeze(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+        check(node, 2, &[])?;
+        let x = self.float(node, 0)?;
+        let shape = self.builder.shape(x).to_vec();
+        let axes = match self.ints(node, 1)? {
+            Some(axes) => axis_set(node, &axes.data, shape.len())?,
+            None => (0..shape.len()).filter(|&i| shape[i] == 1).collect(),
+        };
+        if let Some(&axis) = axes.iter().find(|&&axis| shape[axis] != 1) {
+            return Err(node.refuse(format!(
+                "squeezes dimension {axis} of {shape:?}, which is not 1; correct the axes or the batch size"
+            )));
+        }
+        let shape = (0..shape.len()).filter(|i| !axes.contains(i)).map(|i| shape[i]).collect();
+        self.reshaped(node, x, shape)
+    }
+
+    pub fn unsqueeze(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+        check(node, 2, &[])?;
+        let x = self.float(node, 0)?;
+        let shape = self.builder.shape(x).to_vec();
+        let axes = self.ints(node, 1)?.ok_or_else(|| node.refuse("has no axes; export the model again"))?;
+        let rank = shape.len().saturating_add(axes.data.len());
+        let axes = axis_set(node, &axes.data, rank)?;
+        let mut old = shape.iter().copied();
+        let shape = (0..rank).map(|i| if axes.contains(&i) { 1 } else { old.next().unwrap_or(1) }).collect();
+        self.reshaped(node, x, shape)
+    }
+
+    pub fn transpose(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+        check(node, 1, &["perm"])?;
+        let x = self.float(node, 0)?;
+        let rank = self.builder.shape(x).len();
+        let perm: Vec<usize> = match node.ints("perm") {
+            None => (0..rank).rev().collect(),
+            // What is negative becomes too large, which shape inference refuses.
+            Some(perm) => perm.iter().map(|&p| usize::try_from(p).unwrap_or(usize::MAX)).collect(),
+        };
+        if perm.len() == rank && perm.iter().enumerate().all(|(i, &p)| i == p) {
+            return Ok(x);
+        }
+        self.emit(node, Op::Transpose { perm }, &[x])
+    }
+}
+
+/// Axes of a tensor with `rank` dimensions; negative ones count from the end.
+fn axis_set(node: NodeRef, axes: &[i64], rank: usize) -> Result<Vec<usize>, ImportError> {
+    if rank > MAX_RANK {
+        return Err(node.refuse(format!("gives a tensor of {rank} dimensions; use at most {MAX_RANK}")));
+    }
+    let mut set = Vec::with_capacity(axes.len().min(rank));
+    for &axis in axes {
+        let from_start = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
+        match usize::try_from(from_start) {
+            Ok(i) if i < rank && !set.contains(&i) => set.push(i),
+            _ => {
+                return Err(node.refuse(format!(
+                    "axis {axis} is repeated or outside the {rank} dimensions; correct the axes"
+                )));
+            }
+        }
+    }
+    Ok(set)
+}
