@@ -3,6 +3,9 @@
 
 pub mod encode;
 pub mod field;
+pub mod fractions;
 pub mod grind;
 pub mod merkle;
+pub mod products;
+pub mod stack;
 pub mod table;

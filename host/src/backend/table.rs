@@ -20,6 +20,11 @@ impl Table {
         if elements.len() >= 2 * LANES { Self::Wide(pack(&elements)) } else { Self::Narrow(elements) }
     }
 
+    /// A table from vectors, at least one.
+    pub fn of_vectors(vectors: Vec<E>) -> Self {
+        if vectors.len() > 1 { Self::Wide(vectors) } else { Self::Narrow(unpack(&vectors)) }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match self {
@@ -54,9 +59,7 @@ impl Table {
         match self {
             Self::Wide(v) => {
                 fold_halves(v, r);
-                if v.len() == 1 {
-                    *self = Self::Narrow(unpack(v));
-                }
+                *self = Self::of_vectors(std::mem::take(v));
             }
             Self::Narrow(v) => poly::bind_high(v, r),
         }
@@ -84,7 +87,7 @@ pub fn eq(point: &[QM31]) -> Table {
         let x = E::splat(x);
         for i in 0..vectors.len() {
             let high = vectors[i] * x;
-            vectors[i] = vectors[i] - high;
+            vectors[i] -= high;
             vectors.push(high);
         }
     }

@@ -1,1 +1,79 @@
-//! Follows.
+//! The prover: the stages of `circlet_verifier`, file by file, seen from the other side.
+
+pub mod adversary;
+mod channel;
+pub mod commit;
+mod lookup;
+pub mod opening;
+mod relation;
+mod weight;
+
+use circlet_core::circuit::{ColumnId, Public, Tree as Which};
+use circlet_core::claims::Claims;
+use circlet_core::field::QM31;
+use circlet_core::key::Statement;
+use circlet_core::pin;
+use circlet_core::protocol::DOMAIN;
+use circlet_core::transcript::{Label, Transcript};
+use circlet_core::wiring::{public_claims, wiring_claims};
+
+use crate::backend::merkle::BulkHash;
+use crate::execute::{ExecuteError, Trace, execute};
+use crate::keys::ProvingKey;
+use adversary::{Adversary, Honest};
+use channel::Channel;
+use commit::Commitment;
+
+/// Runs the program on the inputs and proves the outputs.
+pub fn prove<S: BulkHash>(
+    key: &ProvingKey<S>,
+    inputs: &[Vec<i32>],
+) -> Result<(Statement, Vec<u8>), ExecuteError> {
+    let trace = execute(key.circuit(), &key.verifying.program, &key.data, inputs)?;
+    let statement = statement(key, &trace);
+    let proof = prove_trace(key, &trace, &statement, &mut Honest);
+    Ok((statement, proof))
+}
+
+/// The public tensors of a trace.
+pub fn statement<S: BulkHash>(key: &ProvingKey<S>, trace: &Trace) -> Statement {
+    let read = |publics: &[Public]| publics.iter().map(|p| trace.public(key.circuit(), &p.cells)).collect();
+    Statement { inputs: read(&key.circuit().inputs), outputs: read(&key.circuit().outputs) }
+}
+
+/// Proves a statement with whatever trace it is given. The trace is not checked: if it is not one of the
+/// program, the result is a proof that verifiers reject.
+pub fn prove_trace<S: BulkHash>(
+    key: &ProvingKey<S>,
+    trace: &Trace,
+    statement: &Statement,
+    adversary: &mut dyn Adversary,
+) -> Vec<u8> {
+    let protocol = &key.protocol;
+    let mut transcript = S::Transcript::new(DOMAIN);
+    transcript.absorb_bytes(Label::Key, &key.digest);
+    transcript.absorb_bytes(Label::Statement, &statement.digest());
+
+    let columns = (0..protocol.circuit.columns.len() as u32)
+        .map(ColumnId)
+        .filter(|&id| key.is_witness(id))
+        .map(|id| (id, trace.columns[id.0 as usize].as_slice()));
+    let witness = Commitment::<S>::new(protocol, &key.encoder, Which::Witness, columns, adversary);
+    let mut channel = Channel::<S>::new(transcript, adversary);
+    channel.cap(Label::WitnessRoot, witness.tree.cap());
+
+    let mut claims = Claims::default();
+    lookup::prove(protocol, trace, &mut channel, &mut claims);
+    relation::prove(protocol, trace, &mut channel, &mut claims);
+    let theta = channel.challenge(Label::WiringChallenge);
+    wiring_claims(&protocol.circuit, theta, &mut claims);
+    let publics = protocol.circuit.inputs.iter().chain(&protocol.circuit.outputs);
+    let entries = statement.inputs.iter().chain(&statement.outputs).map(Vec::as_slice);
+    public_claims(publics.zip(entries), theta, &mut claims);
+    if let Some(value) = key.verifying.pin {
+        let point = pin::point::<S>(protocol, key.fixed.tree.cap());
+        pin::claim(protocol, &point, QM31::from_coordinates(value), &mut claims);
+    }
+    opening::prove(protocol, &key.encoder, &key.twiddles, [&key.fixed, &witness], &claims, &mut channel);
+    channel.finish()
+}

@@ -1,0 +1,33 @@
+//! A cheating prover's grip on the protocol: for tests of soundness.
+//!
+//! The prover asks an [`Adversary`] before it commits to or sends anything. Whatever is changed, everything
+//! after it is computed honestly from what was sent: that is what a cheating prover would do. The verifier has
+//! no such thing.
+
+use circlet_core::field::QM31;
+use circlet_core::transcript::Label;
+
+use crate::backend::field::B;
+
+/// Hooks into the prover. The default of each does nothing.
+pub trait Adversary {
+    /// A message of extension elements, before it is sent.
+    fn message(&mut self, _label: Label, _message: &mut [QM31]) {}
+
+    /// Codewords (columns of vectors), before their tree is built.
+    fn codewords(&mut self, _label: Label, _words: &mut [Vec<B>]) {}
+
+    /// A folded codeword, before its tree is built; later layers are folded from what this leaves.
+    fn word(&mut self, _label: Label, _word: &mut [QM31]) {}
+
+    /// A proof-of-work nonce, before it is sent.
+    fn nonce(&mut self, _nonce: &mut u64) {}
+
+    /// Query positions, before they are answered.
+    fn positions(&mut self, _positions: &mut Vec<u32>) {}
+}
+
+/// The honest prover.
+pub struct Honest;
+
+impl Adversary for Honest {}

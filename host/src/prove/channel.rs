@@ -1,0 +1,88 @@
+//! The prover's side of the transcript: everything sent is absorbed and written.
+
+use circlet_core::field::{M31, QM31};
+use circlet_core::hash::HashSuite;
+use circlet_core::merkle::cap_root;
+use circlet_core::transcript::{Label, Transcript};
+
+use super::adversary::Adversary;
+use crate::backend::grind::grind;
+
+/// The transcript and the proof so far.
+pub struct Channel<'a, S: HashSuite> {
+    transcript: S::Transcript,
+    proof: Vec<u8>,
+    /// May change what is sent.
+    pub adversary: &'a mut dyn Adversary,
+}
+
+impl<'a, S: HashSuite> Channel<'a, S> {
+    /// A channel with an empty proof.
+    pub fn new(transcript: S::Transcript, adversary: &'a mut dyn Adversary) -> Self {
+        Self { transcript, proof: Vec::new(), adversary }
+    }
+
+    /// Sends a message; returns what was sent.
+    pub fn send<const N: usize>(&mut self, label: Label, message: [QM31; N]) -> [QM31; N] {
+        let mut message = message;
+        self.send_slice(label, &mut message);
+        message
+    }
+
+    /// Sends a message of any length.
+    pub fn send_slice(&mut self, label: Label, message: &mut [QM31]) {
+        self.adversary.message(label, message);
+        self.transcript.absorb_ext(label, message);
+        let words: Vec<M31> = message.iter().flat_map(|x| x.coordinates()).collect();
+        self.open(&words);
+    }
+
+    /// Sends the cap of a tree.
+    pub fn cap(&mut self, label: Label, cap: &[S::Digest]) {
+        for digest in cap {
+            self.digest(digest);
+        }
+        self.transcript.absorb_digest(label, &cap_root::<S>(cap));
+    }
+
+    /// Writes elements that answer queries.
+    pub fn open(&mut self, words: &[M31]) {
+        self.proof.extend(words.iter().flat_map(|w| w.value().to_le_bytes()));
+    }
+
+    /// Writes a digest that answers a query.
+    pub fn digest(&mut self, digest: &S::Digest) {
+        self.proof.extend(&S::digest_to_bytes(digest)[..S::DIGEST_BYTES]);
+    }
+
+    /// Does the work and sends its nonce; where there is none to do, sends nothing.
+    pub fn work(&mut self, bits: u32) {
+        if bits == 0 {
+            return;
+        }
+        let mut nonce = grind(&self.transcript.pow_seed(), bits);
+        self.adversary.nonce(&mut nonce);
+        self.proof.extend(nonce.to_le_bytes());
+        self.transcript.absorb_nonce(nonce);
+    }
+
+    /// Draws a challenge.
+    pub fn challenge(&mut self, label: Label) -> QM31 {
+        self.transcript.challenge(label)
+    }
+
+    /// Draws challenges.
+    pub fn challenges(&mut self, label: Label, n: u32) -> Vec<QM31> {
+        self.transcript.challenges(label, n as usize)
+    }
+
+    /// Draws a position below `2^bits`.
+    pub fn index(&mut self, bits: u32) -> u32 {
+        self.transcript.index(Label::QueryIndex, bits)
+    }
+
+    /// The proof.
+    pub fn finish(self) -> Vec<u8> {
+        self.proof
+    }
+}
