@@ -34,7 +34,6 @@ pub struct Builder<'p> {
     rectangles: Vec<(Rectangle, ColumnId)>,
     maps: Vec<Option<u32>>,
     ranges: Vec<(u32, u32)>,
-    op: u32,
     scope: String,
 }
 
@@ -61,7 +60,6 @@ impl<'p> Builder<'p> {
             rectangles: Vec::new(),
             maps: vec![None; program.tables.len()],
             ranges: Vec::new(),
-            op: 0,
             scope: String::from("input"),
         };
         for &id in &program.inputs {
@@ -73,7 +71,6 @@ impl<'p> Builder<'p> {
     }
 
     pub(super) fn begin(&mut self, index: usize, op: &Op) {
-        self.op = index as u32;
         self.scope = format!("{}.{index}", op.name());
     }
 
@@ -244,7 +241,6 @@ impl<'p> Builder<'p> {
     /// Appends a step of the executor.
     pub fn step(&mut self, step: Step) {
         self.circuit.steps.push(step);
-        self.circuit.step_ops.push(self.op);
     }
 
     /// `quotient = floor(value / 2^shift)`: the relation `value = 2^shift quotient + remainder` with a range
