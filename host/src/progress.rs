@@ -39,10 +39,8 @@ impl State {
     fn tick(&self) -> bool {
         let Some(bar) = &self.bar else { return false };
         let within = self.current.map_or(0.0, |(name, since)| {
-            // A stage that takes longer than planned creeps to its end.
-            let planned = self.planned(name);
-            let elapsed = since.elapsed().as_secs_f64();
-            if planned > 0.0 { planned * (1.0 - (-elapsed / planned).exp().max(1.0 - elapsed / planned)) } else { 0.0 }
+            // A stage that takes longer than planned waits near its end.
+            since.elapsed().as_secs_f64().min(0.98 * self.planned(name))
         });
         bar.set_position(((self.passed + within) * 1000.0) as u64);
         bar.tick();

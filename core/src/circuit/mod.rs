@@ -177,7 +177,7 @@ impl Form {
 
     /// `self + other`.
     #[must_use]
-    pub fn add(mut self, other: Self) -> Self {
+    pub fn plus_form(mut self, other: Self) -> Self {
         self.terms.extend(other.terms);
         self.constant += other.constant;
         self
@@ -491,7 +491,7 @@ impl Circuit {
     pub fn new(program: &Program) -> Result<Self, CircuitError> {
         let mut builder = Builder::new(program)?;
         for (index, op) in program.ops.iter().enumerate() {
-            builder.begin(index, op)?;
+            builder.begin(index, op);
             crate::ops::define(&mut builder, op)?;
         }
         let circuit = builder.finish()?;

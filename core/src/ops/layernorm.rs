@@ -50,7 +50,7 @@ fn limbs(b: &mut Builder<'_>, name: &str, shape: Shape, low: i64, bits: u32, val
     };
     let lo = part(b, "low", LIMB, shifted.clone().modulo(1 << LIMB));
     let hi = part(b, "high", bits - LIMB, shifted.over(1 << LIMB));
-    hi.times(1 << LIMB).add(lo).plus_constant(low)
+    hi.times(1 << LIMB).plus_form(lo).plus_constant(low)
 }
 
 pub(super) fn define(
@@ -163,9 +163,13 @@ fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
     let top = limbs(b, "energy.high", row, 0, 24, Int::from(squares.clone()).plus(k1.clone()));
 
     let with = |value: Value, form: Form| Value { form, ..value };
-    b.relation("energy.low", row, with(lows, k0.clone().times(-256).add(c0.clone().times(-1))));
-    b.relation("energy.middle", row, with(cross, k0.add(k1.clone().times(-256)).add(c1.clone().times(-1))));
-    b.relation("energy.high", row, with(squares, k1.add(top.clone().times(-1))));
+    b.relation("energy.low", row, with(lows, k0.clone().times(-256).plus_form(c0.clone().times(-1))));
+    b.relation(
+        "energy.middle",
+        row,
+        with(cross, k0.plus_form(k1.clone().times(-256)).plus_form(c1.clone().times(-1))),
+    );
+    b.relation("energy.high", row, with(squares, k1.plus_form(top.clone().times(-1))));
     Energy { high: top, c1, c0, total: dot(1, whole, whole).into() }
 }
 
@@ -176,7 +180,7 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
     let q = sum.clone().root();
     let q0 = computed(b, "root.low", row, Interval::bits(8), q.clone().modulo(256));
     let q1 = computed(b, "root.high", row, Interval::bits(12), q.over(256));
-    let root = q1.clone().times(256).add(q0.clone());
+    let root = q1.clone().times(256).plus_form(q0.clone());
     let rest = sum.minus(Int::from(root.clone()).times(root.clone()));
     let rest = limbs(b, "root.rest", row, 0, 22, rest);
     let slack = limbs(b, "root.slack", row, 0, 22, Int::from(root.clone()).times(2).minus(rest.clone()));
@@ -184,16 +188,20 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
     let low_products = [square(b, 1, &q0, &q0), square(b, 512, &q1, &q0)];
     let low_form = rest
         .clone()
-        .add(energy.c1.clone().times(-256))
-        .add(energy.c0.clone().times(-1))
+        .plus_form(energy.c1.clone().times(-256))
+        .plus_form(energy.c0.clone().times(-1))
         .plus_constant(-epsilon_low);
     let low = Value { products: low_products.into(), form: low_form, ..Value::default() };
     let carry = limbs(b, "root.carry", row, -4, 14, Int::from(low.clone()).over(65536));
-    b.relation("root.low", row, Value { form: low.form.clone().add(carry.clone().times(-65536)), ..low });
-    let high_form = carry.add(energy.high.clone().times(-1)).plus_constant(-epsilon_high);
+    b.relation(
+        "root.low",
+        row,
+        Value { form: low.form.clone().plus_form(carry.clone().times(-65536)), ..low },
+    );
+    let high_form = carry.plus_form(energy.high.clone().times(-1)).plus_constant(-epsilon_high);
     let high = Value { products: [square(b, 1, &q1, &q1)].into(), form: high_form, ..Value::default() };
     b.relation("root.high", row, high);
-    let slack = root.clone().times(2).add(rest.times(-1)).add(slack.times(-1));
+    let slack = root.clone().times(2).plus_form(rest.times(-1)).plus_form(slack.times(-1));
     b.relation("root.slack", row, slack.into());
     root
 }
@@ -208,7 +216,8 @@ fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form
             computed(b, &format!("inverse.{k}"), row, Interval::bits(9), value)
         })
         .collect();
-    let inverse = limb[2].clone().times(1 << 18).add(limb[1].clone().times(1 << 9)).add(limb[0].clone());
+    let inverse =
+        limb[2].clone().times(1 << 18).plus_form(limb[1].clone().times(1 << 9)).plus_form(limb[0].clone());
     let rest = Int::from(i64::from(numerator)).minus(Int::from(inverse.clone()).times(root.clone()));
     let rest = limbs(b, "inverse.rest", row, 0, 20, rest);
     let slack = Int::from(root.clone()).minus(1).minus(rest.clone());
@@ -216,7 +225,7 @@ fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form
     b.relation(
         "inverse.slack",
         row,
-        root.clone().plus_constant(-1).add(rest.clone().times(-1)).add(slack.times(-1)).into(),
+        root.clone().plus_constant(-1).plus_form(rest.clone().times(-1)).plus_form(slack.times(-1)).into(),
     );
     let mut carry = rest;
     for (k, limb) in limb.into_iter().enumerate() {
@@ -228,7 +237,7 @@ fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form
             break;
         }
         carry = limbs(b, &format!("inverse.carry{k}"), row, 0, 21, Int::from(value.clone()).over(512));
-        let form = value.form.clone().add(carry.clone().times(-512));
+        let form = value.form.clone().plus_form(carry.clone().times(-512));
         b.relation(&format!("inverse.{k}"), row, Value { form, ..value });
     }
     inverse

@@ -99,22 +99,20 @@ impl LayerSumcheck {
             [Table::Wide(a), Table::Wide(b), Table::Wide(c), Table::Wide(d)] => Some([a, b, c, d]),
             _ => None,
         };
-        match all {
-            Some(tables) => wide_round(tables, below),
-            None => {
-                let tables = self.tables.each_ref().map(Table::elements);
-                let tables = tables.each_ref().map(Vec::as_slice);
-                let half = tables[0].len() / 2;
-                circlet_core::poly::eq_table(below)
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, e)| {
-                        let (low, lead) = pair(tables, half, i);
-                        (e * low, e * lead)
-                    })
-                    .fold((QM31::ZERO, QM31::ZERO), add)
-            }
+        if let Some(tables) = all {
+            return wide_round(tables, below);
         }
+        let tables = self.tables.each_ref().map(Table::elements);
+        let tables = tables.each_ref().map(Vec::as_slice);
+        let half = tables[0].len() / 2;
+        circlet_core::poly::eq_table(below)
+            .into_iter()
+            .enumerate()
+            .map(|(i, e)| {
+                let (low, lead) = pair(tables, half, i);
+                (e * low, e * lead)
+            })
+            .fold((QM31::ZERO, QM31::ZERO), add)
     }
 
     /// Binds the round's coordinate.

@@ -87,7 +87,7 @@ pub fn eq(point: &[QM31]) -> Table {
         let x = E::splat(x);
         for i in 0..vectors.len() {
             let high = vectors[i] * x;
-            vectors[i] = vectors[i] - high;
+            vectors[i] -= high;
             vectors.push(high);
         }
     }

@@ -167,8 +167,8 @@ impl<'a> Sumcheck<'a> {
     fn bind(&mut self, variable: u32, r: QM31) {
         for (i, term) in self.terms.iter().enumerate() {
             if term.variables <= variable {
-                self.waiting[i] = self.waiting[i] * QM31::HALF;
-                self.factors[i] = self.factors[i] * QM31::HALF;
+                self.waiting[i] *= QM31::HALF;
+                self.factors[i] *= QM31::HALF;
             }
         }
         self.weights.par_iter_mut().filter(|w| w.0 > variable).for_each(|w| w.1.bind_high(r));
