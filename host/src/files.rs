@@ -199,7 +199,9 @@ pub enum ContentError {
         found: Kind,
     },
     /// A file of another version.
-    #[error("the file has format version {found}, this circlet reads version {VERSION}; compile the model again")]
+    #[error(
+        "the file has format version {found}, this circlet reads version {VERSION}; compile the model again"
+    )]
     Version {
         /// The version in the file.
         found: u16,

@@ -7,7 +7,9 @@ use super::Outcome;
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  circlet completions bash > ~/.local/share/bash-completion/completions/circlet")]
+#[command(
+    after_help = "Example:\n  circlet completions bash > ~/.local/share/bash-completion/completions/circlet"
+)]
 pub struct Arguments {
     /// The shell
     shell: Shell,

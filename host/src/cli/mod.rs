@@ -153,8 +153,8 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
             None
         }
         Some(path) => {
-            let file = std::fs::File::create(path)
-                .or_file(format!("cannot write the trace {}", path.display()))?;
+            let file =
+                std::fs::File::create(path).or_file(format!("cannot write the trace {}", path.display()))?;
             let (layer, guard) = tracing_chrome::ChromeLayerBuilder::new().writer(file).build();
             registry.with(layer).init();
             Some(guard)

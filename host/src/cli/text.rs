@@ -7,7 +7,11 @@ pub fn bytes(n: u64) -> String {
     let n = n as f64;
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let step = (0..units.len() - 1).take_while(|&i| n >= 1024f64.powi(i as i32 + 1)).count();
-    if step == 0 { format!("{n} bytes") } else { format!("{:.1} {}", n / 1024f64.powi(step as i32), units[step]) }
+    if step == 0 {
+        format!("{n} bytes")
+    } else {
+        format!("{:.1} {}", n / 1024f64.powi(step as i32), units[step])
+    }
 }
 
 /// A duration.
@@ -49,7 +53,11 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The first few entries of a list.
 pub fn shortened<T>(entries: &[T], show: usize, format: impl Fn(&T) -> String) -> String {
     let shown: Vec<String> = entries.iter().take(show).map(format).collect();
-    let rest = if entries.len() > show { format!(", ... {} in all", count(entries.len() as u64)) } else { String::new() };
+    let rest = if entries.len() > show {
+        format!(", ... {} in all", count(entries.len() as u64))
+    } else {
+        String::new()
+    };
     format!("[{}{rest}]", shown.join(", "))
 }
 
@@ -66,7 +74,8 @@ pub fn fields(fields: &[(&str, String)]) -> String {
 /// A table; the first row is its header, the first `left` columns are aligned to the left.
 pub fn table(rows: &[Vec<String>], left: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
+    let width =
+        |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     rows.iter().fold(String::new(), |mut out, row| {
         let cells: Vec<String> = row

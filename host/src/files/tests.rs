@@ -38,6 +38,7 @@ fn key() -> VerifyingKey {
         profile: ProfileId::P100U,
         suite: 2,
         fixed_cap: vec![[3; 32], [4; 32]],
+        pin: None,
     }
 }
 
