@@ -12,11 +12,13 @@ const ELEMENT: u64 = 16;
 const DIGEST: u64 = 32;
 const NONCE: u64 = 8;
 
-/// Seconds of one core for one unit of work, measured on a 2.5 GHz server core with AVX-512.
+/// Seconds of one core for one unit of work, measured on one core of an AMD EPYC server with AVX-512.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
     /// One slot of a codeword.
     pub encode: f64,
+    /// One slot of the domain, when a key is made.
+    pub domain: f64,
     /// One compression of a tree.
     pub compression: f64,
     /// One product of two integers in the executor.
@@ -39,16 +41,17 @@ pub struct Costs {
 
 /// The table that times are computed from.
 pub const COSTS: Costs = Costs {
-    encode: 3.0e-9,
-    compression: 12.0e-9,
-    multiply: 1.0e-9,
-    fraction: 100.0e-9,
+    encode: 8.0e-9,
+    domain: 60.0e-9,
+    compression: 25.0e-9,
+    multiply: 1.5e-9,
+    fraction: 110.0e-9,
     operand: 5.0e-9,
-    opening: 30.0e-9,
-    fold: 60.0e-9,
+    opening: 42.0e-9,
+    fold: 120.0e-9,
     nonce: 12.0e-9,
-    verify_hash: 250.0e-9,
-    verify_element: 1.0e-6,
+    verify_hash: 400.0e-9,
+    verify_element: 1.3e-6,
 };
 
 /// What one of the two commitments holds.
@@ -99,6 +102,8 @@ pub struct Estimate {
     pub log_rows: u32,
     /// Lookups, padding included.
     pub lookups: u64,
+    /// Rows of all tables.
+    pub table_rows: u64,
     /// The fraction tree has `2^fraction_log` leaves.
     pub fraction_log: u32,
     /// Relations.
@@ -117,11 +122,13 @@ pub struct Estimate {
 pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
     let [fixed, witness] = [Tree::Fixed, Tree::Witness].map(|tree| tree_size(protocol, tree));
     let multiplications = multiplications(protocol);
+    let sizes = protocol.sizes();
     Estimate {
         fixed,
         witness,
         log_rows: protocol.stacking.log_rows,
-        lookups: protocol.sizes().lookups,
+        lookups: sizes.lookups,
+        table_rows: sizes.table_rows,
         fraction_log: protocol.leaves.depth,
         relations: protocol.circuit.relations.len(),
         multiplications,
@@ -203,7 +210,7 @@ fn memory_bytes(protocol: &Protocol) -> u64 {
     let committed = 4 * cells + 4 * columns * slots + 2 * 2 * DIGEST * slots;
     let twiddles = 3 * 4 * slots;
     // All layers of numerators and denominators, and the four tables of the largest sumcheck.
-    let lookup = (2 * 2 + 2) * ELEMENT << protocol.leaves.depth;
+    let lookup = ((2 * 2 + 2) * ELEMENT) << protocol.leaves.depth;
     let operand = |o: &circlet_core::relations::Operand| {
         let bound = |at, log: u32| if matches!(at, circlet_core::relations::At::Bound(_)) { log } else { 0 };
         ELEMENT << (bound(o.rows, o.shape.log_rows()) + bound(o.cols, o.shape.log_cols()))
@@ -211,8 +218,9 @@ fn memory_bytes(protocol: &Protocol) -> u64 {
     let widest =
         protocol.circuit.relations.iter().map(|r| 8 * r.shape.size() as u64).max().unwrap_or_default();
     let relation = protocol.reduction.operands.iter().map(operand).sum::<u64>() + widest;
-    // Weight of every cell, its first fold with the values', and the folded codeword.
-    let opening = 2 * ELEMENT * cells + 3 * ELEMENT * slots;
+    // Weight of every cell, both tables after the first fold, and the folded codeword.
+    let widest_tree = protocol.stacking.matrix_columns.iter().max().map_or(0, |&columns| columns as u64);
+    let opening = ELEMENT * cells + 2 * ELEMENT * widest_tree * rows + 3 * ELEMENT * slots;
     BASELINE + 2 * trace + committed + twiddles + lookup.max(relation).max(opening)
 }
 
@@ -257,10 +265,10 @@ fn times(
     let operands: u64 = protocol.reduction.operands.iter().map(|o| o.shape.size() as u64).sum();
     let cells = (fixed.matrix_columns + witness.matrix_columns) << protocol.stacking.log_rows;
     // Not everything runs on all threads.
-    let speed = 1.0 + 0.8 * (threads.max(1) - 1) as f64;
+    let speed = 1.0 + 0.6 * (threads.max(1) - 1) as f64;
     let (elements, digests) = opened(protocol);
     Times {
-        weights: commit(fixed) / speed,
+        weights: COSTS.domain * slots + commit(fixed) / speed,
         execute: COSTS.multiply * multiplications as f64,
         commit: commit(witness) / speed,
         lookup: (COSTS.fraction * libm::exp2(f64::from(protocol.leaves.depth)) + work(profile.g_lookup))
@@ -274,5 +282,67 @@ fn times(
                 / speed,
         verify: COSTS.verify_hash * (elements / 16.0 + digests)
             + COSTS.verify_element * sent(protocol) as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use circlet_core::profile::ProfileId;
+
+    use super::*;
+    use crate::graph::{GraphBuilder, Op, Tensor};
+    use crate::keys::ProvingKey;
+    use crate::prove::prove;
+    use crate::quantize::{Options, quantize};
+    use circlet_core::hash::suite::Poseidon2Blake2s;
+
+    /// A layer with `n` inputs and outputs, and `rows` samples.
+    fn layer(rows: usize, n: usize) -> (crate::quantize::Quantized, Vec<i32>) {
+        let noise = |i: usize| ((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / 8e6 - 1.0;
+        let tensor = |dims: [usize; 2]| {
+            Tensor::new(dims.to_vec(), (0..dims[0] * dims[1]).map(noise).collect()).unwrap()
+        };
+        let mut b = GraphBuilder::new();
+        let x = b.input("x", vec![rows, n]).unwrap();
+        let w = b.constant("w", tensor([n, n])).unwrap();
+        let h = b.node("h", "h", Op::MatMul, &[x, w]).unwrap();
+        let y = b.node("y", "y", Op::Relu, &[h]).unwrap();
+        let graph = b.finish(&[("y", y)]).unwrap();
+        let inputs = vec![tensor([rows, n])];
+        let quantized = quantize(&graph, std::slice::from_ref(&inputs), Options::default()).unwrap();
+        let integers = quantized.quantize_inputs(&inputs).remove(0).values;
+        (quantized, integers)
+    }
+
+    #[test]
+    fn proof_sizes_are_as_estimated() {
+        for (rows, n) in [(1, 4), (1, 100), (20, 60)] {
+            let (quantized, input) = layer(rows, n);
+            for profile in [ProfileId::P100U, ProfileId::P100J, ProfileId::P100J8] {
+                let (program, data) = (quantized.program.clone(), quantized.data.clone());
+                let key = ProvingKey::<Poseidon2Blake2s>::new(program, data, profile).unwrap();
+                let expected = estimate(&key.protocol, 1).proof_bytes as f64;
+                let (_, proof) = prove(&key, std::slice::from_ref(&input)).unwrap();
+                let ratio = expected / proof.len() as f64;
+                assert!(
+                    (0.96..1.04).contains(&ratio),
+                    "{rows} x {n}, {profile:?}: {expected}, {}",
+                    proof.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn more_is_more() {
+        let at = |rows, profile: ProfileId, threads| {
+            estimate(&Protocol::new(&layer(rows, 50).0.program, *profile.profile()).unwrap(), threads)
+        };
+        let (small, large) = (at(1, ProfileId::P100U, 1), at(400, ProfileId::P100U, 1));
+        assert!(small.memory_bytes < large.memory_bytes);
+        assert!(small.times.prove() < large.times.prove());
+        assert_eq!(large.multiplications, 400 * 50 * 50);
+        assert!(at(400, ProfileId::P100U, 4).times.prove() < large.times.prove());
+        assert!(at(400, ProfileId::P100J8, 1).proof_bytes < large.proof_bytes);
     }
 }

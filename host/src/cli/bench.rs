@@ -12,6 +12,7 @@ use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::model::{Calibration, Model, import, quantized};
 use super::{Context, Outcome, demo, system, text};
+use crate::progress::Stage;
 
 /// Measure whole jobs: compile, commit, execute, prove, verify.
 ///
@@ -74,6 +75,8 @@ struct Row {
     proof: usize,
     memory: Option<u64>,
     bits: f64,
+    /// Mean seconds of each stage of a proof.
+    stages: Vec<Stage>,
 }
 
 /// Measures.
@@ -114,10 +117,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         ]
     }));
     let out = format!(
-        "{hardware}; {threads} threads; batch 1; {} run{} each\n{}\
+        "{hardware}; {threads} thread{}; batch 1; {} run{} each\n{}\
          compile (import, quantize) and commit are cold, done once per model; execute, prove (execution\n\
          included) and cpu (processor seconds of prove) are warm, with the key in memory. Medians; cpu is the\n\
          mean. Memory is the peak of the whole job{}.\n",
+        if threads == 1 { "" } else { "s" },
         arguments.runs,
         if arguments.runs == 1 { "" } else { "s" },
         text::table(&cells, 2),
@@ -142,6 +146,7 @@ impl Row {
             "warm_seconds": { "execute": self.execute, "prove": self.prove },
             "prove_cpu_seconds": self.cpu, "verify_seconds": self.verify, "proof_bytes": self.proof,
             "peak_memory_bytes": self.memory, "bits": self.bits,
+            "stage_seconds": job::stage_json(&self.stages),
         })
     }
 }
@@ -183,9 +188,11 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
     let (program, data) = (model.quantized.program, model.quantized.data);
     drop((model.graph, model.calibration));
 
+    context.monitor.take();
     let timed = Instant::now();
     let key = Key::new(program, data, profile, Suite::default())?;
     let weights = timed.elapsed().as_secs_f64();
+    context.monitor.take();
     let times = circlet::estimate::estimate(key.protocol(), rayon::current_num_threads()).times;
     let _shown = context.monitor.plan(
         &["execute", "commit", "lookup", "relation", "opening"]
@@ -210,7 +217,8 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
         verifications.push(timed.elapsed().as_secs_f64());
         proof_bytes = proof.len();
     }
-    context.monitor.take();
+    let mut stages = context.monitor.take();
+    stages.iter_mut().for_each(|(_, seconds)| *seconds /= f64::from(runs));
     Ok(Row {
         model: key.verifying().program.name.clone(),
         profile: profile.profile().name,
@@ -225,6 +233,7 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
         proof: proof_bytes,
         memory: system::peak_memory(),
         bits: job::security(key.protocol())?.bits,
+        stages,
     })
 }
 

@@ -169,12 +169,17 @@ fn estimate_json(e: &Estimate, threads: usize) -> Value {
         "witness": tree(e.witness),
         "log_rows": e.log_rows,
         "lookups": e.lookups,
+        "table_rows": e.table_rows,
         "fraction_log": e.fraction_log,
         "relations": e.relations,
         "multiplications": e.multiplications,
         "threads": threads,
         "proof_bytes": e.proof_bytes,
         "memory_bytes": e.memory_bytes,
+        "stage_seconds": {
+            "execute": e.times.execute, "commit": e.times.commit, "lookup": e.times.lookup,
+            "relation": e.times.relation, "opening": e.times.opening,
+        },
         "seconds": { "weights": e.times.weights, "prove": e.times.prove(), "verify": e.times.verify },
     })
 }

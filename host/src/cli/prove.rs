@@ -11,7 +11,7 @@ use serde_json::json;
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::values::{self, Choice};
-use super::{Context, Outcome, statement, text};
+use super::{Context, Outcome, statement, system, text};
 use crate::progress::Stage;
 
 /// Run a compiled program on an input and prove the result.
@@ -105,6 +105,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         );
     }
     out += &statement::lines(program, &file.statement);
+    let memory = system::peak_memory();
     out += &text::fields(&[
         ("key", text::hex(&file.key_digest)),
         ("security", job::security_line(&security)),
@@ -117,6 +118,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
                 text::seconds(cold)
             ),
         ),
+        ("peak memory", memory.map_or_else(|| "unknown on this system".into(), text::bytes)),
     ]);
     out += "times\n";
     out += &text::fields(&job::stage_fields(&stages));
@@ -127,6 +129,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         "proof": arguments.output,
         "proof_bytes": file.proof.len(),
         "file_bytes": bytes.len(),
+        "peak_memory_bytes": memory,
         "clamped_inputs": input.clamped,
         "seconds": job::stage_json(&stages),
     });
