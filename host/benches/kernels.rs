@@ -56,7 +56,7 @@ fn kernels(c: &mut Criterion) {
     let mut group = c.benchmark_group("logup-gkr");
     group.sample_size(10);
     for log in [16, 20] {
-        let (p, q) = (Table::new(elements(1 << log, 1)), Table::new(elements(1 << log, 2)));
+        let (p, q) = (Table::of_base(columns(1, log).remove(0)), Table::new(elements(1 << log, 2)));
         group.throughput(Throughput::Elements(1 << log));
         group.bench_function(format!("2^{log} fractions"), |b| {
             let leaves = || Fractions { p: p.clone(), q: q.clone() };
@@ -72,7 +72,7 @@ fn kernels(c: &mut Criterion) {
         let message = columns(1, log).remove(0);
         group.throughput(Throughput::Elements(1 << log));
         group.bench_function(format!("2^{log} at rate 1/{}", 1 << blowup), |b| {
-            b.iter(|| encoder.encode(&message))
+            b.iter(|| encoder.encode(&message));
         });
     }
     group.finish();

@@ -5,6 +5,7 @@ mod channel;
 pub mod commit;
 mod lookup;
 pub mod opening;
+mod read;
 mod relation;
 mod weight;
 

@@ -1,6 +1,7 @@
 //! Activation functions as tables, the same on every platform.
 
 use super::calibrate::exp2;
+use crate::float;
 use crate::graph::{GeluKind, Op};
 
 /// A function of one number.
@@ -47,17 +48,12 @@ impl Activation {
     }
 
     fn apply(self, x: f64) -> f64 {
-        use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
         match self {
             Self::Identity => x,
             Self::Relu => x.max(0.0),
-            Self::Gelu(GeluKind::Erf) => 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
-            Self::Gelu(GeluKind::Tanh) => {
-                let inner = FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x);
-                0.5 * x * (1.0 + libm::tanh(inner))
-            }
-            Self::Silu => x / (1.0 + libm::exp(-x)),
-            Self::Sigmoid => 1.0 / (1.0 + libm::exp(-x)),
+            Self::Gelu(kind) => float::gelu(kind, x),
+            Self::Silu => x * float::sigmoid(x),
+            Self::Sigmoid => float::sigmoid(x),
         }
     }
 }

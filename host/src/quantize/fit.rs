@@ -72,7 +72,7 @@ pub fn fit(sum: &Sum<'_>) -> Option<Fitted> {
             return None;
         }
         let weights = round(sum.weights, bits);
-        let row_l1 = weights.chunks(sum.terms.max(1)).map(|row| l1(row)).max().unwrap_or(0);
+        let row_l1 = weights.chunks(sum.terms.max(1)).map(l1).max().unwrap_or(0);
         let products = row_l1.saturating_mul(sum.x_bound);
         if products > MAX_REACH {
             crowded = true;

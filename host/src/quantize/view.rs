@@ -58,9 +58,9 @@ impl View {
             while rest > 1 {
                 let axis = *self.order.get(place)?;
                 let size = self.sizes[axis];
-                if rest % size == 0 {
+                if rest.is_multiple_of(size) {
                     rest /= size;
-                } else if size % rest == 0 {
+                } else if size.is_multiple_of(rest) {
                     self.cut(axis, rest);
                     rest = 1;
                 } else {

@@ -1,7 +1,8 @@
 //! Reshapes, transposes and the layout of inputs.
 
-use super::{close, constant, graph, node, noise};
+use super::{close, constant, graph, node, noise, noisy};
 use crate::graph::{GraphBuilder, Op, ValueId};
+use crate::quantize::Options;
 
 fn reshape(b: &mut GraphBuilder, x: ValueId, shape: &[usize]) -> ValueId {
     node(b, Op::Reshape { shape: shape.to_vec() }, &[x])
@@ -116,6 +117,52 @@ fn shapes_that_cross_take_two_rewires() {
     });
     let ops = ["Rewire", "Rewire", "MatMul", "MatMul", "Rewire", "MatMul", "Rewire", "MatMul", "Add"];
     close(&g, 1.0, &ops, 20.0);
+}
+
+/// Draws below `n`.
+fn draw(state: &mut u64, n: usize) -> usize {
+    *state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+    (*state >> 33) as usize % n
+}
+
+#[test]
+fn any_chain_of_reshapes_and_transposes() {
+    for seed in 1..120u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut shape = [[4, 9].as_slice(), &[1, 36], &[3, 2, 6], &[36]][draw(&mut state, 4)].to_vec();
+        let g = graph(&shape.clone(), |b, x| {
+            let mut y = x;
+            for _ in 0..6 {
+                match draw(&mut state, 5) {
+                    0 => y = node(b, Op::Relu, &[y]),
+                    1 | 2 => {
+                        shape = [
+                            [6, 6].as_slice(),
+                            &[2, 3, 6],
+                            &[9, 4],
+                            &[2, 18],
+                            &[3, 1, 3, 4],
+                            &[2, 2, 9],
+                            &[36],
+                        ][draw(&mut state, 7)]
+                        .to_vec();
+                        y = reshape(b, y, &shape);
+                    }
+                    _ => {
+                        let mut perm: Vec<usize> = (0..shape.len()).collect();
+                        for i in 1..perm.len() {
+                            perm.swap(i, draw(&mut state, i + 1));
+                        }
+                        shape = perm.iter().map(|&p| shape[p]).collect();
+                        y = transpose(b, y, &perm);
+                    }
+                }
+            }
+            node(b, Op::Add, &[y, y])
+        });
+        let (_, report) = noisy(&g, 1.0, Options::default()).unwrap();
+        assert!(report.refused.is_empty() && report.outputs[0].max_error < 1e-3, "seed {seed}\n{report}");
+    }
 }
 
 #[test]

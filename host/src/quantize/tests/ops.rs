@@ -2,7 +2,7 @@
 
 use super::{close, constant, graph, node, noise, noisy, tensor};
 use crate::graph::{GeluKind, Op};
-use crate::quantize::Options;
+use crate::quantize::{Options, layernorm::Scale};
 
 #[test]
 fn matmul_with_bias() {
@@ -140,6 +140,38 @@ fn layer_norm() {
         let (_, report) = noisy(&g, 3.0, Options::default()).unwrap();
         assert!(report.refused.is_empty(), "{report}");
         assert!(report.outputs[0].max_error < 0.02, "{cols} channels\n{report}");
+    }
+}
+
+#[test]
+fn layer_norm_scales() {
+    for cols in 1..=4096u32 {
+        let scale = Scale::new(cols);
+        assert!(scale.numerator < 1 << 27 && scale.shift <= 20 && scale.bound <= 1 << 14);
+        let exact = f64::from(cols).sqrt() * f64::from(1u32 << (scale.shift + scale.fraction_bits));
+        let relative = f64::from(scale.numerator) / exact;
+        assert!((1.0 - 1.0 / 8192.0..=1.0).contains(&relative), "{cols}: {relative}");
+        assert!(scale.fraction_bits == 10 || scale.bound == 1 << 14, "{cols}");
+    }
+}
+
+#[test]
+fn other_bits() {
+    let g = graph(&[4, 32], |b, x| {
+        let (one, zero) = (constant(b, tensor(&[32], &[1.0; 32])), constant(b, tensor(&[32], &[0.0; 32])));
+        let w = constant(b, noise(&[32, 32], 3, 0.5));
+        let y = node(b, Op::MatMul, &[x, w]);
+        let y = node(b, Op::LayerNorm { epsilon: 1e-5 }, &[y, one, zero]);
+        let z = node(b, Op::Silu, &[y]);
+        let y = node(b, Op::Mul, &[y, z]);
+        node(b, Op::Add, &[y, x])
+    });
+    for (activation_bits, table_bits, error) in [(8, 10, 0.5), (10, 12, 0.12), (12, 14, 0.03), (15, 17, 0.01)]
+    {
+        let options = Options { activation_bits, table_bits, ..Options::default() };
+        let (_, report) = noisy(&g, 2.0, options).unwrap();
+        assert!(report.refused.is_empty(), "{activation_bits} bits: {report}");
+        assert!(report.outputs[0].max_error < error, "{activation_bits} bits: {report}");
     }
 }
 

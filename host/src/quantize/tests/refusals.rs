@@ -68,7 +68,7 @@ fn batches_of_products_are_refused_by_name() {
 #[test]
 fn wide_layer_norm_is_refused() {
     let g = graph(&[1, 4097], |b, x| {
-        let one = constant(b, tensor(&[4097], &[1.0; 4097]));
+        let one = constant(b, tensor(&[4097], &vec![1.0; 4097]));
         node(b, Op::LayerNorm { epsilon: 1e-5 }, &[x, one, one])
     });
     assert!(matches!(noisy(&g, 1.0, Options::default()), Err(QuantizeError::Unsupported { .. })));
