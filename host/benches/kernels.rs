@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use circlet::backend::encode::Encoder;
 use circlet::backend::field::{B, LANES, pack_base};
-use circlet::backend::fractions::{Fractions, LayerSumcheck};
+use circlet::backend::fractions::{Fractions, LayerSumcheck, Workspace};
 use circlet::backend::grind::grind;
 use circlet::backend::merkle::Tree;
 use circlet::backend::table::Table;
@@ -63,6 +63,7 @@ fn columns(count: usize, log: u32) -> Vec<Vec<B>> {
 
 /// The whole of LogUp-GKR but its leaves and its transcript: all layers and all their sumchecks.
 fn fraction_tree(leaves: Fractions, challenges: &[QM31]) -> QM31 {
+    let mut workspace = Workspace::new(&leaves);
     let mut layers = vec![leaves];
     while layers[layers.len() - 1].q.len() > 2 {
         let next = layers[layers.len() - 1].parents();
@@ -70,14 +71,14 @@ fn fraction_tree(leaves: Fractions, challenges: &[QM31]) -> QM31 {
     }
     let mut last = QM31::ZERO;
     for (variables, children) in layers.into_iter().rev().enumerate() {
-        let mut sumcheck = LayerSumcheck::new(&children, challenges[30]);
-        drop(children);
+        let mut sumcheck = LayerSumcheck::new(&children, challenges[30], &challenges[..variables], workspace);
         for j in (0..variables).rev() {
-            let (low, lead) = sumcheck.round(&challenges[..j]);
+            let (low, lead) = sumcheck.round();
             last += low + lead;
-            sumcheck.bind(challenges[j]);
+            sumcheck.bind(challenges[j], &challenges[..j.saturating_sub(1)]);
         }
-        last += sumcheck.children()[0];
+        let (ends, room) = sumcheck.finish();
+        (last, workspace) = (last + ends[0], room);
     }
     last
 }

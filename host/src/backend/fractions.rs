@@ -1,17 +1,16 @@
 //! The fraction tree and the sumcheck of one of its layers, see [`circlet_core::lookup`].
 //!
-//! A layer's sums cost, for every pair of nodes that a round binds, four products for the summand, two for the
-//! `eq` weight, and four to fold. The weight is the product of a short table over the low coordinates, inside
-//! the loop, and one over the high coordinates, outside of it.
+//! One pass over the nodes folds them and sums the next round: for every pair of nodes four products for the
+//! summand, two for the `eq` weight and eight for the folds. The weight is the product of a short table over
+//! the low coordinates, inside the loop, and one over the high coordinates, outside of it.
 
-use std::ops::{Mul, Sub};
+use std::ops::{Mul, Range};
 
 use circlet_core::field::QM31;
 use circlet_core::lookup::Children;
-use circlet_core::poly::bind_high;
 use rayon::prelude::*;
 
-use super::field::{E, Ext, LANES, LOG_LANES, unpack};
+use super::field::{E, Ext, LANES, LOG_LANES, pack, unpack};
 use super::table::{Table, eq};
 
 /// Vectors that one task works on.
@@ -74,211 +73,316 @@ where
         .unzip()
 }
 
-/// The right children of a layer: a table whose missing entries are a constant.
-struct Right {
-    entries: Vec<E>,
-    rest: QM31,
+/// The children of a node, with the second numerator as `p1 + lambda q1`: the summand is `p0 q1 + q0 last`.
+#[derive(Clone, Copy, Debug)]
+struct Node<V> {
+    p0: V,
+    q0: V,
+    q1: V,
+    last: V,
 }
 
-impl Right {
-    /// Binds the highest coordinate of a table of `2 half` vectors.
-    fn bind(&mut self, half: usize, r: E) {
-        let missing = E::splat(self.rest);
-        let at = |i: usize| self.entries.get(i).copied().unwrap_or(missing);
-        let len = self.entries.len().min(half);
-        self.entries = (0..len).map(|i| at(i) + (at(i + half) - at(i)) * r).collect();
+impl<V: Ext> Node<V> {
+    /// `(1 - r) self + r high`.
+    #[inline(always)]
+    fn fold(self, high: Self, r: V) -> Self {
+        let mix = |low: V, high: V| low + (high - low) * r;
+        Self {
+            p0: mix(self.p0, high.p0),
+            q0: mix(self.q0, high.q0),
+            q1: mix(self.q1, high.q1),
+            last: mix(self.last, high.last),
+        }
     }
 
-    fn elements(&self, len: usize) -> Vec<QM31> {
-        let mut entries = self.entries.clone();
-        entries.resize(len, E::splat(self.rest));
-        unpack(&entries)
+    /// [`Node::fold`] of nodes that both lack their right child, hence agree in it.
+    #[inline(always)]
+    fn fold_left(self, high: Self, r: V) -> Self {
+        let mix = |low: V, high: V| low + (high - low) * r;
+        Self { p0: mix(self.p0, high.p0), q0: mix(self.q0, high.q0), ..self }
+    }
+
+    /// The summand at 0 and its leading coefficient along the coordinate from `self` to `high`.
+    #[inline(always)]
+    fn ends(self, high: Self) -> (V, V) {
+        let low = self.p0 * self.q1 + self.q0 * self.last;
+        let lead = (high.p0 - self.p0) * (high.q1 - self.q1) + (high.q0 - self.q0) * (high.last - self.last);
+        (low, lead)
     }
 }
 
-/// The sumcheck of a layer: the children of all its nodes, folded as rounds go by.
-///
-/// The two numerators are kept as `p0` and `p1 + lambda q1`, which makes the summand two products.
-pub struct LayerSumcheck {
-    state: State,
-    lambda: QM31,
+/// The nodes of a layer, in vectors, read from their children: nothing is folded yet.
+struct Unfolded<'a, P> {
+    p: &'a [P],
+    q: &'a [E],
+    half: usize,
+    lambda: E,
 }
 
-enum State {
-    /// At least two vectors each.
-    Wide {
-        p0: Table,
-        q0: Vec<E>,
-        q1: Right,
-        /// `p1 + lambda q1`.
-        last: Right,
-    },
-    /// `[p0, q1, q0, p1 + lambda q1]`.
-    Narrow([Vec<QM31>; 4]),
+impl<P: Copy + Sync + Into<E>> Unfolded<'_, P> {
+    /// Number of vectors before those whose nodes all lack their right child.
+    fn full(&self) -> usize {
+        self.q.len() - self.half
+    }
+
+    #[inline(always)]
+    fn at(&self, i: usize) -> Node<E> {
+        let (q1, last) = match self.q.get(i + self.half) {
+            Some(&q1) => (q1, self.lambda * q1 + self.p[i + self.half].into()),
+            None => (E::splat(QM31::ONE), self.lambda),
+        };
+        Node { p0: self.p[i].into(), q0: self.q[i], q1, last }
+    }
+
+    /// The sums of the first round.
+    fn first_round(&self, below: &[QM31]) -> (QM31, QM31) {
+        let (half, full) = (self.half / 2, self.full());
+        let weights = Weights::new(below);
+        weights.sum((0..weights.outer.len()).into_par_iter(), |_, range, inner| {
+            let cut = full.clamp(range.start, range.end);
+            let mut sums = zero();
+            for i in range.start..cut {
+                sums = weigh(sums, inner[i - range.start], self.at(i), self.at(i + half), true);
+            }
+            for i in cut..range.end {
+                sums = weigh(sums, inner[i - range.start], self.at(i), self.at(i + half), false);
+            }
+            sums
+        })
+    }
 }
 
-/// `t(0)` and the leading coefficient of `a b + c d` along the bound coordinate, from the entries at both ends.
+type Sums = (E, E);
+
+fn zero() -> Sums {
+    (E::splat(QM31::ZERO), E::splat(QM31::ZERO))
+}
+
 #[inline(always)]
-fn ends<P, V>(a: (P, P), b: (V, V), c: (V, V), d: (V, V)) -> (V, V)
-where
-    P: Copy + Sub<Output = P>,
-    V: Ext + Mul<P, Output = V>,
-{
-    (b.0 * a.0 + c.0 * d.0, (b.1 - b.0) * (a.1 - a.0) + (c.1 - c.0) * (d.1 - d.0))
-}
-
-impl LayerSumcheck {
-    /// The sumcheck over the children of a layer.
-    pub fn new(children: &Fractions, lambda: QM31) -> Self {
-        let half = children.half();
-        let by = E::splat(lambda);
-        let right = |entries: Vec<E>, rest: QM31| Right { entries, rest };
-        let state = match (&children.p, &children.q) {
-            (Table::Wide(p), Table::Wide(q)) if half >= 2 * LANES => {
-                let half = half / LANES;
-                let last = p[half..].par_iter().zip(&q[half..]).map(|(&p, &q)| p + by * q).collect();
-                State::Wide {
-                    p0: Table::Wide(p[..half].to_vec()),
-                    q0: q[..half].to_vec(),
-                    q1: right(q[half..].to_vec(), QM31::ONE),
-                    last: right(last, lambda),
-                }
-            }
-            (Table::Base(p), Table::Wide(q)) if half >= 2 * LANES => {
-                let half = half / LANES;
-                let last = p[half..].par_iter().zip(&q[half..]).map(|(&p, &q)| by * q + p).collect();
-                State::Wide {
-                    p0: Table::Base(p[..half].to_vec()),
-                    q0: q[..half].to_vec(),
-                    q1: right(q[half..].to_vec(), QM31::ONE),
-                    last: right(last, lambda),
-                }
-            }
-            (p, q) => {
-                let (mut p, mut q) = (p.elements(), q.elements());
-                p.resize(2 * half, QM31::ZERO);
-                q.resize(2 * half, QM31::ONE);
-                let last = (0..half).map(|i| p[half + i] + lambda * q[half + i]).collect();
-                State::Narrow([p[..half].to_vec(), q[half..].to_vec(), q[..half].to_vec(), last])
-            }
-        };
-        Self { state, lambda }
-    }
-
-    /// `(t(0), t_2)` of the round that binds coordinate `below.len()`; `below` are the layer point's lower
-    /// coordinates.
-    pub fn round(&self, below: &[QM31]) -> (QM31, QM31) {
-        match &self.state {
-            State::Wide { p0: Table::Base(p0), q0, q1, last } => wide_round(p0, q0, q1, last, below),
-            State::Wide { p0: Table::Wide(p0), q0, q1, last } => wide_round(p0, q0, q1, last, below),
-            State::Wide { .. } => unreachable!("all tables of a layer are equally long"),
-            State::Narrow(tables) => {
-                let half = tables[0].len() / 2;
-                circlet_core::poly::eq_table(below)
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, e)| {
-                        let [a, b, c, d] = tables.each_ref().map(|t| (t[i], t[i + half]));
-                        let (low, lead) = ends(a, b, c, d);
-                        (e * low, e * lead)
-                    })
-                    .fold((QM31::ZERO, QM31::ZERO), add)
-            }
-        }
-    }
-
-    /// Binds the round's coordinate.
-    pub fn bind(&mut self, r: QM31) {
-        match &mut self.state {
-            State::Narrow(tables) => tables.iter_mut().for_each(|t| bind_high(t, r)),
-            State::Wide { p0, q0, q1, last } => {
-                let half = q0.len() / 2;
-                let mut left = Table::Wide(std::mem::take(q0));
-                let by = E::splat(r);
-                rayon::join(
-                    || rayon::join(|| p0.bind_high(r), || left.bind_high(r)),
-                    || rayon::join(|| q1.bind(half, by), || last.bind(half, by)),
-                );
-                if let Table::Wide(vectors) = left {
-                    *q0 = vectors;
-                } else {
-                    let right = [&*q1, &*last].map(|t| t.elements(half));
-                    let [q1, last] = right;
-                    self.state = State::Narrow([p0.elements(), q1, left.elements(), last]);
-                }
-            }
-        }
-    }
-
-    /// The children at the random point, after all rounds.
-    pub fn children(&self) -> Children {
-        let [p0, q1, q0, last] = match &self.state {
-            State::Narrow(tables) => tables.each_ref().map(|t| t[0]),
-            State::Wide { .. } => unreachable!("all coordinates are bound"),
-        };
-        [p0, last - self.lambda * q1, q0, q1]
-    }
-}
-
 fn add<V: Ext>(x: (V, V), y: (V, V)) -> (V, V) {
     (x.0 + y.0, x.1 + y.1)
 }
 
 /// Both elements times a weight.
 #[inline(always)]
-fn scale(weight: E, (x, y): (E, E)) -> (E, E) {
+fn scale(weight: E, (x, y): Sums) -> Sums {
     (weight * x, weight * y)
 }
 
-fn wide_round<P>(p0: &[P], q0: &[E], q1: &Right, last: &Right, below: &[QM31]) -> (QM31, QM31)
-where
-    P: Copy + Sync + Sub<Output = P>,
-    E: Ext + Mul<P, Output = E>,
-{
-    let half = p0.len() / 2;
-    let inner = match eq(&below[..below.len().min(LOG_INNER)]) {
-        Table::Wide(v) => v,
-        Table::Narrow(v) if v.len() == LANES => super::field::pack(&v),
-        Table::Narrow(_) | Table::Base(_) => {
-            unreachable!("a wide table binds a coordinate above the lanes")
+/// The weighted summand of the pair `(low, high)`; nodes that lack their right child have no leading part.
+#[inline(always)]
+fn weigh(sums: Sums, weight: E, low: Node<E>, high: Node<E>, full: bool) -> Sums {
+    if full {
+        add(sums, scale(weight, low.ends(high)))
+    } else {
+        (sums.0 + weight * (low.p0 * low.q1 + low.q0 * low.last), sums.1)
+    }
+}
+
+/// `eq(below, .)` as the product of a table in vectors over the low coordinates and one over the others.
+struct Weights {
+    inner: Vec<E>,
+    outer: Vec<QM31>,
+}
+
+impl Weights {
+    fn new(below: &[QM31]) -> Self {
+        debug_assert!(below.len() >= LOG_LANES as usize);
+        let (low, high) = below.split_at(below.len().min(LOG_INNER));
+        let inner = match eq(low) {
+            Table::Wide(v) => v,
+            table => pack(&table.elements()),
+        };
+        Self { inner, outer: circlet_core::poly::eq_table(high) }
+    }
+
+    /// Weighted sums over blocks of vectors, in parallel; `block` gets the range and the weights inside it.
+    fn sum<T: Send>(
+        &self,
+        tasks: impl IndexedParallelIterator<Item = T>,
+        block: impl Fn(T, Range<usize>, &[E]) -> Sums + Sync + Send,
+    ) -> (QM31, QM31) {
+        let width = self.inner.len();
+        let sums = tasks
+            .zip(&self.outer)
+            .enumerate()
+            .with_min_len((TASK / width).max(1))
+            .map(|(k, (task, &weight))| {
+                scale(E::splat(weight), block(task, k * width..(k + 1) * width, &self.inner))
+            })
+            .reduce(zero, add);
+        (sums.0.total(), sums.1.total())
+    }
+}
+
+/// Folds nodes into `low` and `high` (the two halves of the result) and sums the next round in the same pass.
+/// `quarters` gives the nodes at position `i` of each quarter, and may read them from where the first two of
+/// the results go.
+fn fold_round(
+    (low, high): (&mut [Node<E>], &mut [Node<E>]),
+    full: usize,
+    r: QM31,
+    below: &[QM31],
+    quarters: impl Fn(usize, &Node<E>, &Node<E>) -> [Node<E>; 4] + Sync,
+) -> (QM31, QM31) {
+    let weights = Weights::new(below);
+    let (width, r) = (weights.inner.len(), E::splat(r));
+    let tasks = low.par_chunks_mut(width).zip(high.par_chunks_mut(width));
+    weights.sum(tasks, |(low, high), range, inner| {
+        let cut = full.clamp(range.start, range.end) - range.start;
+        let mut sums = zero();
+        for k in 0..low.len() {
+            let [a, b, c, d] = quarters(range.start + k, &low[k], &high[k]);
+            let full = k < cut;
+            (low[k], high[k]) =
+                if full { (a.fold(c, r), b.fold(d, r)) } else { (a.fold_left(c, r), b.fold_left(d, r)) };
+            sums = weigh(sums, inner[k], low[k], high[k], full);
         }
-    };
-    let outer = circlet_core::poly::eq_table(&below[below.len().min(LOG_INNER)..]);
-    let zero = E::splat(QM31::ZERO);
-    // Pairs below `both` have two right children, those below `one` the lower of them, the others none.
-    let (both, one) = (q1.entries.len().saturating_sub(half), q1.entries.len().min(half));
-    let (q1_rest, last_rest) = (E::splat(q1.rest), E::splat(last.rest));
-    let left = |i: usize| ((p0[i], p0[i + half]), (q0[i], q0[i + half]));
-    let (low, lead) = outer
-        .par_iter()
-        .with_min_len((TASK / inner.len()).max(1))
-        .enumerate()
-        .map(|(block, &weight)| {
-            let range = block * inner.len()..(block + 1) * inner.len();
-            let part =
-                |from: usize, to: usize| from.clamp(range.start, range.end)..to.clamp(range.start, range.end);
-            let e = |i: usize| inner[i - range.start];
-            let mut sums = (zero, zero);
-            for i in part(0, both) {
-                let (a, c) = left(i);
-                let b = (q1.entries[i], q1.entries[i + half]);
-                let d = (last.entries[i], last.entries[i + half]);
-                sums = add(sums, scale(e(i), ends(a, b, c, d)));
+        sums
+    })
+}
+
+/// Memory for the nodes of a layer, to be handed from layer to layer.
+#[derive(Default)]
+pub struct Workspace(Vec<Node<E>>);
+
+impl Workspace {
+    /// Room for all layers above these leaves.
+    pub fn new(leaves: &Fractions) -> Self {
+        Self(Vec::with_capacity(leaves.half() / 2 / LANES))
+    }
+}
+
+/// The sumcheck of a layer: the children of all its nodes, folded as rounds go by. Each fold also sums the next
+/// round.
+pub struct LayerSumcheck<'a> {
+    children: &'a Fractions,
+    lambda: QM31,
+    state: State,
+    /// Folded nodes, once there are any; at least two vectors while they are in use.
+    wide: Vec<Node<E>>,
+    /// `(t(0), t_2)` of the next round.
+    sums: (QM31, QM31),
+}
+
+enum State {
+    /// Nodes are read from the children.
+    Unfolded,
+    /// Nodes are in `wide`, of which so many have a right child.
+    Wide(usize),
+    /// Fewer than two vectors of nodes.
+    Narrow(Vec<Node<QM31>>),
+}
+
+/// Calls `$f` with the children as [`Unfolded`] nodes.
+macro_rules! with_children {
+    ($this:expr, $f:expr) => {{
+        let (half, lambda) = ($this.children.half() / LANES, E::splat($this.lambda));
+        match (&$this.children.p, &$this.children.q) {
+            (Table::Base(p), Table::Wide(q)) => $f(&Unfolded { p, q, half, lambda }),
+            (Table::Wide(p), Table::Wide(q)) => $f(&Unfolded { p, q, half, lambda }),
+            _ => unreachable!("numerators and denominators are equally many"),
+        }
+    }};
+}
+
+/// Folds two vectors of nodes to elements.
+fn fold_to_elements(low: Node<E>, high: Node<E>, r: QM31) -> Vec<Node<QM31>> {
+    let Node { p0, q0, q1, last } = low.fold(high, E::splat(r));
+    let [p0, q0, q1, last] = [p0, q0, q1, last].map(|v| unpack(&[v]));
+    (0..LANES).map(|i| Node { p0: p0[i], q0: q0[i], q1: q1[i], last: last[i] }).collect()
+}
+
+impl<'a> LayerSumcheck<'a> {
+    /// The sumcheck over the children of a layer at a point.
+    pub fn new(children: &'a Fractions, lambda: QM31, point: &[QM31], workspace: Workspace) -> Self {
+        let half = children.half();
+        let below = &point[..point.len().saturating_sub(1)];
+        let (wide, sums) = (workspace.0, (QM31::ZERO, QM31::ZERO));
+        let mut this = Self { children, lambda, state: State::Unfolded, wide, sums };
+        if half >= 2 * LANES {
+            this.sums = with_children!(this, |nodes: &Unfolded<'_, _>| nodes.first_round(below));
+        } else {
+            let (mut p, mut q) = (children.p.elements(), children.q.elements());
+            p.resize(2 * half, QM31::ZERO);
+            q.resize(2 * half, QM31::ONE);
+            let node = |i: usize| {
+                let (p1, q1) = (p[half + i], q[half + i]);
+                Node { p0: p[i], q0: q[i], q1, last: p1 + lambda * q1 }
+            };
+            this.narrow((0..half).map(node).collect(), below);
+        }
+        this
+    }
+
+    /// Goes on with these nodes and sums the next round.
+    fn narrow(&mut self, nodes: Vec<Node<QM31>>, below: &[QM31]) {
+        let half = nodes.len() / 2;
+        let weights = circlet_core::poly::eq_table(below);
+        self.sums = (0..half).zip(weights).fold((QM31::ZERO, QM31::ZERO), |sums, (i, e)| {
+            let (low, lead) = nodes[i].ends(nodes[i + half]);
+            add(sums, (e * low, e * lead))
+        });
+        self.state = State::Narrow(nodes);
+    }
+
+    /// `(t(0), t_2)` of the round that binds the highest coordinate left.
+    pub fn round(&self) -> (QM31, QM31) {
+        self.sums
+    }
+
+    /// Binds that coordinate; `below` are the point's coordinates below the one that is bound next.
+    pub fn bind(&mut self, r: QM31, below: &[QM31]) {
+        match &self.state {
+            State::Unfolded => self.bind_children(r, below),
+            State::Wide(_) if self.wide.len() == 2 => {
+                let nodes = fold_to_elements(self.wide[0], self.wide[1], r);
+                self.narrow(nodes, below);
             }
-            for i in part(both, one) {
-                let (a, c) = left(i);
-                let (b, d) = ((q1.entries[i], q1_rest), (last.entries[i], last_rest));
-                sums = add(sums, scale(e(i), ends(a, b, c, d)));
+            State::Wide(full) => {
+                let half = self.wide.len() / 2;
+                let full = (*full).min(half);
+                let (front, back) = self.wide.split_at_mut(half);
+                let (third, fourth) = back.split_at(half / 2);
+                let halves = front.split_at_mut(half / 2);
+                self.sums = fold_round(halves, full, r, below, |i, &a, &b| [a, b, third[i], fourth[i]]);
+                self.wide.truncate(half);
+                self.state = State::Wide(full);
             }
-            for i in part(one, half) {
-                sums.0 += e(i) * (q1_rest * p0[i] + q0[i] * last_rest);
+            State::Narrow(nodes) => {
+                let half = nodes.len() / 2;
+                let folded = (0..half).map(|i| nodes[i].fold(nodes[i + half], r)).collect();
+                self.narrow(folded, below);
             }
-            scale(E::splat(weight), sums)
-        })
-        .reduce(|| (zero, zero), add);
-    debug_assert_eq!(outer.len() * inner.len(), half);
-    debug_assert!(below.len() >= LOG_LANES as usize);
-    (low.total(), lead.total())
+        }
+    }
+
+    fn bind_children(&mut self, r: QM31, below: &[QM31]) {
+        let half = self.children.half() / LANES / 2;
+        if half == 1 {
+            let (low, high) = with_children!(self, |nodes: &Unfolded<'_, _>| (nodes.at(0), nodes.at(1)));
+            self.narrow(fold_to_elements(low, high, r), below);
+            return;
+        }
+        let zero = E::splat(QM31::ZERO);
+        self.wide.clear();
+        self.wide.resize(half, Node { p0: zero, q0: zero, q1: zero, last: zero });
+        let halves = self.wide.split_at_mut(half / 2);
+        let (full, sums) = with_children!(self, |nodes: &Unfolded<'_, _>| {
+            let full = nodes.full().min(half);
+            let quarters =
+                |i, _: &_, _: &_| [i, i + half / 2, i + half, i + half + half / 2].map(|i| nodes.at(i));
+            (full, fold_round(halves, full, r, below, quarters))
+        });
+        (self.state, self.sums) = (State::Wide(full), sums);
+    }
+
+    /// The children at the random point, after all rounds, and the memory for the next layer.
+    pub fn finish(self) -> (Children, Workspace) {
+        let State::Narrow(nodes) = self.state else { unreachable!("all coordinates are bound") };
+        let Node { p0, q0, q1, last } = nodes[0];
+        ([p0, last - self.lambda * q1, q0, q1], Workspace(self.wide))
+    }
 }
 
 #[cfg(test)]
@@ -287,7 +391,7 @@ mod tests {
     use crate::backend::field::pack_all;
     use circlet_core::field::M31;
     use circlet_core::lookup::{merge, round, summand};
-    use circlet_core::poly::{eq_table, evaluate, univariate};
+    use circlet_core::poly::{bind_high, eq_table, evaluate, univariate};
 
     fn sample(n: usize, seed: u64) -> Vec<QM31> {
         (0..n as u64)
@@ -350,22 +454,22 @@ mod tests {
         let parents = fractions.parents();
         let mut claim =
             evaluate(&parents.p.elements(), &point) + lambda * evaluate(&parents.q.elements(), &point);
-        let mut fast = LayerSumcheck::new(fractions, lambda);
+        let mut fast = LayerSumcheck::new(fractions, lambda, &point, Workspace::default());
         for (j, &r) in (0..log).rev().zip(&challenges) {
             let below = &point[..j];
-            let (t0, t2) = fast.round(below);
+            let (t0, t2) = fast.round();
             let t1 = naive(&children, lambda, below, QM31::ONE);
             assert_eq!(t0, naive(&children, lambda, below, QM31::ZERO));
             let message = [t1 - t0 - t2, t2];
             assert_eq!(round(claim, point[j], message)[0], t0);
             claim = univariate(&round(claim, point[j], message), r);
-            fast.bind(r);
+            fast.bind(r, &point[..j.saturating_sub(1)]);
             for table in &mut children {
                 bind_high(table, r);
             }
         }
         let ends = children.map(|t| t[0]);
-        assert_eq!(fast.children(), ends);
+        assert_eq!(fast.finish().0, ends);
         assert_eq!(summand(ends, lambda), claim);
         let (x, mut at) = (sample(1, 6)[0], challenges.clone());
         at.reverse();

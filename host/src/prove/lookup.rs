@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::channel::Channel;
 use crate::backend::field::{B, E, Ext, LANES, LOG_LANES, pack_all, pack_base};
-use crate::backend::fractions::{Fractions, LayerSumcheck};
+use crate::backend::fractions::{Fractions, LayerSumcheck, Workspace};
 use crate::backend::merkle::BulkHash;
 use crate::backend::table::Table;
 use crate::execute::Trace;
@@ -29,7 +29,9 @@ pub fn prove<S: BulkHash>(
     let beta = channel.challenge(Label::LookupChallenge);
     let challenges = Challenges { alpha, beta };
 
-    let mut layers = vec![leaves(protocol, trace, challenges)];
+    let leaves = leaves(protocol, trace, challenges);
+    let mut workspace = Workspace::new(&leaves);
+    let mut layers = vec![leaves];
     while layers.len() < protocol.leaves.depth as usize {
         let next = layers[layers.len() - 1].parents();
         layers.push(next);
@@ -41,22 +43,23 @@ pub fn prove<S: BulkHash>(
     for children in layers.into_iter().rev() {
         let lambda = channel.challenge(Label::LookupLambda);
         let mut claim = numerator + lambda * denominator;
-        let mut sumcheck = LayerSumcheck::new(&children, lambda);
-        drop(children);
+        let mut sumcheck = LayerSumcheck::new(&children, lambda, &point, workspace);
         let mut next: Vec<QM31> = Vec::new();
         for j in (0..point.len()).rev() {
-            let (t0, t2) = sumcheck.round(&point[..j]);
+            let (t0, t2) = sumcheck.round();
             // (1 - z) t(0) + z t(1) = claim gives t(1), unless z = 0, which no challenge is.
             let z: QM31 = point[j];
             let t1 = (claim - t0) * z.inverse().unwrap_or(QM31::ONE) - t2;
             let message = channel.send(Label::LookupRound, [t1, t2]);
             let r = channel.challenge(Label::LookupRound);
             claim = univariate(&round(claim, z, message), r);
-            sumcheck.bind(r);
+            sumcheck.bind(r, &point[..j.saturating_sub(1)]);
             next.push(r);
         }
         next.reverse();
-        let ends = channel.send(Label::LookupLayer, sumcheck.children());
+        let (children, room) = sumcheck.finish();
+        workspace = room;
+        let ends = channel.send(Label::LookupLayer, children);
         let top = channel.challenge(Label::LookupLayer);
         (numerator, denominator) = merge(ends, top);
         next.push(top);
