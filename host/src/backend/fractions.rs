@@ -4,7 +4,7 @@
 //! summand, two for the `eq` weight and eight for the folds. The weight is the product of a short table over
 //! the low coordinates, inside the loop, and one over the high coordinates, outside of it.
 
-use std::ops::{Mul, Range};
+use std::ops::{Add, Mul, Range, Sub};
 
 use circlet_core::field::QM31;
 use circlet_core::lookup::Children;
@@ -82,36 +82,39 @@ struct Node<V> {
     last: V,
 }
 
+/// `(1 - r) low + r high`.
+#[inline(always)]
+fn mix<V: Ext>(low: V, high: V, r: V) -> V {
+    low + (high - low) * r
+}
+
 impl<V: Ext> Node<V> {
-    /// `(1 - r) self + r high`.
+    /// `(1 - r) self + r high`; nodes that both lack their right child agree in it.
     #[inline(always)]
-    fn fold(self, high: Self, r: V) -> Self {
-        let mix = |low: V, high: V| low + (high - low) * r;
-        Self {
-            p0: mix(self.p0, high.p0),
-            q0: mix(self.q0, high.q0),
-            q1: mix(self.q1, high.q1),
-            last: mix(self.last, high.last),
+    fn fold(&mut self, high: &Self, r: V, full: bool) {
+        self.p0 = mix(self.p0, high.p0, r);
+        self.q0 = mix(self.q0, high.q0, r);
+        if full {
+            self.q1 = mix(self.q1, high.q1, r);
+            self.last = mix(self.last, high.last, r);
         }
     }
 
-    /// [`Node::fold`] of nodes that both lack their right child, hence agree in it.
+    /// The summand at 0 and its leading coefficient along the coordinate from `self` to `high`; there is no
+    /// leading part where both lack their right child.
     #[inline(always)]
-    fn fold_left(self, high: Self, r: V) -> Self {
-        let mix = |low: V, high: V| low + (high - low) * r;
-        Self { p0: mix(self.p0, high.p0), q0: mix(self.q0, high.q0), ..self }
-    }
-
-    /// The summand at 0 and its leading coefficient along the coordinate from `self` to `high`.
-    #[inline(always)]
-    fn ends(self, high: Self) -> (V, V) {
+    fn ends(&self, high: &Self, full: bool) -> (V, V) {
         let low = self.p0 * self.q1 + self.q0 * self.last;
+        if !full {
+            return (low, V::splat(QM31::ZERO));
+        }
         let lead = (high.p0 - self.p0) * (high.q1 - self.q1) + (high.q0 - self.q0) * (high.last - self.last);
         (low, lead)
     }
 }
 
-/// The nodes of a layer, in vectors, read from their children: nothing is folded yet.
+/// The nodes of a layer, in vectors, read from their children: nothing is folded yet. Numerators may still be
+/// in the base field, where products with them are cheap.
 struct Unfolded<'a, P> {
     p: &'a [P],
     q: &'a [E],
@@ -119,36 +122,71 @@ struct Unfolded<'a, P> {
     lambda: E,
 }
 
-impl<P: Copy + Sync + Into<E>> Unfolded<'_, P> {
+impl<P> Unfolded<'_, P>
+where
+    P: Copy + Sync + Sub<Output = P>,
+    E: Ext + Mul<P, Output = E> + Add<P, Output = E>,
+{
     /// Number of vectors before those whose nodes all lack their right child.
     fn full(&self) -> usize {
         self.q.len() - self.half
     }
 
+    /// The summand `p0 q1 + p1 q0 + lambda q0 q1`.
     #[inline(always)]
-    fn at(&self, i: usize) -> Node<E> {
-        let (q1, last) = match self.q.get(i + self.half) {
-            Some(&q1) => (q1, self.lambda * q1 + self.p[i + self.half].into()),
-            None => (E::splat(QM31::ONE), self.lambda),
-        };
-        Node { p0: self.p[i].into(), q0: self.q[i], q1, last }
+    fn summand(&self, (p0, q0): (P, E), right: Option<(P, E)>) -> E {
+        match right {
+            Some((p1, q1)) => q1 * p0 + q0 * p1 + self.lambda * (q0 * q1),
+            None => self.lambda * q0 + p0,
+        }
+    }
+
+    #[inline(always)]
+    fn right(&self, i: usize) -> Option<(P, E)> {
+        self.q.get(i + self.half).map(|&q1| (self.p[i + self.half], q1))
     }
 
     /// The sums of the first round.
     fn first_round(&self, below: &[QM31]) -> (QM31, QM31) {
-        let (half, full) = (self.half / 2, self.full());
+        let half = self.half / 2;
         let weights = Weights::new(below);
         weights.sum((0..weights.outer.len()).into_par_iter(), |_, range, inner| {
-            let cut = full.clamp(range.start, range.end);
             let mut sums = zero();
-            for i in range.start..cut {
-                sums = weigh(sums, inner[i - range.start], self.at(i), self.at(i + half), true);
-            }
-            for i in cut..range.end {
-                sums = weigh(sums, inner[i - range.start], self.at(i), self.at(i + half), false);
+            for (i, &weight) in range.zip(inner) {
+                let (left, above) = ((self.p[i], self.q[i]), (self.p[i + half], self.q[i + half]));
+                let right = self.right(i);
+                sums.0 += weight * self.summand(left, right);
+                if let Some((p1, q1)) = right {
+                    let (dq0, dp0) = (above.1 - left.1, above.0 - left.0);
+                    // Above a node with a right child there may be one without, that is with `0 / 1`.
+                    let lead = match self.right(i + half) {
+                        Some((p, q)) => self.summand((dp0, dq0), Some((p - p1, q - q1))),
+                        None => {
+                            let dq1 = E::splat(QM31::ONE) - q1;
+                            dq1 * dp0 - dq0 * p1 + self.lambda * (dq0 * dq1)
+                        }
+                    };
+                    sums.1 += weight * lead;
+                }
             }
             sums
         })
+    }
+
+    /// The node `i`, folded with the one above it.
+    #[inline(always)]
+    fn fold(&self, i: usize, r: E) -> Node<E> {
+        let above = i + self.half / 2;
+        let numerator = |low: P, high: P| r * (high - low) + low;
+        let p0 = numerator(self.p[i], self.p[above]);
+        let q0 = mix(self.q[i], self.q[above], r);
+        let one = E::splat(QM31::ONE);
+        let (p1, q1) = match (self.right(i), self.right(above)) {
+            (Some(low), Some(high)) => (numerator(low.0, high.0), mix(low.1, high.1, r)),
+            (Some(low), None) => ((one - r) * low.0, mix(low.1, one, r)),
+            (None, _) => return Node { p0, q0, q1: one, last: self.lambda },
+        };
+        Node { p0, q0, q1, last: p1 + self.lambda * q1 }
     }
 }
 
@@ -167,16 +205,6 @@ fn add<V: Ext>(x: (V, V), y: (V, V)) -> (V, V) {
 #[inline(always)]
 fn scale(weight: E, (x, y): Sums) -> Sums {
     (weight * x, weight * y)
-}
-
-/// The weighted summand of the pair `(low, high)`; nodes that lack their right child have no leading part.
-#[inline(always)]
-fn weigh(sums: Sums, weight: E, low: Node<E>, high: Node<E>, full: bool) -> Sums {
-    if full {
-        add(sums, scale(weight, low.ends(high)))
-    } else {
-        (sums.0 + weight * (low.p0 * low.q1 + low.q0 * low.last), sums.1)
-    }
 }
 
 /// `eq(below, .)` as the product of a table in vectors over the low coordinates and one over the others.
@@ -215,28 +243,22 @@ impl Weights {
     }
 }
 
-/// Folds nodes into `low` and `high` (the two halves of the result) and sums the next round in the same pass.
-/// `quarters` gives the nodes at position `i` of each quarter, and may read them from where the first two of
-/// the results go.
+/// Folds nodes into `low` and `high`, the two halves of the result, and sums the next round in the same pass.
+/// `fold` leaves the folded node of a position in each half; it is told whether they have a right child.
 fn fold_round(
     (low, high): (&mut [Node<E>], &mut [Node<E>]),
     full: usize,
-    r: QM31,
     below: &[QM31],
-    quarters: impl Fn(usize, &Node<E>, &Node<E>) -> [Node<E>; 4] + Sync,
+    fold: impl Fn(usize, &mut Node<E>, &mut Node<E>, bool) + Sync,
 ) -> (QM31, QM31) {
     let weights = Weights::new(below);
-    let (width, r) = (weights.inner.len(), E::splat(r));
+    let width = weights.inner.len();
     let tasks = low.par_chunks_mut(width).zip(high.par_chunks_mut(width));
     weights.sum(tasks, |(low, high), range, inner| {
-        let cut = full.clamp(range.start, range.end) - range.start;
         let mut sums = zero();
-        for k in 0..low.len() {
-            let [a, b, c, d] = quarters(range.start + k, &low[k], &high[k]);
-            let full = k < cut;
-            (low[k], high[k]) =
-                if full { (a.fold(c, r), b.fold(d, r)) } else { (a.fold_left(c, r), b.fold_left(d, r)) };
-            sums = weigh(sums, inner[k], low[k], high[k], full);
+        for (((low, high), i), &weight) in low.iter_mut().zip(high).zip(range).zip(inner) {
+            fold(i, low, high, i < full);
+            sums = add(sums, scale(weight, low.ends(high, i < full)));
         }
         sums
     })
@@ -286,10 +308,9 @@ macro_rules! with_children {
     }};
 }
 
-/// Folds two vectors of nodes to elements.
-fn fold_to_elements(low: Node<E>, high: Node<E>, r: QM31) -> Vec<Node<QM31>> {
-    let Node { p0, q0, q1, last } = low.fold(high, E::splat(r));
-    let [p0, q0, q1, last] = [p0, q0, q1, last].map(|v| unpack(&[v]));
+/// The elements of a vector of nodes.
+fn elements(node: &Node<E>) -> Vec<Node<QM31>> {
+    let [p0, q0, q1, last] = [node.p0, node.q0, node.q1, node.last].map(|v| unpack(&[v]));
     (0..LANES).map(|i| Node { p0: p0[i], q0: q0[i], q1: q1[i], last: last[i] }).collect()
 }
 
@@ -320,7 +341,7 @@ impl<'a> LayerSumcheck<'a> {
         let half = nodes.len() / 2;
         let weights = circlet_core::poly::eq_table(below);
         self.sums = (0..half).zip(weights).fold((QM31::ZERO, QM31::ZERO), |sums, (i, e)| {
-            let (low, lead) = nodes[i].ends(nodes[i + half]);
+            let (low, lead) = nodes[i].ends(&nodes[i + half], true);
             add(sums, (e * low, e * lead))
         });
         self.state = State::Narrow(nodes);
@@ -333,35 +354,41 @@ impl<'a> LayerSumcheck<'a> {
 
     /// Binds that coordinate; `below` are the point's coordinates below the one that is bound next.
     pub fn bind(&mut self, r: QM31, below: &[QM31]) {
-        match &self.state {
-            State::Unfolded => self.bind_children(r, below),
+        let by = E::splat(r);
+        match &mut self.state {
+            State::Unfolded => self.bind_children(by, below),
             State::Wide(_) if self.wide.len() == 2 => {
-                let nodes = fold_to_elements(self.wide[0], self.wide[1], r);
+                let (low, high) = self.wide.split_at_mut(1);
+                low[0].fold(&high[0], by, true);
+                let nodes = elements(&low[0]);
                 self.narrow(nodes, below);
             }
             State::Wide(full) => {
                 let half = self.wide.len() / 2;
-                let full = (*full).min(half);
+                *full = (*full).min(half);
                 let (front, back) = self.wide.split_at_mut(half);
                 let (third, fourth) = back.split_at(half / 2);
                 let halves = front.split_at_mut(half / 2);
-                self.sums = fold_round(halves, full, r, below, |i, &a, &b| [a, b, third[i], fourth[i]]);
+                self.sums = fold_round(halves, *full, below, |i, low, high, full| {
+                    low.fold(&third[i], by, full);
+                    high.fold(&fourth[i], by, full);
+                });
                 self.wide.truncate(half);
-                self.state = State::Wide(full);
             }
             State::Narrow(nodes) => {
-                let half = nodes.len() / 2;
-                let folded = (0..half).map(|i| nodes[i].fold(nodes[i + half], r)).collect();
-                self.narrow(folded, below);
+                let mut nodes = std::mem::take(nodes);
+                let high = nodes.split_off(nodes.len() / 2);
+                nodes.iter_mut().zip(&high).for_each(|(low, high)| low.fold(high, r, true));
+                self.narrow(nodes, below);
             }
         }
     }
 
-    fn bind_children(&mut self, r: QM31, below: &[QM31]) {
+    fn bind_children(&mut self, r: E, below: &[QM31]) {
         let half = self.children.half() / LANES / 2;
         if half == 1 {
-            let (low, high) = with_children!(self, |nodes: &Unfolded<'_, _>| (nodes.at(0), nodes.at(1)));
-            self.narrow(fold_to_elements(low, high, r), below);
+            let node = with_children!(self, |nodes: &Unfolded<'_, _>| nodes.fold(0, r));
+            self.narrow(elements(&node), below);
             return;
         }
         let zero = E::splat(QM31::ZERO);
@@ -370,9 +397,11 @@ impl<'a> LayerSumcheck<'a> {
         let halves = self.wide.split_at_mut(half / 2);
         let (full, sums) = with_children!(self, |nodes: &Unfolded<'_, _>| {
             let full = nodes.full().min(half);
-            let quarters =
-                |i, _: &_, _: &_| [i, i + half / 2, i + half, i + half + half / 2].map(|i| nodes.at(i));
-            (full, fold_round(halves, full, r, below, quarters))
+            let sums = fold_round(halves, full, below, |i, low, high, _| {
+                *low = nodes.fold(i, r);
+                *high = nodes.fold(i + half / 2, r);
+            });
+            (full, sums)
         });
         (self.state, self.sums) = (State::Wide(full), sums);
     }
