@@ -17,9 +17,10 @@ mod values;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use circlet::files::Outputs;
 use circlet_core::profile::ProfileId;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
@@ -96,6 +97,20 @@ enum Command {
     Completions(completions::Arguments),
 }
 
+impl Command {
+    /// All files that the command reads or writes.
+    fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Demo(_) | Self::Bench(_) | Self::Completions(_) => Vec::new(),
+            Self::Inspect(arguments) => arguments.paths(),
+            Self::Compile(arguments) => arguments.paths(),
+            Self::Prove(arguments) => arguments.paths(),
+            Self::Verify(arguments) => arguments.paths(),
+            Self::Security(arguments) => arguments.paths(),
+        }
+    }
+}
+
 /// What every command can use.
 struct Context {
     monitor: Monitor,
@@ -153,6 +168,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
             None
         }
         Some(path) => {
+            Outputs::new([path.as_path()], &cli.command.paths()).or_bad()?;
             let file =
                 std::fs::File::create(path).or_file(format!("cannot write the trace {}", path.display()))?;
             let (layer, guard) = tracing_chrome::ChromeLayerBuilder::new().writer(file).build();
