@@ -77,23 +77,16 @@ struct Global {
     trace_out: Option<PathBuf>,
 }
 
+/// What to do; each command is described with its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take the bundled digits model all the way: compile, commit, classify an image, prove, verify
     Demo(demo::Arguments),
-    /// Show what a model, program, key or proof consists of, and what proving it will take
     Inspect(inspect::Arguments),
-    /// Compile an ONNX model to an integer program and commit to its weights
     Compile(compile::Arguments),
-    /// Run a compiled program on an input and prove the result
     Prove(prove::Arguments),
-    /// Check a proof and print the statement that it proves
     Verify(verify::Arguments),
-    /// Show how many bits of security a profile gives, source by source
     Security(security::Arguments),
-    /// Measure whole jobs: compile, commit, execute, prove, verify
     Bench(bench::Arguments),
-    /// Print a completion script for a shell
     Completions(completions::Arguments),
 }
 

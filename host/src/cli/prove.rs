@@ -115,7 +115,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         (
             "time",
             format!(
-                "{} warm, and {} cold for the commitment to the weights",
+                "{} to run and prove, and {} (cold) to commit to the weights",
                 text::seconds(warm),
                 text::seconds(cold)
             ),
