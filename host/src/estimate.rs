@@ -345,4 +345,28 @@ mod tests {
         assert!(at(400, ProfileId::P100U, 4).times.prove() < large.times.prove());
         assert!(at(400, ProfileId::P100J8, 1).proof_bytes < large.proof_bytes);
     }
+
+    #[test]
+    fn hostile_keys_are_refused_or_estimated() {
+        let (quantized, _) = layer(2, 5);
+        let (program, data) = (quantized.program, quantized.data);
+        let key = ProvingKey::<Poseidon2Blake2s>::new(program, data, ProfileId::P100U).unwrap().verifying;
+        let good = key.to_bytes();
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..=random(3) {
+                let at = random(bytes.len().min(400));
+                bytes[at] = [0xff, 0x7f, 0x80, 0, 1, random(256) as u8][random(6)];
+            }
+            let Ok(key) = postcard::from_bytes::<circlet_core::key::VerifyingKey>(&bytes) else { continue };
+            if let Ok(protocol) = Protocol::of_key(&key) {
+                estimate(&protocol, 2);
+            }
+        }
+    }
 }

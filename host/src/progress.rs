@@ -65,10 +65,11 @@ impl Monitor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Announces stages with their estimated seconds; the bar lasts as long as the result.
+    /// Announces stages with their estimated seconds, all to be run `times` over; the bar lasts as long as the
+    /// result.
     #[must_use]
-    pub fn plan(&self, stages: &[Stage]) -> Shown {
-        let total: f64 = stages.iter().map(|(_, seconds)| seconds).sum();
+    pub fn plan(&self, stages: &[Stage], times: u32) -> Shown {
+        let total = stages.iter().map(|(_, seconds)| seconds).sum::<f64>() * f64::from(times);
         let mut state = self.state();
         state.plan = stages.to_vec();
         state.passed = 0.0;

@@ -423,5 +423,7 @@ fn a_trace_of_the_stages_can_be_written() {
     for stage in ["quantize", "weights", "execute", "commit", "lookup", "relation", "opening"] {
         assert!(names.contains(&stage), "{stage}: {names:?}");
     }
-    bench.fails(FILE, &["demo", "--trace-out", "none/trace.json"], "cannot write the trace");
+    bench.fails(FILE, &["demo", "--trace-out", "none/trace.json"], "cannot write");
+    bench.write("x.vk", "");
+    bench.fails(FILE, &["security", "x.vk", "--trace-out", "x.vk"], "would be overwritten");
 }

@@ -194,10 +194,7 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
     let weights = timed.elapsed().as_secs_f64();
     context.monitor.take();
     let times = circlet::estimate::estimate(key.protocol(), rayon::current_num_threads()).times;
-    let _shown = context.monitor.plan(
-        &["execute", "commit", "lookup", "relation", "opening"]
-            .map(|stage| (stage, times.prove() * f64::from(runs) / 5.0)),
-    );
+    let _shown = context.monitor.plan(&job::plan(&times)[1..], runs);
     let (mut executions, mut proofs, mut verifications) = (Vec::new(), Vec::new(), Vec::new());
     let mut proof_bytes = 0;
     let mut cpu = Some(0.0);
@@ -218,7 +215,9 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
         proof_bytes = proof.len();
     }
     let mut stages = context.monitor.take();
-    stages.iter_mut().for_each(|(_, seconds)| *seconds /= f64::from(runs));
+    for (_, seconds) in &mut stages {
+        *seconds /= f64::from(runs);
+    }
     Ok(Row {
         model: key.verifying().program.name.clone(),
         profile: profile.profile().name,

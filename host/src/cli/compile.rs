@@ -1,6 +1,7 @@
 //! `circlet compile`.
 
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use circlet::estimate::estimate;
 use circlet::files::{self, InputPort, Outputs, ProgramFile};
@@ -48,6 +49,17 @@ pub struct Arguments {
     suite: Suite,
 }
 
+impl Arguments {
+    /// All files that the command reads or writes.
+    pub fn paths(&self) -> Vec<&Path> {
+        [self.model.as_path(), self.output.as_path()]
+            .into_iter()
+            .chain(self.calibrate.as_deref())
+            .chain(self.vk.as_deref())
+            .collect()
+    }
+}
+
 /// Compiles.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let Some(calibrate) = &arguments.calibrate else {
@@ -78,7 +90,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let protocol = Protocol::new(&quantized.program, *arguments.profile.profile())
         .or_file("the model cannot be proven")?;
     let expected = estimate(&protocol, rayon::current_num_threads());
-    let shown = context.monitor.plan(&[("weights", expected.times.weights)]);
+    let shown = context.monitor.plan(&[("weights", expected.times.weights)], 1);
     let key = Key::new(quantized.program, quantized.data, arguments.profile, arguments.suite)?;
     drop(shown);
     let security = job::security(key.protocol())?;
@@ -95,7 +107,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
 
     let stages = context.monitor.take();
     let digest = text::hex(&key.digest());
-    let mut out = format!("compiled {}\n", key.verifying().program.name);
+    let mut out = format!("compiled {}\n", text::name(&key.verifying().program.name));
     if calibrate.as_os_str() == RANDOM {
         out += "warning: calibrated on standard normal inputs; real ones may saturate or be refused\n";
     }
@@ -124,8 +136,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         ));
     }
     out += &text::fields(&fields);
-    out += &format!(
-        "accuracy against the float model on the calibration samples\n{}\n",
+    let _ = writeln!(
+        out,
+        "accuracy against the float model on the calibration samples\n{}",
         indent(&accuracy.to_string())
     );
     out += "times\n";

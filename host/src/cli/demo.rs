@@ -82,7 +82,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let protocol = Protocol::new(&model.quantized.program, *arguments.profile.profile())
         .or_file("the bundled model cannot be proven")?;
     let times = estimate(&protocol, rayon::current_num_threads()).times;
-    let shown = context.monitor.plan(&[("weights", times.weights), ("opening", times.prove())]);
+    let shown = context.monitor.plan(&job::plan(&times), 1);
 
     let key = Key::new(model.quantized.program, model.quantized.data, arguments.profile, Suite::default())?;
     let trace = key.execute(&inputs).or_file("the bundled image has no result")?;

@@ -1,6 +1,7 @@
 //! `circlet inspect`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use circlet::estimate::{Estimate, TreeSize, estimate};
@@ -41,6 +42,13 @@ pub struct Arguments {
     profile: Option<ProfileId>,
 }
 
+impl Arguments {
+    /// All files that the command reads or writes.
+    pub fn paths(&self) -> Vec<&Path> {
+        [self.file.as_path()].into_iter().chain(self.calibrate.as_deref()).collect()
+    }
+}
+
 /// Inspects.
 pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     match files::kind_of(&arguments.file).or_bad()? {
@@ -72,7 +80,8 @@ fn onnx(arguments: &Arguments) -> Result<Outcome, Failure> {
     };
     let parameters = text::count(graph.parameters() as u64);
     let shapes = |ports: &[circlet::graph::Port]| {
-        let one = |port: &circlet::graph::Port| format!("{} {:?}", port.name, graph.shape(port.value));
+        let one =
+            |port: &circlet::graph::Port| format!("{} {:?}", text::name(&port.name), graph.shape(port.value));
         ports.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     let mut more = vec![
@@ -106,7 +115,7 @@ fn describe(
     let list: Vec<String> = operations.iter().map(|(name, n)| format!("{n} {name}")).collect();
     let constants: u64 = program.constants.iter().map(|c| u64::from(c.rows) * u64::from(c.cols)).sum();
 
-    let mut out = format!("{}: {kind}\n", program.name);
+    let mut out = format!("{}: {kind}\n", text::name(&program.name));
     let mut fields: Vec<(&str, String)> = more.to_vec();
     fields.extend([
         ("operations", list.join(", ")),
@@ -127,7 +136,7 @@ fn describe(
         ("multiplications", text::count(expected.multiplications)),
     ]);
     let times = expected.times;
-    out += &format!("estimate for {threads} thread{}\n", if threads == 1 { "" } else { "s" });
+    let _ = writeln!(out, "estimate for {threads} thread{}", if threads == 1 { "" } else { "s" });
     out += &text::fields(&[
         ("proof size", format!("about {}", text::bytes(expected.proof_bytes))),
         ("memory", format!("about {}", text::bytes(expected.memory_bytes))),

@@ -1,5 +1,6 @@
 //! A committed program under any hash suite, and the run of one proof.
 
+use circlet::estimate::Times;
 use circlet::execute::{ExecuteError, Trace, execute};
 use circlet::keys::{KeyError, ProvingKey};
 use circlet::prove::{adversary::Honest, prove_trace, statement};
@@ -147,6 +148,18 @@ pub fn security_json(report: &Report) -> serde_json::Value {
         "limited_by": report.limited_by,
         "meets_target": circlet_core::security::meets_target(report),
     })
+}
+
+/// The stages of a proof with their estimated times, the commitment to the weights first.
+pub fn plan(times: &Times) -> [Stage; 6] {
+    [
+        ("weights", times.weights),
+        ("execute", times.execute),
+        ("commit", times.commit),
+        ("lookup", times.lookup),
+        ("relation", times.relation),
+        ("opening", times.opening),
+    ]
 }
 
 /// What stages mean, for people.

@@ -17,9 +17,10 @@ mod values;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use circlet::files::Outputs;
 use circlet_core::profile::ProfileId;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
@@ -76,24 +77,31 @@ struct Global {
     trace_out: Option<PathBuf>,
 }
 
+/// What to do; each command is described with its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take the bundled digits model all the way: compile, commit, classify an image, prove, verify
     Demo(demo::Arguments),
-    /// Show what a model, program, key or proof consists of, and what proving it will take
     Inspect(inspect::Arguments),
-    /// Compile an ONNX model to an integer program and commit to its weights
     Compile(compile::Arguments),
-    /// Run a compiled program on an input and prove the result
     Prove(prove::Arguments),
-    /// Check a proof and print the statement that it proves
     Verify(verify::Arguments),
-    /// Show how many bits of security a profile gives, source by source
     Security(security::Arguments),
-    /// Measure whole jobs: compile, commit, execute, prove, verify
     Bench(bench::Arguments),
-    /// Print a completion script for a shell
     Completions(completions::Arguments),
+}
+
+impl Command {
+    /// All files that the command reads or writes.
+    fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Demo(_) | Self::Bench(_) | Self::Completions(_) => Vec::new(),
+            Self::Inspect(arguments) => arguments.paths(),
+            Self::Compile(arguments) => arguments.paths(),
+            Self::Prove(arguments) => arguments.paths(),
+            Self::Verify(arguments) => arguments.paths(),
+            Self::Security(arguments) => arguments.paths(),
+        }
+    }
 }
 
 /// What every command can use.
@@ -153,6 +161,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
             None
         }
         Some(path) => {
+            Outputs::new([path.as_path()], &cli.command.paths()).or_bad()?;
             let file =
                 std::fs::File::create(path).or_file(format!("cannot write the trace {}", path.display()))?;
             let (layer, guard) = tracing_chrome::ChromeLayerBuilder::new().writer(file).build();

@@ -1,6 +1,7 @@
 //! `circlet prove`.
 
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use circlet::estimate::estimate;
 use circlet::files::{self, Outputs, ProgramFile, ProofFile};
@@ -40,6 +41,13 @@ pub struct Arguments {
     raw: bool,
 }
 
+impl Arguments {
+    /// All files that the command reads or writes.
+    pub fn paths(&self) -> Vec<&Path> {
+        vec![self.program.as_path(), self.input.as_path(), self.output.as_path()]
+    }
+}
+
 /// Proves.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let outputs = Outputs::new([&arguments.output], &[&arguments.program, &arguments.input]).or_bad()?;
@@ -53,7 +61,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let (Some(tensor), 1) = (input, file.program.inputs.len()) else {
         return Err(Failure::file(format!(
             "{} has {} inputs; only programs with one can be proven from the command line",
-            file.program.name,
+            text::name(&file.program.name),
             file.program.inputs.len()
         )));
     };
@@ -62,14 +70,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
 
     let times = estimate(&protocol, rayon::current_num_threads()).times;
     drop(protocol);
-    let shown = context.monitor.plan(&[
-        ("weights", times.weights),
-        ("execute", times.execute),
-        ("commit", times.commit),
-        ("lookup", times.lookup),
-        ("relation", times.relation),
-        ("opening", times.opening),
-    ]);
+    let shown = context.monitor.plan(&job::plan(&times), 1);
     let expected = file.key_digest;
     let key = Key::new(file.program, file.data, file.profile, suite)?;
     if key.digest() != expected {
@@ -97,10 +98,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let (cold, warm) = (sum(true), sum(false));
     let security = job::security(key.protocol())?;
     let program = &key.verifying().program;
-    let mut out = format!("proved {}\n", program.name);
+    let mut out = format!("proved {}\n", text::name(&program.name));
     if input.clamped > 0 {
-        out += &format!(
-            "warning: {} input entries were beyond the range of the calibration and were clamped\n",
+        let _ = writeln!(
+            out,
+            "warning: {} input entries were beyond the range of the calibration and were clamped",
             text::count(input.clamped as u64)
         );
     }
@@ -113,7 +115,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         (
             "time",
             format!(
-                "{} warm, and {} cold for the commitment to the weights",
+                "{} to run and prove, and {} (cold) to commit to the weights",
                 text::seconds(warm),
                 text::seconds(cold)
             ),

@@ -1,6 +1,7 @@
 //! `circlet security`.
 
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use circlet::files;
 use circlet_core::key::VerifyingKey;
@@ -12,7 +13,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::{Failure, OrFail};
-use super::{Context, Outcome, demo, job};
+use super::{Context, Outcome, demo, job, text};
 
 /// Show how many bits of security a profile gives, source by source.
 ///
@@ -32,6 +33,13 @@ pub struct Arguments {
     profile: Option<ProfileId>,
 }
 
+impl Arguments {
+    /// All files that the command reads or writes.
+    pub fn paths(&self) -> Vec<&Path> {
+        self.key.as_deref().into_iter().collect()
+    }
+}
+
 /// Calculates.
 pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let (program, own) = match &arguments.key {
@@ -42,11 +50,11 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         None => (demo::digits()?.quantized.program, ProfileId::all().to_vec()),
     };
     let profiles = arguments.profile.map_or(own, |profile| vec![profile]);
-    let mut out = format!("program {}\n", program.name);
+    let mut out = format!("program {}\n", text::name(&program.name));
     let mut reports = Vec::new();
     for profile in profiles {
         let report = report(&program, profile)?;
-        out += &format!("\n{report}\n");
+        let _ = writeln!(out, "\n{report}");
         reports.push(json(&report));
     }
     Ok(Outcome { text: out, json: json!({ "model": program.name, "profiles": reports }), rejected: None })

@@ -4,6 +4,7 @@ use circlet::quantize::dequantize_output;
 use circlet_core::key::Statement;
 use circlet_core::program::{Program, Tensor, TensorId};
 use serde_json::{Value, json};
+use std::fmt::Write;
 
 use super::text;
 
@@ -21,9 +22,10 @@ pub fn lines(program: &Program, statement: &Statement) -> String {
     for (title, ids, lists) in sides(program, statement) {
         for (tensor, entries) in tensors(program, ids).zip(lists) {
             let values = dequantize_output(tensor, entries);
-            out += &format!(
-                "  {title} {} ({} x {}), integers times 2^{}\n    values   {}\n    integers {}\n",
-                tensor.name,
+            let _ = writeln!(
+                out,
+                "  {title} {} ({} x {}), integers times 2^{}\n    values   {}\n    integers {}",
+                text::name(&tensor.name),
                 tensor.rows,
                 tensor.cols,
                 -i32::from(tensor.fraction_bits),
@@ -35,10 +37,10 @@ pub fn lines(program: &Program, statement: &Statement) -> String {
     out
 }
 
-fn sides<'a>(
-    program: &'a Program,
-    statement: &'a Statement,
-) -> [(&'static str, &'a [TensorId], &'a [Vec<i32>]); 2] {
+/// A title, the tensors' ids and their entries.
+type Side<'a> = (&'static str, &'a [TensorId], &'a [Vec<i32>]);
+
+fn sides<'a>(program: &'a Program, statement: &'a Statement) -> [Side<'a>; 2] {
     [("input", &program.inputs, &statement.inputs), ("output", &program.outputs, &statement.outputs)]
 }
 

@@ -2,6 +2,26 @@
 
 use std::fmt::Write;
 
+/// A name out of a file that nobody vouches for: on one line, without control characters, not too long.
+pub fn name(name: &str) -> String {
+    const LONGEST: usize = 100;
+    let mut out = String::new();
+    for c in name.chars().take(LONGEST) {
+        // Formatting characters could reorder what is printed next to them.
+        let hidden = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if hidden {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    if name.chars().nth(LONGEST).is_some() {
+        out += "...";
+    }
+    out
+}
+
 /// A size in bytes.
 pub fn bytes(n: u64) -> String {
     let n = n as f64;
@@ -94,6 +114,13 @@ pub fn table(rows: &[Vec<String>], left: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_cannot_pretend() {
+        assert_eq!(name("Größe 1"), "Größe 1");
+        assert_eq!(name("a\n  key 00\u{1b}[2K\u{202e}"), "a\\u{a}  key 00\\u{1b}[2K\\u{202e}");
+        assert_eq!(name(&"x".repeat(101)).len(), 103);
+    }
 
     #[test]
     fn numbers_are_readable() {

@@ -8,7 +8,7 @@ use circlet::samples::{Samples, read_inputs};
 use circlet_core::program::Tensor;
 
 use super::failure::{Failure, OrFail};
-use super::text::count;
+use super::text::{self, count};
 
 /// Which sample of a file, and how its numbers are meant.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub fn read(
             "{} holds {} numbers, but {} has {} ({} x {}); supply that many, or several samples of that size",
             path.display(),
             count(found as u64),
-            tensor.name,
+            text::name(&tensor.name),
             count(entries as u64),
             tensor.rows,
             tensor.cols

@@ -45,6 +45,17 @@ pub struct Arguments {
     tolerance: f64,
 }
 
+impl Arguments {
+    /// All files that the command reads or writes.
+    pub fn paths(&self) -> Vec<&Path> {
+        [self.key.as_path(), self.proof.as_path()]
+            .into_iter()
+            .chain(self.expect_input.as_deref())
+            .chain(self.expect_output.as_deref())
+            .collect()
+    }
+}
+
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let key: VerifyingKey = files::read(&arguments.key).or_bad()?;
@@ -90,7 +101,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         object.insert("security".into(), job::security_json(&report));
         object.extend(statement::json(&key.program, &file.statement));
     }
-    let mut out = format!("accepted: {} maps this input to this output\n", key.program.name);
+    let mut out = format!("accepted: {} maps this input to this output\n", text::name(&key.program.name));
     out += &statement::lines(&key.program, &file.statement);
     if !circlet_core::security::meets_target(&report) {
         out += "warning: for a program of this size the profile does not reach the bits that it promises\n";
@@ -134,7 +145,7 @@ fn expectation<'a>(
     let (Some(tensor), None) = (tensors.next(), tensors.next()) else {
         return Err(Failure::usage(format!(
             "{} has {} such tensors; only a single one can be compared with a file",
-            program.name,
+            text::name(&program.name),
             ids.len()
         )));
     };
