@@ -1,6 +1,8 @@
 //! The prover's heavy forms, one by one: `cargo bench -p circlet --bench kernels`.
 //!
-//! Figures per element are on one thread; set `RAYON_NUM_THREADS` for more.
+//! Times are CPU seconds of the whole process, so that other load on the machine does not count.
+
+use std::time::Duration;
 
 use circlet::backend::encode::Encoder;
 use circlet::backend::field::{B, LANES, pack_base};
@@ -10,7 +12,36 @@ use circlet::backend::merkle::Tree;
 use circlet::backend::table::Table;
 use circlet_core::field::{M31, QM31};
 use circlet_core::hash::suite::Poseidon2Blake2s;
+use cpu_time::ProcessTime;
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+
+/// CPU time of the process, all threads together.
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = ProcessTime;
+    type Value = Duration;
+
+    fn start(&self) -> ProcessTime {
+        ProcessTime::now()
+    }
+    fn end(&self, start: ProcessTime) -> Duration {
+        start.elapsed()
+    }
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 fn elements(n: usize, seed: u64) -> Vec<QM31> {
     (0..n as u64)
@@ -51,7 +82,7 @@ fn fraction_tree(leaves: Fractions, challenges: &[QM31]) -> QM31 {
     last
 }
 
-fn kernels(c: &mut Criterion) {
+fn kernels(c: &mut Criterion<CpuTime>) {
     let challenges = elements(31, 9);
     let mut group = c.benchmark_group("logup-gkr");
     group.sample_size(10);
@@ -99,5 +130,9 @@ fn kernels(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kernels);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = kernels
+}
 criterion_main!(benches);

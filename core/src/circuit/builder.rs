@@ -34,7 +34,6 @@ pub struct Builder<'p> {
     rectangles: Vec<(Rectangle, ColumnId)>,
     maps: Vec<Option<u32>>,
     ranges: Vec<(u32, u32)>,
-    op: u32,
     scope: String,
 }
 
@@ -45,6 +44,9 @@ impl<'p> Builder<'p> {
         }
         for constant in &program.constants {
             extent_ok(&constant.name, constant.rows, constant.cols, constant.bound)?;
+            if constant.row_l1 < 0 {
+                return Err(CircuitError::Malformed(format!("{}: negative norm", constant.name)));
+            }
         }
         for table in &program.tables {
             if !(1..=20).contains(&table.bits) || !(0..1 << 30).contains(&table.bound) {
@@ -58,7 +60,6 @@ impl<'p> Builder<'p> {
             rectangles: Vec::new(),
             maps: vec![None; program.tables.len()],
             ranges: Vec::new(),
-            op: 0,
             scope: String::from("input"),
         };
         for &id in &program.inputs {
@@ -70,7 +71,6 @@ impl<'p> Builder<'p> {
     }
 
     pub(super) fn begin(&mut self, index: usize, op: &Op) {
-        self.op = index as u32;
         self.scope = format!("{}.{index}", op.name());
     }
 
@@ -241,7 +241,6 @@ impl<'p> Builder<'p> {
     /// Appends a step of the executor.
     pub fn step(&mut self, step: Step) {
         self.circuit.steps.push(step);
-        self.circuit.step_ops.push(self.op);
     }
 
     /// `quotient = floor(value / 2^shift)`: the relation `value = 2^shift quotient + remainder` with a range
@@ -287,6 +286,27 @@ impl<'p> Builder<'p> {
         let quotient = self.witness("quotient", shape, bound);
         self.shift("requantize", shape, value, u32::from(shift), quotient);
         self.map(table, quotient, output)
+    }
+
+    /// A copy of the real cells of a column, whose padding is free of whatever filled the original's.
+    pub fn copy(&mut self, name: &str, original: ColumnId) -> ColumnId {
+        let Column { shape, bound, .. } = *self.circuit.column(original);
+        let copy = self.witness(name, shape, bound);
+        let place = |column| Placement {
+            column,
+            rows: Positions {
+                digits: vec![Stride { len: shape.rows, stride: u64::from(shape.cols) }],
+                skip: 0,
+                take: shape.rows,
+            },
+            cols: Positions {
+                digits: vec![Stride { len: shape.cols, stride: 1 }],
+                skip: 0,
+                take: shape.cols,
+            },
+        };
+        self.wire(Wiring { from: vec![place(original)], to: vec![place(copy)] });
+        copy
     }
 
     /// A wiring, and the step that copies its cells.

@@ -69,6 +69,9 @@ pub(super) fn define(
     if params.epsilon == 0 || params.epsilon >= 1 << 24 || params.numerator >= 1 << 27 || params.shift > 20 {
         return Err(b.refuse("LayerNorm parameters out of range"));
     }
+    if reach(params) > 1 << 19 {
+        return Err(b.refuse("normalized values need more than 20 bits"));
+    }
     for id in [params.gamma, params.beta] {
         let constant = b.constant(id)?;
         if (constant.rows, constant.cols) != (1, tx.cols) {
@@ -76,7 +79,8 @@ pub(super) fn define(
         }
     }
     let row = Shape { rows: tx.rows, cols: 1 };
-    let blocks = b.blocks(x)?;
+    let blocks: Vec<(u32, ColumnId)> =
+        b.blocks(x)?.into_iter().map(|(at, x)| (at, padded(b, at, x))).collect();
     let mean = mean(b, &blocks, row, tx.cols, tx.bound);
     let deviations: Vec<Deviation> = blocks.iter().map(|&(at, x)| deviation(b, at, x, mean)).collect();
     let energy = energy(b, &deviations, row);
@@ -89,6 +93,12 @@ pub(super) fn define(
         scaled(b, shape, normalized, params.gamma, params.beta, at, params.requantize, output)?;
     }
     Ok(())
+}
+
+/// The operand, or where it has padding channels a copy of it. Relations hold in padding too, and there an
+/// operand far from the mean would have a deviation above `q`; the copy's padding repeats a real channel.
+fn padded(b: &mut Builder<'_>, at: u32, x: ColumnId) -> ColumnId {
+    if b.shape(x).cols.is_power_of_two() { x } else { b.copy(&format!("operand{at}"), x) }
 }
 
 /// `2 sum x + C = 2C mu + remainder`.
@@ -243,6 +253,12 @@ fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form
     inverse
 }
 
+/// One more than the largest magnitude of `n`.
+fn reach(params: LayerNorm) -> i64 {
+    let half = (1i64 << params.shift) / 2;
+    ((i64::from(params.numerator) + half) >> params.shift) + 1
+}
+
 /// `v r + half = 2^shift n + remainder`.
 fn normalize(
     b: &mut Builder<'_>,
@@ -255,8 +271,7 @@ fn normalize(
     product.bound = Some(params.numerator.into());
     let half = (1i64 << params.shift) / 2;
     let value = Value { products: [product].into(), form: Form::constant(half), ..Value::default() };
-    let reach = ((i64::from(params.numerator) + half) >> params.shift) + 1;
-    let half_width = (reach as u64).next_power_of_two() as i64;
+    let half_width = (reach(params) as u64).next_power_of_two() as i64;
     let normalized = b.ranged("normalized", shape, Interval { low: -half_width, high: half_width - 1 });
     b.shift("normalize", shape, value, params.shift.into(), normalized);
     normalized
