@@ -1,7 +1,9 @@
 //! The circlet host: import, quantization, execution, proving.
 
 pub mod backend;
+pub mod estimate;
 pub mod execute;
+pub mod files;
 pub mod float;
 pub mod graph;
 pub mod import;

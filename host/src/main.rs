@@ -1,2 +1,8 @@
 //! The circlet command line.
-fn main() {}
+
+mod cli;
+mod progress;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

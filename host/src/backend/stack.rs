@@ -12,7 +12,7 @@ type Messages<'a> = [&'a [Vec<B>]; 2];
 /// A stacked vector `F` and its weight `W`, one table for each matrix column; absent columns are zero.
 pub struct Stack<'a> {
     /// Messages of both trees, before the first coordinate is bound.
-    base: Option<(Messages<'a>, [Vec<Vec<E>>; 2])>,
+    base: Option<(Messages<'a>, [Vec<E>; 2])>,
     /// `F` and `W` afterwards.
     columns: Vec<(Vec<E>, Vec<E>)>,
     /// Coordinates left.
@@ -53,22 +53,24 @@ where
 
 impl<'a> Stack<'a> {
     /// The messages of both trees and their weights.
-    pub fn new(messages: [&'a [Vec<B>]; 2], weight: [Vec<Vec<E>>; 2], log_columns: u32) -> Self {
+    pub fn new(messages: [&'a [Vec<B>]; 2], weight: [Vec<E>; 2], log_columns: u32) -> Self {
         Self { base: Some((messages, weight)), columns: Vec::new(), log_columns }
     }
 
     /// `[s_0, s_2]` of the round that binds the highest coordinate left.
     pub fn round(&self) -> [QM31; MESSAGE] {
         let sums = if let Some(([f0, f1], [w0, w1])) = &self.base {
+            let rows = f0[0].len();
+            let (w0, w1) = (|j: usize| &w0[j * rows..][..rows], |j: usize| &w1[j * rows..][..rows]);
             (0..f0.len().max(f1.len()))
                 .into_par_iter()
                 .map(|j| match (f0.get(j), f1.get(j)) {
-                    (Some(a), Some(b)) => pair([a, b], [&w0[j], &w1[j]]),
+                    (Some(a), Some(b)) => pair([a, b], [w0(j), w1(j)]),
                     (Some(a), None) => {
-                        let sum = dot(a, &w0[j]);
+                        let sum = dot(a, w0(j));
                         (sum, sum)
                     }
-                    (None, Some(b)) => (zero(), dot(b, &w1[j])),
+                    (None, Some(b)) => (zero(), dot(b, w1(j))),
                     (None, None) => (zero(), zero()),
                 })
                 .reduce(|| (zero(), zero()), add)
@@ -104,7 +106,11 @@ impl<'a> Stack<'a> {
             };
             self.columns = (0..f0.len().max(f1.len()))
                 .into_par_iter()
-                .map(|j| (mix_base(f0.get(j), f1.get(j)), mix(w0.get(j), w1.get(j), low, high)))
+                .map(|j| {
+                    let column = |w: &[E]| w.chunks(f0[0].len()).nth(j).map(<[E]>::to_vec);
+                    let w = mix(column(&w0), column(&w1).as_deref(), low, high);
+                    (mix_base(f0.get(j), f1.get(j)), w)
+                })
                 .collect();
             return;
         }
@@ -113,8 +119,8 @@ impl<'a> Stack<'a> {
         let rest = if self.columns.len() > half { self.columns.split_off(half) } else { Vec::new() };
         self.columns.par_iter_mut().enumerate().for_each(|(j, (f, w))| {
             let partner = rest.get(j);
-            *f = mix(Some(f), partner.map(|p| &p.0), low, high);
-            *w = mix(Some(w), partner.map(|p| &p.1), low, high);
+            *f = mix(Some(std::mem::take(f)), partner.map(|p| p.0.as_slice()), low, high);
+            *w = mix(Some(std::mem::take(w)), partner.map(|p| p.1.as_slice()), low, high);
         });
     }
 
@@ -125,10 +131,18 @@ impl<'a> Stack<'a> {
 }
 
 /// `(1 - r) a + r b`, absent tables being zero.
-fn mix(a: Option<&Vec<E>>, b: Option<&Vec<E>>, low: E, high: E) -> Vec<E> {
+fn mix(a: Option<Vec<E>>, b: Option<&[E]>, low: E, high: E) -> Vec<E> {
     match (a, b) {
-        (Some(a), Some(b)) => a.iter().zip(b).map(|(&a, &b)| a + (b - a) * high).collect(),
-        (Some(a), None) => a.iter().map(|&a| a * low).collect(),
+        (Some(mut a), Some(b)) => {
+            a.iter_mut().zip(b).for_each(|(a, &b)| *a += (b - *a) * high);
+            a
+        }
+        (Some(mut a), None) => {
+            for a in &mut a {
+                *a *= low;
+            }
+            a
+        }
         (None, Some(b)) => b.iter().map(|&b| b * high).collect(),
         (None, None) => Vec::new(),
     }

@@ -69,7 +69,9 @@ pub fn prove<S: BulkHash>(
 fn leaves(protocol: &Protocol, trace: &Trace, challenges: Challenges) -> Fractions {
     let circuit = &protocol.circuit;
     let size = 1usize << protocol.leaves.depth;
-    let vectors = size.div_ceil(LANES);
+    let used = protocol.leaves.blocks.last().map_or(0, |b| b.offset as usize + (1 << b.log_size));
+    // The missing leaves, `0 / 1`, need not be stored; a layer of few is stored whole.
+    let vectors = if size >= 4 * LANES { used } else { size }.div_ceil(LANES);
     let (mut p, mut q) = (vec![pack_base(&[]); vectors], vec![E::splat(QM31::ONE); vectors]);
     let widest = circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0);
     let alphas = powers(challenges.alpha, widest + 1);

@@ -55,6 +55,7 @@ pub fn prove_trace<S: BulkHash>(
     transcript.absorb_bytes(Label::Key, &key.digest);
     transcript.absorb_bytes(Label::Statement, &statement.digest());
 
+    let stage = tracing::info_span!("commit").entered();
     let columns = (0..protocol.circuit.columns.len() as u32)
         .map(ColumnId)
         .filter(|&id| key.is_witness(id))
@@ -62,10 +63,12 @@ pub fn prove_trace<S: BulkHash>(
     let witness = Commitment::<S>::new(protocol, &key.encoder, Which::Witness, columns, adversary);
     let mut channel = Channel::<S>::new(transcript, adversary);
     channel.cap(Label::WitnessRoot, witness.tree.cap());
+    drop(stage);
 
     let mut claims = Claims::default();
-    lookup::prove(protocol, trace, &mut channel, &mut claims);
-    relation::prove(protocol, trace, &mut channel, &mut claims);
+    tracing::info_span!("lookup").in_scope(|| lookup::prove(protocol, trace, &mut channel, &mut claims));
+    tracing::info_span!("relation").in_scope(|| relation::prove(protocol, trace, &mut channel, &mut claims));
+    let stage = tracing::info_span!("opening").entered();
     let theta = channel.challenge(Label::WiringChallenge);
     wiring_claims(&protocol.circuit, theta, &mut claims);
     let publics = protocol.circuit.inputs.iter().chain(&protocol.circuit.outputs);
@@ -76,5 +79,6 @@ pub fn prove_trace<S: BulkHash>(
         pin::claim(protocol, &point, QM31::from_coordinates(value), &mut claims);
     }
     opening::prove(protocol, &key.encoder, &key.twiddles, [&key.fixed, &witness], &claims, &mut channel);
+    drop(stage);
     channel.finish()
 }

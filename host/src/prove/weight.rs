@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use circlet_core::circuit::ColumnId;
+use circlet_core::circuit::{ColumnId, Shape, Tree};
 use circlet_core::claims::{AxisId, Claims, Term};
 use circlet_core::field::QM31;
 use circlet_core::poly::powers;
@@ -11,69 +11,76 @@ use rayon::prelude::*;
 
 use crate::backend::field::{E, Ext, LANES, LOG_LANES, pack, to_stwo};
 
-/// One table for each matrix column of each tree.
-pub fn dense_weight(protocol: &Protocol, claims: &Claims, mu: QM31) -> [Vec<Vec<E>>; 2] {
+/// The stacked weight of each tree: its matrix columns, one after the other.
+pub fn dense_weight(protocol: &Protocol, claims: &Claims, mu: QM31) -> [Vec<E>; 2] {
     let (circuit, stacking) = (&protocol.circuit, &protocol.stacking);
     let powers = powers(mu, claims.values.len());
-    let mut by_column: BTreeMap<ColumnId, Vec<&Term>> = BTreeMap::new();
+    let mut terms_of: Vec<Vec<&Term>> = vec![Vec::new(); circuit.columns.len()];
     let mut logs: BTreeSet<(AxisId, u32)> = BTreeSet::new();
     for term in &claims.terms {
         let shape = circuit.column(term.column).shape;
-        by_column.entry(term.column).or_default().push(term);
+        terms_of[term.column.0 as usize].push(term);
         logs.insert((term.rows, shape.log_rows()));
         logs.insert((term.cols, shape.log_cols()));
     }
     let axes: BTreeMap<(AxisId, u32), Vec<QM31>> =
         logs.into_par_iter().map(|(id, log)| ((id, log), claims.axes[id.0 as usize].dense(log))).collect();
-
-    let blocks: Vec<(ColumnId, Vec<E>)> = by_column
-        .into_par_iter()
-        .map(|(column, terms)| {
-            let shape = circuit.column(column).shape;
-            let mut block = Block::new(shape.log_rows(), shape.log_cols());
-            for term in terms {
-                let coefficient = term.coefficient * powers[term.claim as usize];
-                let rows = &axes[&(term.rows, shape.log_rows())];
-                let cols = &axes[&(term.cols, shape.log_cols())];
-                block.add(coefficient, rows, cols);
-            }
-            (column, block.finish())
-        })
-        .collect();
+    let fill = |id: ColumnId, mut block: Block<'_>| {
+        let shape = circuit.column(id).shape;
+        for term in &terms_of[id.0 as usize] {
+            let coefficient = term.coefficient * powers[term.claim as usize];
+            let rows = &axes[&(term.rows, shape.log_rows())];
+            let cols = &axes[&(term.cols, shape.log_cols())];
+            block.add(coefficient, rows, cols);
+        }
+        block.finish();
+    };
 
     let vectors = (1usize << stacking.log_rows) / LANES;
-    let zero = E::splat(QM31::ZERO);
-    let mut sides = stacking.matrix_columns.map(|n| vec![zero; n * vectors]);
-    for (column, block) in blocks {
-        let side = usize::from(circuit.column(column).tree() == circlet_core::circuit::Tree::Witness);
-        let offset = stacking.offset_in_tree(column);
-        let size = circuit.column(column).shape.size();
-        let target = &mut sides[side][offset / LANES..];
-        if size >= LANES {
-            target[..block.len()].copy_from_slice(&block);
-        } else {
-            let (from, at) = (block[0].to_array(), offset % LANES);
-            let mut lanes = target[0].to_array();
-            lanes[at..at + size].copy_from_slice(&from[..size]);
-            target[0] = E::from_array(lanes);
+    let mut sides = stacking.matrix_columns.map(|n| vec![E::splat(QM31::ZERO); n * vectors]);
+    for (which, side) in [Tree::Fixed, Tree::Witness].into_iter().zip(&mut sides) {
+        let mut columns: Vec<ColumnId> = (0..circuit.columns.len() as u32)
+            .map(ColumnId)
+            .filter(|&id| circuit.column(id).tree() == which)
+            .collect();
+        columns.sort_by_key(|&id| stacking.offset_in_tree(id));
+        // Columns lie one after the other, largest first: those of whole vectors, then those within vectors.
+        let whole = columns.partition_point(|&id| circuit.column(id).shape.size() >= LANES);
+        let mut slots = Vec::new();
+        let mut rest = side.as_mut_slice();
+        for &id in &columns[..whole] {
+            let (slot, tail) = rest.split_at_mut(circuit.column(id).shape.size() / LANES);
+            slots.push((id, slot));
+            rest = tail;
+        }
+        slots.into_par_iter().for_each(|(id, slot)| {
+            fill(id, Block::new(circuit.column(id).shape, slot));
+        });
+        for &id in &columns[whole..] {
+            let (at, size) = (stacking.offset_in_tree(id), circuit.column(id).shape.size());
+            let mut vector = [E::splat(QM31::ZERO)];
+            fill(id, Block::new(circuit.column(id).shape, &mut vector));
+            let mut lanes = side[at / LANES].to_array();
+            lanes[at % LANES..at % LANES + size].copy_from_slice(&vector[0].to_array()[..size]);
+            side[at / LANES] = E::from_array(lanes);
         }
     }
-    sides.map(|side| side.chunks(vectors).map(<[E]>::to_vec).collect())
+    sides
 }
 
-/// The weight on one column: vectors along rows where they are long enough, else plain elements.
-enum Block {
-    Wide(Vec<E>),
-    Narrow(Vec<QM31>),
+/// The weight on one column: vectors along rows where they are long enough, else elements that become vectors
+/// in the end.
+enum Block<'a> {
+    Wide(&'a mut [E]),
+    Narrow(Vec<QM31>, &'a mut [E]),
 }
 
-impl Block {
-    fn new(log_rows: u32, log_cols: u32) -> Self {
-        let size = 1 << (log_rows + log_cols);
-        if log_cols >= LOG_LANES {
-            Self::Wide(vec![E::splat(QM31::ZERO); size / LANES])
+impl<'a> Block<'a> {
+    fn new(shape: Shape, vectors: &'a mut [E]) -> Self {
+        if shape.log_cols() >= LOG_LANES {
+            Self::Wide(vectors)
         } else {
-            Self::Narrow(vec![QM31::ZERO; size])
+            Self::Narrow(vec![QM31::ZERO; shape.size()], vectors)
         }
     }
 
@@ -82,17 +89,16 @@ impl Block {
             Self::Wide(cells) => {
                 let cols = pack(cols);
                 for (row, &weight) in cells.chunks_mut(cols.len()).zip(rows) {
-                    let weight = coefficient * weight;
                     if weight == QM31::ZERO {
                         continue;
                     }
-                    let weight = E::splat(weight);
+                    let weight = E::splat(coefficient * weight);
                     for (cell, &c) in row.iter_mut().zip(&cols) {
                         *cell += c * weight;
                     }
                 }
             }
-            Self::Narrow(cells) => {
+            Self::Narrow(cells, _) => {
                 for (row, &weight) in cells.chunks_mut(cols.len()).zip(rows) {
                     let weight = coefficient * weight;
                     for (cell, &c) in row.iter_mut().zip(cols) {
@@ -103,18 +109,12 @@ impl Block {
         }
     }
 
-    /// Vectors; a last incomplete one is filled with zeros.
-    fn finish(self) -> Vec<E> {
-        match self {
-            Self::Wide(cells) => cells,
-            Self::Narrow(cells) => cells
-                .chunks(LANES)
-                .map(|chunk| {
-                    E::from_array(std::array::from_fn(|i| {
-                        to_stwo(chunk.get(i).copied().unwrap_or(QM31::ZERO))
-                    }))
-                })
-                .collect(),
+    fn finish(self) {
+        if let Self::Narrow(cells, vectors) = self {
+            for (vector, chunk) in vectors.iter_mut().zip(cells.chunks(LANES)) {
+                let lane = |i: usize| to_stwo(chunk.get(i).copied().unwrap_or(QM31::ZERO));
+                *vector = E::from_array(std::array::from_fn(lane));
+            }
         }
     }
 }

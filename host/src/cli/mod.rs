@@ -1,0 +1,205 @@
+//! Arguments, exit codes, and the way from a command to what is printed.
+
+mod bench;
+mod compile;
+mod completions;
+mod demo;
+mod failure;
+mod inspect;
+mod job;
+mod model;
+mod prove;
+mod security;
+mod statement;
+mod system;
+pub mod text;
+mod values;
+mod verify;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use circlet_core::profile::ProfileId;
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser;
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::progress::Monitor;
+use failure::{Failure, OrFail};
+
+const AFTER_HELP: &str = "\
+Examples:
+  circlet demo
+  circlet inspect model.onnx
+  circlet compile model.onnx --calibrate samples.json -o model.circlet
+  circlet prove model.circlet --input image.json -o image.proof
+  circlet verify model.vk image.proof --expect-input image.json
+
+Exit codes:
+  0  done; for verify: the proof is accepted
+  1  the proof is rejected, or does not say what was expected
+  2  wrong usage: an unknown, missing or contradictory option
+  3  a file that cannot be read, used or written, or a model that cannot be proven";
+
+/// Proves that a neural network, committed to in a short key, maps an input to an output.
+///
+/// A model (ONNX) is compiled to an integer program and a verifying key that commits to its weights. Whoever
+/// has the program can prove results; whoever has the key can verify them in milliseconds. Proofs show that
+/// results are right; they are not designed to hide anything.
+#[derive(Debug, Parser)]
+#[command(name = "circlet", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Print one JSON object instead of text
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// Print nothing but errors and no progress; the exit code tells the result
+    #[arg(long, short, global = true, conflicts_with = "json", help_heading = "Global options")]
+    quiet: bool,
+    /// Number of threads [default: one for each processor]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024),
+          help_heading = "Global options")]
+    threads: Option<u16>,
+    /// Write a Chrome trace (chrome://tracing, ui.perfetto.dev) of all stages to this file
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    trace_out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take the bundled digits model all the way: compile, commit, classify an image, prove, verify
+    Demo(demo::Arguments),
+    /// Show what a model, program, key or proof consists of, and what proving it will take
+    Inspect(inspect::Arguments),
+    /// Compile an ONNX model to an integer program and commit to its weights
+    Compile(compile::Arguments),
+    /// Run a compiled program on an input and prove the result
+    Prove(prove::Arguments),
+    /// Check a proof and print the statement that it proves
+    Verify(verify::Arguments),
+    /// Show how many bits of security a profile gives, source by source
+    Security(security::Arguments),
+    /// Measure whole jobs: compile, commit, execute, prove, verify
+    Bench(bench::Arguments),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// What every command can use.
+struct Context {
+    monitor: Monitor,
+}
+
+/// What a command has to say.
+#[derive(Default)]
+struct Outcome {
+    /// For people.
+    text: String,
+    /// For programs.
+    json: Value,
+    /// Why a proof was rejected, if it was.
+    rejected: Option<String>,
+}
+
+/// The parser of `--profile`.
+fn profile_parser() -> impl TypedValueParser<Value = ProfileId> {
+    PossibleValuesParser::new(ProfileId::all().map(|id| id.profile().name))
+        .map(|name| ProfileId::from_name(&name).unwrap_or(ProfileId::P100U))
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" with exit code zero.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let (json, quiet) = (cli.global.json, cli.global.quiet);
+    match run(cli) {
+        Ok(outcome) => finish(&outcome, json, quiet),
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Outcome, Failure> {
+    if let Some(threads) = cli.global.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
+            .or_usage("cannot start the threads; choose fewer with --threads")?;
+    }
+    let monitor = Monitor::new(!cli.global.quiet && io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(monitor.clone());
+    let _trace = match &cli.global.trace_out {
+        None => {
+            registry.init();
+            None
+        }
+        Some(path) => {
+            let file =
+                std::fs::File::create(path).or_file(format!("cannot write the trace {}", path.display()))?;
+            let (layer, guard) = tracing_chrome::ChromeLayerBuilder::new().writer(file).build();
+            registry.with(layer).init();
+            Some(guard)
+        }
+    };
+    let context = Context { monitor };
+    match cli.command {
+        Command::Demo(arguments) => demo::run(&context, &arguments),
+        Command::Inspect(arguments) => inspect::run(&context, &arguments),
+        Command::Compile(arguments) => compile::run(&context, &arguments),
+        Command::Prove(arguments) => prove::run(&context, &arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Security(arguments) => security::run(&context, &arguments),
+        Command::Bench(arguments) => bench::run(&context, &arguments),
+        Command::Completions(arguments) => Ok(completions::run::<Cli>(&arguments)),
+    }
+}
+
+fn finish(outcome: &Outcome, json: bool, quiet: bool) -> ExitCode {
+    let text = if json { format!("{:#}\n", outcome.json) } else { outcome.text.clone() };
+    if !quiet {
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            // A reader that has seen enough is no failure.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                eprintln!("error: cannot write to standard output: {error}");
+                return ExitCode::from(failure::FILE);
+            }
+        }
+    }
+    match &outcome.rejected {
+        None => ExitCode::SUCCESS,
+        Some(reason) => {
+            eprintln!("rejected: {reason}");
+            ExitCode::from(failure::REJECTED)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

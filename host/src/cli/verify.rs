@@ -1,0 +1,164 @@
+//! `circlet verify`. What is accepted is decided by `circlet_verifier` alone.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use circlet::files::{self, ProofFile};
+use circlet_core::key::{Statement, VerifyingKey};
+use circlet_core::program::{Program, Tensor, TensorId};
+use circlet_core::protocol::Protocol;
+use clap::Args;
+use serde_json::json;
+
+use super::failure::{Failure, OrFail};
+use super::values::{self, Choice};
+use super::{Outcome, job, statement, text};
+
+/// Check a proof and print the statement that it proves.
+///
+/// Exit code 0 means: the program that the key commits to maps exactly these inputs to exactly these outputs.
+/// Where the key comes from is for you to know: compare its digest with the one that was published.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  circlet verify digits.vk image.proof
+  circlet verify digits.vk image.proof --expect-input images.npy --index 7
+  circlet verify digits.vk image.proof --expect-output result.json --json")]
+pub struct Arguments {
+    /// The verifying key
+    key: PathBuf,
+    /// The proof
+    proof: PathBuf,
+    /// Reject unless the input is the one in this file (.json or .npy), rounded to the program's scale
+    #[arg(long, value_name = "FILE")]
+    expect_input: Option<PathBuf>,
+    /// Reject unless the output is the one in this file, rounded to the program's scale
+    #[arg(long, value_name = "FILE")]
+    expect_output: Option<PathBuf>,
+    /// Which sample of these files, from 0
+    #[arg(long, value_name = "N")]
+    index: Option<usize>,
+    /// These files hold integers at the program's scale
+    #[arg(long)]
+    raw: bool,
+    /// Let outputs differ from the expected ones by this much
+    #[arg(long, value_name = "X", default_value_t = 0.0, requires = "expect_output")]
+    tolerance: f64,
+}
+
+/// Verifies.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let key: VerifyingKey = files::read(&arguments.key).or_bad()?;
+    let file: ProofFile = files::read(&arguments.proof).or_bad()?;
+    let choice = Choice { index: arguments.index, raw: arguments.raw };
+    if arguments.tolerance.is_nan() || arguments.tolerance < 0.0 {
+        return Err(Failure::usage("--tolerance must be zero or a positive number"));
+    }
+    let (inputs, outputs) = (&key.program.inputs, &key.program.outputs);
+    let read = |path: &PathBuf, ids, outputs| expectation(path, &key.program, ids, outputs, choice);
+    let input = arguments.expect_input.as_ref().map(|path| read(path, inputs, false)).transpose()?;
+    let output = arguments.expect_output.as_ref().map(|path| read(path, outputs, true)).transpose()?;
+
+    let start = Instant::now();
+    let verdict = judge(&key, &file);
+    let seconds = start.elapsed().as_secs_f64();
+    let verdict = verdict.and_then(|()| {
+        let Statement { inputs, outputs } = &file.statement;
+        if let Some(input) = &input {
+            compare("input", input, inputs, 0.0)?;
+        }
+        output.as_ref().map_or(Ok(()), |output| compare("output", output, outputs, arguments.tolerance))
+    });
+
+    let digest = text::hex(&key.digest());
+    let mut json = json!({
+        "accepted": verdict.is_ok(),
+        "model": key.program.name,
+        "key": digest,
+        "proof_bytes": file.proof.len(),
+        "seconds": seconds,
+    });
+    let object = json.as_object_mut();
+    if let Err(reason) = verdict {
+        if let Some(object) = object {
+            object.insert("reason".into(), json!(reason));
+        }
+        return Ok(Outcome { text: String::new(), json, rejected: Some(reason) });
+    }
+    let protocol = Protocol::of_key(&key).or_file("cannot use the key")?;
+    let report = job::security(&protocol)?;
+    if let Some(object) = object {
+        object.insert("security".into(), job::security_json(&report));
+        object.extend(statement::json(&key.program, &file.statement));
+    }
+    let mut out = format!("accepted: {} maps this input to this output\n", key.program.name);
+    out += &statement::lines(&key.program, &file.statement);
+    if !circlet_core::security::meets_target(&report) {
+        out += "warning: for a program of this size the profile does not reach the bits that it promises\n";
+    }
+    out += &text::fields(&[
+        ("key", digest),
+        ("security", job::security_line(&report)),
+        ("proof", text::bytes(file.proof.len() as u64)),
+        ("time", text::seconds(seconds)),
+    ]);
+    Ok(Outcome { text: out, json, rejected: None })
+}
+
+/// The decision.
+fn judge(key: &VerifyingKey, file: &ProofFile) -> Result<(), String> {
+    let digest = key.digest();
+    if file.key_digest != digest {
+        return Err(format!(
+            "the proof is for the key {}, not for {}",
+            text::hex(&file.key_digest),
+            text::hex(&digest)
+        ));
+    }
+    circlet_verifier::verify(key, &file.statement, &file.proof).map_err(|reject| reject.to_string())
+}
+
+/// What one tensor should hold.
+struct Expected<'a> {
+    tensor: &'a Tensor,
+    integers: Vec<i32>,
+}
+
+fn expectation<'a>(
+    path: &Path,
+    program: &'a Program,
+    ids: &'a [TensorId],
+    outputs: bool,
+    choice: Choice,
+) -> Result<Expected<'a>, Failure> {
+    let mut tensors = statement::tensors(program, ids);
+    let (Some(tensor), None) = (tensors.next(), tensors.next()) else {
+        return Err(Failure::usage(format!(
+            "{} has {} such tensors; only a single one can be compared with a file",
+            program.name,
+            ids.len()
+        )));
+    };
+    let integers = values::read(path, tensor, None, outputs, choice)?.integers;
+    Ok(Expected { tensor, integers })
+}
+
+fn compare(side: &str, expected: &Expected, found: &[Vec<i32>], tolerance: f64) -> Result<(), String> {
+    let unit = libm::scalbn(1.0, -i32::from(expected.tensor.fraction_bits));
+    let [found] = found else {
+        return Err(format!("the {side} has another number of tensors than expected"));
+    };
+    if found.len() != expected.integers.len() {
+        return Err(format!("the {side} has another length than expected"));
+    }
+    let differs = |(&a, &b): (&i32, &i32)| (f64::from(a) - f64::from(b)).abs() * unit > tolerance;
+    match expected.integers.iter().zip(found).position(differs) {
+        None => Ok(()),
+        Some(entry) => Err(format!(
+            "the proof is valid, but for another {side}: entry {entry} is {} ({} as an integer), expected {} ({})",
+            f64::from(found[entry]) * unit,
+            found[entry],
+            f64::from(expected.integers[entry]) * unit,
+            expected.integers[entry]
+        )),
+    }
+}

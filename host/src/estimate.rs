@@ -1,0 +1,348 @@
+//! What a proof will take, before anything is run: proof size, memory and time.
+//!
+//! The proof size is exact but for the number of Merkle nodes that queries share, of which this is the
+//! expectation. Memory adds up the tables that are alive at the prover's peak. Times are counts of the work in
+//! each stage times the measured [`COSTS`] of one core.
+
+use circlet_core::circuit::{Tree, Value};
+use circlet_core::protocol::Protocol;
+use circlet_core::stacking::FoldSchedule;
+
+const ELEMENT: u64 = 16;
+const DIGEST: u64 = 32;
+const NONCE: u64 = 8;
+
+/// Seconds of one core for one unit of work, measured on one core of an AMD EPYC server with AVX-512.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Costs {
+    /// One slot of a codeword.
+    pub encode: f64,
+    /// One slot of the domain, when a key is made.
+    pub domain: f64,
+    /// One compression of a tree.
+    pub compression: f64,
+    /// One product of two integers in the executor.
+    pub multiply: f64,
+    /// One leaf of the fraction tree.
+    pub fraction: f64,
+    /// One cell of an operand in the sumcheck of products.
+    pub operand: f64,
+    /// One cell of the stacked vector in the opening.
+    pub opening: f64,
+    /// One slot of the folded codeword.
+    pub fold: f64,
+    /// One nonce.
+    pub nonce: f64,
+    /// One compression of the verifier, who hashes one at a time.
+    pub verify_hash: f64,
+    /// One element of the transcript.
+    pub verify_element: f64,
+}
+
+/// The table that times are computed from.
+pub const COSTS: Costs = Costs {
+    encode: 8.0e-9,
+    domain: 60.0e-9,
+    compression: 25.0e-9,
+    multiply: 1.5e-9,
+    fraction: 110.0e-9,
+    operand: 5.0e-9,
+    opening: 42.0e-9,
+    fold: 120.0e-9,
+    nonce: 12.0e-9,
+    verify_hash: 400.0e-9,
+    verify_element: 1.3e-6,
+};
+
+/// What one of the two commitments holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeSize {
+    /// Columns of the circuit.
+    pub columns: usize,
+    /// Their cells, with padding.
+    pub cells: u64,
+    /// Columns of the matrix that is encoded.
+    pub matrix_columns: u64,
+}
+
+/// Seconds on the wall for each stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Times {
+    /// Committing to the weights.
+    pub weights: f64,
+    /// Running the program.
+    pub execute: f64,
+    /// Committing to the trace.
+    pub commit: f64,
+    /// Lookups.
+    pub lookup: f64,
+    /// Relations.
+    pub relation: f64,
+    /// Opening, proof of work included.
+    pub opening: f64,
+    /// Verification (one thread).
+    pub verify: f64,
+}
+
+impl Times {
+    /// Proving, from the inputs to the proof, with the weights committed.
+    pub fn prove(&self) -> f64 {
+        self.execute + self.commit + self.lookup + self.relation + self.opening
+    }
+}
+
+/// What a program will take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The commitment to weights and tables.
+    pub fixed: TreeSize,
+    /// The commitment in every proof.
+    pub witness: TreeSize,
+    /// Rows of both matrices, as a power of two.
+    pub log_rows: u32,
+    /// Lookups, padding included.
+    pub lookups: u64,
+    /// Rows of all tables.
+    pub table_rows: u64,
+    /// The fraction tree has `2^fraction_log` leaves.
+    pub fraction_log: u32,
+    /// Relations.
+    pub relations: usize,
+    /// Products of integers in one run.
+    pub multiplications: u64,
+    /// Expected length of a proof.
+    pub proof_bytes: u64,
+    /// The prover's peak.
+    pub memory_bytes: u64,
+    /// Times with the number of threads that the estimate was made for.
+    pub times: Times,
+}
+
+/// Estimates what a protocol will take with this number of threads.
+pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
+    let [fixed, witness] = [Tree::Fixed, Tree::Witness].map(|tree| tree_size(protocol, tree));
+    let multiplications = multiplications(protocol);
+    let sizes = protocol.sizes();
+    Estimate {
+        fixed,
+        witness,
+        log_rows: protocol.stacking.log_rows,
+        lookups: sizes.lookups,
+        table_rows: sizes.table_rows,
+        fraction_log: protocol.leaves.depth,
+        relations: protocol.circuit.relations.len(),
+        multiplications,
+        proof_bytes: proof_bytes(protocol),
+        memory_bytes: memory_bytes(protocol),
+        times: times(protocol, fixed, witness, multiplications, threads),
+    }
+}
+
+fn tree_size(protocol: &Protocol, tree: Tree) -> TreeSize {
+    let columns = || protocol.circuit.columns.iter().filter(|column| column.tree() == tree);
+    TreeSize {
+        columns: columns().count(),
+        cells: columns().map(|column| column.shape.size() as u64).sum(),
+        matrix_columns: protocol.stacking.matrix_columns[usize::from(tree == Tree::Witness)] as u64,
+    }
+}
+
+/// The expected number of distinct values among `q` draws of `2^log`.
+fn distinct(q: f64, log: u32) -> f64 {
+    let n = libm::exp2(f64::from(log));
+    -n * libm::expm1(q * libm::log1p(-1.0 / n.max(1.0 + 1e-9)))
+}
+
+/// The expected number of digests in the multiproof of `q` random leaves.
+fn siblings(q: f64, height: u32, cap_log: u32) -> f64 {
+    (cap_log..height).map(|log| 2.0 * distinct(q, log) - distinct(q, log + 1)).sum()
+}
+
+/// Leaves and digests that queries open: `(leaf elements, digests)`.
+fn opened(protocol: &Protocol) -> (f64, f64) {
+    let q = f64::from(protocol.profile.queries);
+    let height = protocol.codeword_log();
+    let widths = protocol.stacking.matrix_columns.iter().sum::<usize>() as f64;
+    let mut elements = distinct(q, height) * widths;
+    let mut digests = 2.0 * siblings(q, height, protocol.cap_log(height));
+    for layer in 0..protocol.schedule.layers {
+        let height = protocol.fold_height(layer);
+        elements += distinct(q, height) * f64::from(4 << FoldSchedule::ARITY_LOG);
+        digests += siblings(q, height, protocol.cap_log(height));
+    }
+    (elements, digests)
+}
+
+/// Elements of the challenge field that are sent before the queries.
+fn sent(protocol: &Protocol) -> u64 {
+    let depth = u64::from(protocol.leaves.depth);
+    let lookup = 1 + depth * depth.saturating_sub(1) / 2 * 2 + depth * 4;
+    let relation = 1 + u64::from(protocol.reduction.rounds) * 3 + protocol.reduction.operands.len() as u64;
+    let rounds = u64::from(protocol.stacking.stack_variables() + protocol.stacking.log_rows);
+    lookup + relation + 2 * rounds + (1 << protocol.schedule.last)
+}
+
+fn proof_bytes(protocol: &Protocol) -> u64 {
+    let profile = &protocol.profile;
+    let folds = protocol.schedule.layers * FoldSchedule::ARITY_LOG;
+    let cap = |height| 1u64 << protocol.cap_log(height);
+    let caps = cap(protocol.codeword_log())
+        + (0..protocol.schedule.layers).map(|layer| cap(protocol.fold_height(layer))).sum::<u64>();
+    let nonces = [
+        (1, profile.g_lookup),
+        (protocol.stacking.stack_variables(), profile.g_stack),
+        (folds, profile.g_fold),
+        (1, profile.pow_bits),
+    ];
+    let nonces: u64 = nonces.iter().filter(|(_, bits)| *bits > 0).map(|(n, _)| u64::from(*n)).sum();
+    let (elements, digests) = opened(protocol);
+    let answers = 4.0 * elements + DIGEST as f64 * digests;
+    caps * DIGEST + sent(protocol) * ELEMENT + nonces * NONCE + answers.round() as u64
+}
+
+/// The tables that the prover holds when it holds the most.
+fn memory_bytes(protocol: &Protocol) -> u64 {
+    let rows = 1u64 << protocol.stacking.log_rows;
+    let slots = 1u64 << protocol.codeword_log();
+    let columns: u64 = protocol.stacking.matrix_columns.iter().map(|&c| c as u64).sum();
+    let cells = columns * rows;
+    let trace: u64 = protocol.circuit.columns.iter().map(|column| 4 * column.shape.size() as u64).sum();
+    let committed = 4 * cells + 4 * columns * slots + 2 * 2 * DIGEST * slots;
+    let twiddles = 3 * 4 * slots;
+    // All layers of numerators and denominators, and the four tables of the largest sumcheck.
+    let lookup = ((2 * 2 + 2) * ELEMENT) << protocol.leaves.depth;
+    let operand = |o: &circlet_core::relations::Operand| {
+        let bound = |at, log: u32| if matches!(at, circlet_core::relations::At::Bound(_)) { log } else { 0 };
+        ELEMENT << (bound(o.rows, o.shape.log_rows()) + bound(o.cols, o.shape.log_cols()))
+    };
+    let widest =
+        protocol.circuit.relations.iter().map(|r| 8 * r.shape.size() as u64).max().unwrap_or_default();
+    let relation = protocol.reduction.operands.iter().map(operand).sum::<u64>() + widest;
+    // Weight of every cell, both tables after the first fold, and the folded codeword.
+    let widest_tree = protocol.stacking.matrix_columns.iter().max().map_or(0, |&columns| columns as u64);
+    let opening = ELEMENT * cells + 2 * ELEMENT * widest_tree * rows + 3 * ELEMENT * slots;
+    BASELINE + 2 * trace + committed + twiddles + lookup.max(relation).max(opening)
+}
+
+/// The program itself, its threads and allocator.
+const BASELINE: u64 = 12 << 20;
+
+fn multiplications(protocol: &Protocol) -> u64 {
+    use circlet_core::circuit::Kind;
+    let value = |value: &Value| -> u64 {
+        let product = |p: &circlet_core::circuit::Product| match p.kind {
+            Kind::Entrywise | Kind::RowDot => u64::from(p.a_shape.rows) * u64::from(p.a_shape.cols),
+            Kind::Contract | Kind::ContractTransposed => {
+                let n = if p.kind == Kind::Contract { p.b_shape.rows } else { p.b_shape.cols };
+                u64::from(p.a_shape.rows) * u64::from(p.a_shape.cols) * u64::from(n)
+            }
+        };
+        value.products.iter().map(product).sum()
+    };
+    protocol.circuit.relations.iter().map(|relation| value(&relation.value)).sum()
+}
+
+/// Compressions of a tree over `2^log` rows of `width` elements.
+fn compressions(width: u64, log: u32) -> f64 {
+    (width.div_ceil(16) + 1) as f64 * libm::exp2(f64::from(log))
+}
+
+fn times(
+    protocol: &Protocol,
+    fixed: TreeSize,
+    witness: TreeSize,
+    multiplications: u64,
+    threads: usize,
+) -> Times {
+    let (profile, log) = (&protocol.profile, protocol.codeword_log());
+    let slots = libm::exp2(f64::from(log));
+    let commit = |tree: TreeSize| {
+        let columns = tree.matrix_columns;
+        COSTS.encode * columns as f64 * slots + COSTS.compression * compressions(columns, log)
+    };
+    let work = |bits: u32| if bits == 0 { 0.0 } else { COSTS.nonce * libm::exp2(f64::from(bits)) };
+    let folds = protocol.schedule.layers * FoldSchedule::ARITY_LOG;
+    let operands: u64 = protocol.reduction.operands.iter().map(|o| o.shape.size() as u64).sum();
+    let cells = (fixed.matrix_columns + witness.matrix_columns) << protocol.stacking.log_rows;
+    // Not everything runs on all threads.
+    let speed = 1.0 + 0.6 * (threads.max(1) - 1) as f64;
+    let (elements, digests) = opened(protocol);
+    Times {
+        weights: COSTS.domain * slots + commit(fixed) / speed,
+        execute: COSTS.multiply * multiplications as f64,
+        commit: commit(witness) / speed,
+        lookup: (COSTS.fraction * libm::exp2(f64::from(protocol.leaves.depth)) + work(profile.g_lookup))
+            / speed,
+        relation: COSTS.operand * operands as f64 / speed,
+        opening: COSTS.fold * slots
+            + (COSTS.opening * cells as f64
+                + work(profile.pow_bits)
+                + f64::from(protocol.stacking.stack_variables()) * work(profile.g_stack)
+                + f64::from(folds) * work(profile.g_fold))
+                / speed,
+        verify: COSTS.verify_hash * (elements / 16.0 + digests)
+            + COSTS.verify_element * sent(protocol) as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use circlet_core::profile::ProfileId;
+
+    use super::*;
+    use crate::graph::{GraphBuilder, Op, Tensor};
+    use crate::keys::ProvingKey;
+    use crate::prove::prove;
+    use crate::quantize::{Options, quantize};
+    use circlet_core::hash::suite::Poseidon2Blake2s;
+
+    /// A layer with `n` inputs and outputs, and `rows` samples.
+    fn layer(rows: usize, n: usize) -> (crate::quantize::Quantized, Vec<i32>) {
+        let noise = |i: usize| ((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / 8e6 - 1.0;
+        let tensor = |dims: [usize; 2]| {
+            Tensor::new(dims.to_vec(), (0..dims[0] * dims[1]).map(noise).collect()).unwrap()
+        };
+        let mut b = GraphBuilder::new();
+        let x = b.input("x", vec![rows, n]).unwrap();
+        let w = b.constant("w", tensor([n, n])).unwrap();
+        let h = b.node("h", "h", Op::MatMul, &[x, w]).unwrap();
+        let y = b.node("y", "y", Op::Relu, &[h]).unwrap();
+        let graph = b.finish(&[("y", y)]).unwrap();
+        let inputs = vec![tensor([rows, n])];
+        let quantized = quantize(&graph, std::slice::from_ref(&inputs), Options::default()).unwrap();
+        let integers = quantized.quantize_inputs(&inputs).remove(0).values;
+        (quantized, integers)
+    }
+
+    #[test]
+    fn proof_sizes_are_as_estimated() {
+        for (rows, n) in [(1, 4), (1, 100), (20, 60)] {
+            let (quantized, input) = layer(rows, n);
+            for profile in [ProfileId::P100U, ProfileId::P100J, ProfileId::P100J8] {
+                let (program, data) = (quantized.program.clone(), quantized.data.clone());
+                let key = ProvingKey::<Poseidon2Blake2s>::new(program, data, profile).unwrap();
+                let expected = estimate(&key.protocol, 1).proof_bytes as f64;
+                let (_, proof) = prove(&key, std::slice::from_ref(&input)).unwrap();
+                let ratio = expected / proof.len() as f64;
+                assert!(
+                    (0.96..1.04).contains(&ratio),
+                    "{rows} x {n}, {profile:?}: {expected}, {}",
+                    proof.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn more_is_more() {
+        let at = |rows, profile: ProfileId, threads| {
+            estimate(&Protocol::new(&layer(rows, 50).0.program, *profile.profile()).unwrap(), threads)
+        };
+        let (small, large) = (at(1, ProfileId::P100U, 1), at(400, ProfileId::P100U, 1));
+        assert!(small.memory_bytes < large.memory_bytes);
+        assert!(small.times.prove() < large.times.prove());
+        assert_eq!(large.multiplications, 400 * 50 * 50);
+        assert!(at(400, ProfileId::P100U, 4).times.prove() < large.times.prove());
+        assert!(at(400, ProfileId::P100J8, 1).proof_bytes < large.proof_bytes);
+    }
+}

@@ -1,0 +1,366 @@
+//! The files that circlet writes: compiled programs, verifying keys and proofs.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof) |
+//! | 2 | [`VERSION`], little-endian |
+//! | 32 | Blake2s digest of the payload |
+//! | rest | payload: postcard, in its one canonical encoding |
+//!
+//! Readers are total: any bytes give a value or a [`FileError`] that names what is wrong. The digest finds
+//! accidents, not attacks: nothing read here is trusted, and a key or proof is judged by the verifier alone.
+//! Writers never leave half a file: they write beside the target, sync and rename.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use circlet_core::hash::blake2s;
+use circlet_core::key::{Statement, VERSION, VerifyingKey};
+use circlet_core::profile::ProfileId;
+use circlet_core::program::{Data, Program};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+const MAGIC_LEN: usize = 8;
+const DIGEST_AT: usize = MAGIC_LEN + 2;
+/// Bytes before the payload.
+pub const HEADER: usize = DIGEST_AT + 32;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A [`ProgramFile`].
+    Program,
+    /// A verifying key.
+    Key,
+    /// A [`ProofFile`].
+    Proof,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Program, Self::Key, Self::Proof];
+
+    /// The first bytes of such a file.
+    pub const fn magic(self) -> &'static [u8; MAGIC_LEN] {
+        match self {
+            Self::Program => b"CIRCLETP",
+            Self::Key => b"CIRCLETK",
+            Self::Proof => b"CIRCLETX",
+        }
+    }
+
+    /// The largest such file that is read.
+    pub const fn limit(self) -> u64 {
+        match self {
+            Self::Program => 1 << 32,
+            Self::Key => 1 << 26,
+            Self::Proof => 1 << 28,
+        }
+    }
+
+    /// The kind whose magic these bytes start with.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| bytes.starts_with(kind.magic()))
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Program => "a compiled program (.circlet)",
+            Self::Key => "a verifying key (.vk)",
+            Self::Proof => "a proof (.proof)",
+        })
+    }
+}
+
+/// A compiled model: all that a prover needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramFile {
+    /// The integer program.
+    pub program: Program,
+    /// Its weights and tables.
+    pub data: Data,
+    /// The security profile it was compiled for.
+    pub profile: ProfileId,
+    /// The hash suite, by id.
+    pub suite: u8,
+    /// Digest of its verifying key: the commitment, made again when the program is loaded, must give it.
+    pub key_digest: [u8; 32],
+    /// The inputs as the source model has them, in order.
+    pub inputs: Vec<InputPort>,
+}
+
+/// An input of the source model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPort {
+    /// Its name.
+    pub name: String,
+    /// Its dimensions.
+    pub shape: Vec<u32>,
+}
+
+/// A statement with its proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofFile {
+    /// Digest of the key that the proof is for.
+    pub key_digest: [u8; 32],
+    /// The public inputs and outputs.
+    pub statement: Statement,
+    /// The proof.
+    pub proof: Vec<u8>,
+}
+
+/// A type that has a file of its own.
+pub trait Format: Serialize + DeserializeOwned {
+    /// Its kind.
+    const KIND: Kind;
+}
+
+impl Format for ProgramFile {
+    const KIND: Kind = Kind::Program;
+}
+impl Format for VerifyingKey {
+    const KIND: Kind = Kind::Key;
+}
+impl Format for ProofFile {
+    const KIND: Kind = Kind::Proof;
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be read.
+    #[error("cannot read {path:?}: {source}; check the path and its permissions")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {path:?}: {source}; check the folder, its permissions and the free space")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The output would replace something that was read.
+    #[error("{path:?} is an input of this command and would be overwritten; choose another output path")]
+    Overwrites {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The contents are no good.
+    #[error("cannot use {path:?}: {source}")]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ContentError,
+    },
+}
+
+/// Why the contents of a file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// There are no bytes.
+    #[error("the file is empty; {expected} was expected")]
+    Empty {
+        /// What should be there.
+        expected: Kind,
+    },
+    /// There are too many bytes.
+    #[error("the file has more than {limit} bytes, the most that {expected} may have")]
+    TooLarge {
+        /// What should be there.
+        expected: Kind,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// Not a file of circlet.
+    #[error("this is no file that circlet wrote; {expected} was expected{hint}")]
+    Foreign {
+        /// What should be there.
+        expected: Kind,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A file of another kind.
+    #[error("this is {found}; {expected} was expected")]
+    WrongKind {
+        /// What should be there.
+        expected: Kind,
+        /// What is there.
+        found: Kind,
+    },
+    /// A file of another version.
+    #[error(
+        "the file has format version {found}, this circlet reads version {VERSION}; compile the model again"
+    )]
+    Version {
+        /// The version in the file.
+        found: u16,
+    },
+    /// The file ends too early.
+    #[error("the file is cut short; copy or make it again")]
+    Truncated,
+    /// The payload does not have the digest that the header names.
+    #[error("the file is damaged: its contents do not match their checksum; copy or make it again")]
+    Damaged,
+    /// The payload does not decode, or is not the canonical encoding of what it decodes to.
+    #[error("the file is malformed: {0}; make it again")]
+    Malformed(String),
+}
+
+/// The bytes of a file.
+pub fn encode<T: Format>(value: &T) -> Vec<u8> {
+    let payload = payload(value);
+    let mut bytes = Vec::with_capacity(HEADER + payload.len());
+    bytes.extend(T::KIND.magic());
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(blake2s::hash(blake2s::DIGEST, &payload));
+    bytes.extend(payload);
+    bytes
+}
+
+fn payload<T: Format>(value: &T) -> Vec<u8> {
+    // Encoding to memory can only fail for types that postcard does not support; these are plain.
+    postcard::to_allocvec(value).unwrap_or_default()
+}
+
+/// Reads the bytes of a file.
+pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, ContentError> {
+    let expected = T::KIND;
+    if bytes.is_empty() {
+        return Err(ContentError::Empty { expected });
+    }
+    if bytes.len() as u64 > expected.limit() {
+        return Err(ContentError::TooLarge { expected, limit: expected.limit() });
+    }
+    match Kind::of(bytes) {
+        Some(found) if found == expected => {}
+        Some(found) => return Err(ContentError::WrongKind { expected, found }),
+        None if expected.magic().starts_with(bytes) => return Err(ContentError::Truncated),
+        None => return Err(ContentError::Foreign { expected, hint: hint(expected) }),
+    }
+    let (header, payload) = bytes.split_at_checked(HEADER).ok_or(ContentError::Truncated)?;
+    let found = u16::from_le_bytes([header[MAGIC_LEN], header[MAGIC_LEN + 1]]);
+    if found != VERSION {
+        return Err(ContentError::Version { found });
+    }
+    let intact = header[DIGEST_AT..] == blake2s::hash(blake2s::DIGEST, payload);
+    let value = postcard::take_from_bytes::<T>(payload);
+    match value {
+        Err(postcard::Error::DeserializeUnexpectedEnd) if !intact => Err(ContentError::Truncated),
+        _ if !intact => Err(ContentError::Damaged),
+        Err(error) => Err(ContentError::Malformed(error.to_string())),
+        Ok((_, rest)) if !rest.is_empty() => {
+            Err(ContentError::Malformed(format!("{} bytes follow its end", rest.len())))
+        }
+        Ok((value, _)) if self::payload(&value) != payload => {
+            Err(ContentError::Malformed("its encoding is not the canonical one".into()))
+        }
+        Ok((value, _)) => Ok(value),
+    }
+}
+
+fn hint(expected: Kind) -> &'static str {
+    match expected {
+        Kind::Program | Kind::Key => " (`circlet compile` makes one from a model)",
+        Kind::Proof => " (`circlet prove` makes one)",
+    }
+}
+
+/// Reads a file.
+pub fn read<T: Format>(path: &Path) -> Result<T, FileError> {
+    let bytes = read_bytes(path, T::KIND.limit())?;
+    decode(&bytes).map_err(|source| FileError::Contents { path: path.into(), source })
+}
+
+/// The first `limit + 1` bytes of a file: enough to see that it is too large.
+pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let failed = |source| FileError::Read { path: path.into(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// The kind of a file, by its first bytes.
+pub fn kind_of(path: &Path) -> Result<Option<Kind>, FileError> {
+    Ok(Kind::of(&read_bytes(path, MAGIC_LEN as u64)?))
+}
+
+/// Files to be written together, checked before the work that fills them begins.
+#[derive(Debug)]
+pub struct Outputs<const N: usize>([PathBuf; N]);
+
+impl<const N: usize> Outputs<N> {
+    /// Makes sure that the paths can be written and that none of them is an input.
+    pub fn new(paths: [&Path; N], inputs: &[&Path]) -> Result<Self, FileError> {
+        for (i, path) in paths.iter().enumerate() {
+            let clash = inputs.iter().any(|input| same_file(path, input));
+            if clash || paths[..i].iter().any(|other| other == path || same_file(path, other)) {
+                return Err(FileError::Overwrites { path: (*path).into() });
+            }
+            if path.is_dir() || path.file_name().is_none() {
+                let source = io::Error::from(io::ErrorKind::IsADirectory);
+                return Err(FileError::Write { path: (*path).into(), source });
+            }
+            drop(temporary(path)?);
+        }
+        Ok(Self(paths.map(PathBuf::from)))
+    }
+
+    /// Writes all files. None replaces its predecessor before all are safely on the disk.
+    pub fn write(&self, contents: [&[u8]; N]) -> Result<(), FileError> {
+        let mut written = Vec::with_capacity(N);
+        for (path, bytes) in self.0.iter().zip(contents) {
+            let failed = |source| FileError::Write { path: path.clone(), source };
+            let mut file = temporary(path)?;
+            file.write_all(bytes).map_err(failed)?;
+            file.as_file().sync_all().map_err(failed)?;
+            written.push(file);
+        }
+        for (path, file) in self.0.iter().zip(written) {
+            file.persist(path)
+                .map_err(|error| FileError::Write { path: path.clone(), source: error.error })?;
+            // So that the rename survives a crash, where folders can be synced.
+            if let Ok(folder) = File::open(folder(path)) {
+                let _ = folder.sync_all();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn temporary(path: &Path) -> Result<NamedTempFile, FileError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".circlet-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // What any new file gets; the umask applies.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder
+        .tempfile_in(folder(path))
+        // The name of the temporary file would only confuse.
+        .map_err(|error| FileError::Write { path: path.into(), source: error.kind().into() })
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+use circlet_core::program::TensorId;
+
+use super::*;
+
+fn program() -> Program {
+    let tensor = circlet_core::program::Tensor {
+        name: "x".into(),
+        rows: 1,
+        cols: 300,
+        bound: 8191,
+        fraction_bits: -3,
+    };
+    Program {
+        name: "test".into(),
+        tensors: vec![tensor],
+        constants: Vec::new(),
+        tables: Vec::new(),
+        ops: Vec::new(),
+        inputs: vec![TensorId(0)],
+        outputs: vec![TensorId(0)],
+    }
+}
+
+fn program_file() -> ProgramFile {
+    ProgramFile {
+        program: program(),
+        data: Data { constants: vec![vec![1, -2, 300_000]], tables: vec![vec![0; 200]] },
+        profile: ProfileId::P100J,
+        suite: 1,
+        key_digest: [7; 32],
+        inputs: vec![InputPort { name: "x".into(), shape: vec![1, 300] }],
+    }
+}
+
+fn key() -> VerifyingKey {
+    VerifyingKey {
+        program: program(),
+        profile: ProfileId::P100U,
+        suite: 2,
+        fixed_cap: vec![[3; 32], [4; 32]],
+        pin: None,
+    }
+}
+
+fn proof_file() -> ProofFile {
+    let statement = Statement { inputs: vec![vec![1, -1, 1 << 20]], outputs: vec![vec![i32::MIN]] };
+    ProofFile { key_digest: [9; 32], statement, proof: (0..=255).collect() }
+}
+
+fn every_truncation_and_flip_is_an_error<T: Format + PartialEq + std::fmt::Debug>(value: &T) {
+    let bytes = encode(value);
+    assert_eq!(decode::<T>(&bytes).as_ref(), Ok(value));
+    assert_eq!(Kind::of(&bytes), Some(T::KIND));
+    for length in 0..bytes.len() {
+        let error = decode::<T>(&bytes[..length]).unwrap_err();
+        let expected = if length == 0 {
+            matches!(error, ContentError::Empty { .. })
+        } else {
+            matches!(error, ContentError::Truncated)
+        };
+        assert!(expected, "{length}: {error}");
+    }
+    for at in 0..bytes.len() {
+        for mask in [1, 0x80, 0xff] {
+            let mut changed = bytes.clone();
+            changed[at] ^= mask;
+            assert!(decode::<T>(&changed).is_err(), "byte {at} ^ {mask}");
+        }
+    }
+    let mut longer = bytes;
+    longer.push(0);
+    assert_eq!(decode::<T>(&longer), Err(ContentError::Damaged));
+}
+
+#[test]
+fn files_round_trip_and_damage_is_found() {
+    every_truncation_and_flip_is_an_error(&program_file());
+    every_truncation_and_flip_is_an_error(&key());
+    every_truncation_and_flip_is_an_error(&proof_file());
+}
+
+/// A file with a correct digest around any payload.
+fn sealed(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = kind.magic().to_vec();
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(blake2s::hash(blake2s::DIGEST, payload));
+    bytes.extend(payload);
+    bytes
+}
+
+#[test]
+fn a_correct_digest_does_not_make_a_payload_good() {
+    let good = payload(&key());
+    assert!(decode::<VerifyingKey>(&sealed(Kind::Key, &good)).is_ok());
+    let malformed = |payload: &[u8]| {
+        let error = decode::<VerifyingKey>(&sealed(Kind::Key, payload)).unwrap_err();
+        assert!(matches!(error, ContentError::Malformed(_)), "{error}");
+    };
+    malformed(&[]);
+    malformed(&good[..good.len() - 1]);
+    malformed(&[&good[..], &[0]].concat());
+    // A length far beyond the file, and the same small number in two bytes.
+    malformed(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+    assert_eq!(good[0], 4);
+    malformed(&[&[0x84, 0x00][..], &good[1..]].concat());
+    // Any change of a sealed payload gives another value or an error, and never the same value.
+    for at in 0..good.len() {
+        let mut changed = good.clone();
+        changed[at] ^= 1;
+        if let Ok(value) = decode::<VerifyingKey>(&sealed(Kind::Key, &changed)) {
+            assert_ne!(value, key());
+        }
+    }
+}
+
+#[test]
+fn wrong_kinds_and_versions_are_named() {
+    let proof = encode(&proof_file());
+    let error = decode::<VerifyingKey>(&proof).unwrap_err();
+    assert_eq!(error, ContentError::WrongKind { expected: Kind::Key, found: Kind::Proof });
+    let error = decode::<VerifyingKey>(b"\x08\x08 some other file").unwrap_err();
+    assert!(matches!(error, ContentError::Foreign { expected: Kind::Key, .. }), "{error}");
+    let mut newer = proof;
+    newer[MAGIC_LEN] = 2;
+    assert_eq!(decode::<ProofFile>(&newer), Err(ContentError::Version { found: 2 }));
+}
+
+#[test]
+fn outputs_replace_whole_files_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+    let outputs = Outputs::new([&a, &b], &[]).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    outputs.write([b"one", b"two"]).unwrap();
+    assert_eq!((fs::read(&a).unwrap(), fs::read(&b).unwrap()), (b"one".to_vec(), b"two".to_vec()));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+
+    let refused = |paths: [&Path; 2], inputs: &[&Path]| {
+        assert!(Outputs::new(paths, inputs).is_err());
+    };
+    refused([&a, &b], &[&dir.path().join("./b")]);
+    refused([&a, &a], &[]);
+    refused([&a, &dir.path().join("none/c")], &[]);
+    refused([&a, dir.path()], &[]);
+    refused([&a, Path::new("")], &[]);
+    assert_eq!(fs::read(&a).unwrap(), b"one");
+
+    let error = read::<VerifyingKey>(&dir.path().join("missing")).unwrap_err();
+    assert!(matches!(error, FileError::Read { .. }));
+    let error = read::<VerifyingKey>(dir.path()).unwrap_err();
+    assert!(matches!(error, FileError::Read { .. }));
+}
