@@ -15,6 +15,7 @@ pub mod code;
 pub mod field;
 pub mod hash;
 pub mod key;
+pub mod limits;
 pub mod lookup;
 pub mod merkle;
 pub mod opening;

@@ -104,6 +104,8 @@ pub struct Profile {
     pub pow_bits: u32,
     /// Grinding before the lookup challenges, which are drawn together.
     pub g_lookup: u32,
+    /// Grinding before the challenge of wirings and public tensors.
+    pub g_wiring: u32,
     /// Grinding before each stack challenge.
     pub g_stack: u32,
     /// Grinding before each fold challenge.
@@ -112,30 +114,11 @@ pub struct Profile {
     pub regime: Regime,
     /// Merkle caps have `2^cap_height` digests.
     pub cap_height: u32,
-    /// Binary folds between two committed layers.
-    pub fold_arity_log: u32,
-    /// At most this many variables are left when the folded message is sent in clear.
-    pub final_log: u32,
+    /// Matrices have at most `2^max_log_rows` rows: beyond that a round of the opening misses the target.
+    pub max_log_rows: u32,
     /// What the name promises, **in the regime of the profile**: proven bits for the `p` sets, bits under a
-    /// refuted conjecture for [`SEED_96C`]. Sizes that do not reach it are refused at compile time.
+    /// refuted conjecture for [`SEED_96C`]. The limits of [`crate::limits`] keep every acceptable program within it.
     pub target_bits: u32,
-}
-
-impl Profile {
-    /// How many variables of `2^log_rows` rows are left for the clear message: the most that makes the number of
-    /// folds a multiple of the arity and is not above `final_log`.
-    pub const fn final_variables(&self, log_rows: u32) -> u32 {
-        if log_rows <= self.final_log {
-            return log_rows;
-        }
-        let over = (log_rows - self.final_log) % self.fold_arity_log;
-        if over == 0 { self.final_log } else { self.final_log + over - self.fold_arity_log }
-    }
-
-    /// How many binary folds there are for `2^log_rows` rows.
-    pub const fn fold_rounds(&self, log_rows: u32) -> u32 {
-        log_rows - self.final_variables(log_rows)
-    }
 }
 
 const COMMON: Profile = Profile {
@@ -145,12 +128,12 @@ const COMMON: Profile = Profile {
     queries: 0,
     pow_bits: 20,
     g_lookup: 12,
+    g_wiring: 12,
     g_stack: 0,
     g_fold: 0,
     regime: Regime::UniqueDecoding,
     cap_height: 6,
-    fold_arity_log: 4,
-    final_log: 7,
+    max_log_rows: 22,
     target_bits: 100,
 };
 
@@ -164,6 +147,7 @@ pub const P100_J: Profile = Profile {
     queries: 93,
     g_stack: 14,
     g_fold: 14,
+    max_log_rows: 21,
     regime: Regime::Johnson { m: 5 },
     ..COMMON
 };
@@ -176,6 +160,7 @@ pub const P100_J8: Profile = Profile {
     queries: 59,
     g_stack: 17,
     g_fold: 17,
+    max_log_rows: 21,
     regime: Regime::Johnson { m: 5 },
     ..COMMON
 };
@@ -188,7 +173,8 @@ pub const SEED_96C: Profile = Profile {
     log_blowup: 1,
     queries: 70,
     pow_bits: 26,
-    g_lookup: 0,
+    g_lookup: 8,
+    g_wiring: 8,
     regime: Regime::Conjectured,
     target_bits: 96,
     ..COMMON
@@ -211,17 +197,5 @@ mod tests {
         for name in ["", "p100", "P100-U", "p100-u "] {
             assert_eq!(ProfileId::from_name(name), None);
         }
-    }
-
-    #[test]
-    fn folds_come_in_whole_layers() {
-        for log_rows in 0..=30 {
-            let (left, folds) = (P100_U.final_variables(log_rows), P100_U.fold_rounds(log_rows));
-            assert_eq!(left + folds, log_rows);
-            assert_eq!(folds % 4, 0);
-            assert!(left <= 7 && (left > 3 || folds == 0));
-        }
-        // Sixteen folds and a clear message of 2^5 for 2^21 rows.
-        assert_eq!((P100_U.final_variables(21), P100_U.fold_rounds(21)), (5, 16));
     }
 }

@@ -14,8 +14,6 @@ use crate::profile::Profile;
 
 /// Rows of a matrix: at least `2^MIN_LOG_ROWS`, so that there is a fold layer.
 pub const MIN_LOG_ROWS: u32 = 8;
-/// Rows of a matrix: at most `2^MAX_LOG_ROWS`.
-pub const MAX_LOG_ROWS: u32 = 22;
 
 /// The layout of both trees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +82,7 @@ fn best_log_rows(ends: [u64; 2], profile: &Profile) -> u32 {
         let folds: u64 = (1..=FoldSchedule::new(a).layers).map(|k| 256 + path(height - 4 * k)).sum();
         cells + 2 * path(height) + folds
     };
-    (MIN_LOG_ROWS..=MAX_LOG_ROWS).min_by_key(|&a| cost(a)).unwrap_or(MIN_LOG_ROWS)
+    (MIN_LOG_ROWS..=profile.max_log_rows).min_by_key(|&a| cost(a)).unwrap_or(MIN_LOG_ROWS)
 }
 
 /// How a codeword of a message of `2^a` entries is folded: `layers` committed words, four variables each,

@@ -9,10 +9,8 @@ use super::{
     Circuit, CircuitError, Column, ColumnId, Component, Content, Form, Interval, Kind, Lookup, LookupTable,
     Placement, Positions, Product, Public, Relation, Shape, Step, Stride, Value, Wiring,
 };
+use crate::limits;
 use crate::program::{Constant, ConstantId, Op, Program, Requantize, TableId, Tensor, TensorId};
-
-/// Largest number of rows or columns of a tensor: keeps every count far below `P`.
-const MAX_EXTENT: u32 = 1 << 24;
 
 /// Dyadic blocks of a channel axis of `len` entries: `(offset, len)` each, at most two. A length that is not
 /// a power of two becomes its largest power of two and the rest, unless the padded rest is as large.
@@ -356,10 +354,10 @@ impl<'p> Builder<'p> {
 }
 
 fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64) -> Result<(), CircuitError> {
-    if rows == 0 || cols == 0 || rows > MAX_EXTENT || cols > MAX_EXTENT {
+    if rows == 0 || cols == 0 || rows > limits::EXTENT || cols > limits::EXTENT {
         return Err(CircuitError::Malformed(format!("{name}: {rows} x {cols} entries")));
     }
-    if u64::from(rows) * u64::from(cols) > 1 << 30 || !(0..1 << 30).contains(&bound) {
+    if u64::from(rows) * u64::from(cols) > limits::ENTRIES || !(0..1 << 30).contains(&bound) {
         return Err(CircuitError::Malformed(format!("{name}: too large")));
     }
     Ok(())

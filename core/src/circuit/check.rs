@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use super::{Circuit, ColumnId, Component, Content, Form, Interval, Kind, Product, Relation, Shape, Tree};
 use crate::field::P;
+use crate::limits;
 
 /// Why a program has no circuit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,9 @@ pub enum CircuitError {
         /// Largest bound that is safe.
         limit: i128,
     },
+    /// There is too much of something.
+    #[error("the program has {1} {0}, more than a proof can have; split the model or use fewer rows")]
+    TooLarge(&'static str, u64),
     /// A declared range does not follow from lookups.
     #[error("column {0} is not bounded by its lookups")]
     Unbounded(String),
@@ -69,8 +73,18 @@ impl Circuit {
     pub fn check(&self) -> Result<(), CircuitError> {
         let lookups: u64 = self.lookups.iter().map(|l| l.shape.size() as u64).sum();
         let rows: u64 = self.tables.iter().map(|t| 1u64 << t.bits).sum();
-        if lookups + rows >= u64::from(P) {
-            return Err(CircuitError::Malformed(format!("{lookups} lookups: counts would wrap")));
+        if lookups + rows > limits::LOOKUPS {
+            return Err(CircuitError::TooLarge("lookups and table rows", lookups + rows));
+        }
+        for (what, count) in [
+            ("columns", self.columns.len()),
+            ("relations", self.relations.len()),
+            ("products", self.relations.iter().map(|r| r.value.products.len()).sum()),
+            ("wirings", self.wirings.len()),
+        ] {
+            if count > limits::PARTS {
+                return Err(CircuitError::TooLarge(what, count as u64));
+            }
         }
         for lookup in &self.lookups {
             for form in &lookup.forms {
@@ -172,8 +186,13 @@ impl Circuit {
     fn bounded(&self) -> Result<(), CircuitError> {
         const ALL: Interval = Interval { low: i64::MIN, high: i64::MAX };
         let mut proven = alloc::vec![ALL; self.columns.len()];
+        // A lookup proves a residue modulo P. Residues are integers in a window of P of them, here the
+        // symmetric one; an interval that reaches out of it proves nothing here.
+        let window = i64::from(P) / 2;
         let narrow = |slot: &mut Interval, low: i64, high: i64| {
-            *slot = Interval { low: slot.low.max(low), high: slot.high.min(high) };
+            if low >= -window && high <= window {
+                *slot = Interval { low: slot.low.max(low), high: slot.high.min(high) };
+            }
         };
         for lookup in &self.lookups {
             let table = &self.tables[lookup.table as usize];

@@ -36,6 +36,7 @@ use libm::log2;
 use self::proximity::{Proximity, random_words_query_bits};
 use crate::field::P;
 use crate::profile::{Profile, Regime};
+use crate::stacking::FoldSchedule;
 
 /// Domains of the circle code have at most this many points, as a power of two.
 pub const MAX_LOG_DOMAIN: u32 = 30;
@@ -80,8 +81,9 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// What the Poseidon2 transcript is worth: half of its capacity of eight field elements.
-    pub const POSEIDON2_BITS: u32 = 124;
+    /// What the Poseidon2 transcript is worth: half of its capacity of eight field elements, less what the
+    /// adversary may choose of it by labels and lengths (see [`crate::transcript::Poseidon2Transcript`]).
+    pub const POSEIDON2_BITS: u32 = 115;
     /// What a Blake2s tree is worth.
     pub const BLAKE2S_BITS: u32 = 128;
 
@@ -273,7 +275,7 @@ fn rows_in(profile: &Profile, sizes: &Sizes, regime: Regime) -> Vec<Row> {
     rows.push("u batching", 1, c * list, 0, "c L/|F|", "FFT space in RS, 2024/278");
     rows.push(
         "fold round",
-        profile.fold_rounds(sizes.log_rows),
+        FoldSchedule::new(sizes.log_rows).layers * FoldSchedule::ARITY_LOG,
         combination,
         profile.g_fold,
         "(eps_ca(n) + 2L/|F|) 2^-g_fold",
@@ -307,7 +309,14 @@ fn rows_in(profile: &Profile, sizes: &Sizes, regime: Regime) -> Vec<Row> {
         "rounds deg L/|F|",
         "sumcheck",
     );
-    rows.push("wiring", 1, sizes.wiring_degree as f64 * list, 0, "deg L/|F|", "Schwartz-Zippel");
+    rows.push(
+        "wiring",
+        1,
+        sizes.wiring_degree as f64 * list,
+        profile.g_wiring,
+        "deg L/|F| 2^-g_wiring",
+        "Schwartz-Zippel",
+    );
     rows.push(
         "claim batching",
         1,

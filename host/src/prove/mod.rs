@@ -69,6 +69,7 @@ pub fn prove_trace<S: BulkHash>(
     tracing::info_span!("lookup").in_scope(|| lookup::prove(protocol, trace, &mut channel, &mut claims));
     tracing::info_span!("relation").in_scope(|| relation::prove(protocol, trace, &mut channel, &mut claims));
     let stage = tracing::info_span!("opening").entered();
+    channel.work(protocol.profile.g_wiring);
     let theta = channel.challenge(Label::WiringChallenge);
     wiring_claims(&protocol.circuit, theta, &mut claims);
     let publics = protocol.circuit.inputs.iter().chain(&protocol.circuit.outputs);

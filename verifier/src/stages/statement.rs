@@ -45,8 +45,10 @@ pub fn claims<S: HashSuite>(
     statement: &Statement,
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
-) {
+) -> Result<(), Reject> {
+    channel.work(protocol.profile.g_wiring)?;
     let theta = channel.challenge(Label::WiringChallenge);
     wiring_claims(&protocol.circuit, theta, claims);
     public_claims(tensors(protocol, statement), theta, claims);
+    Ok(())
 }
