@@ -1,5 +1,6 @@
 //! The vocabulary in which ops are defined.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -31,7 +32,7 @@ pub struct Builder<'p> {
     circuit: Circuit,
     /// Columns of each tensor, block by block; empty before it is produced.
     tensors: Vec<Vec<ColumnId>>,
-    rectangles: Vec<(Rectangle, ColumnId)>,
+    rectangles: BTreeMap<Rectangle, ColumnId>,
     maps: Vec<Option<u32>>,
     ranges: Vec<(u32, u32)>,
     scope: String,
@@ -57,7 +58,7 @@ impl<'p> Builder<'p> {
             program,
             circuit: Circuit::default(),
             tensors: vec![Vec::new(); program.tensors.len()],
-            rectangles: Vec::new(),
+            rectangles: BTreeMap::new(),
             maps: vec![None; program.tables.len()],
             ranges: Vec::new(),
             scope: String::from("input"),
@@ -147,12 +148,12 @@ impl<'p> Builder<'p> {
             return Err(self.refuse(&format!("constant {} has another shape", constant.name)));
         }
         let key = (id, row, col, shape);
-        if let Some((_, column)) = self.rectangles.iter().find(|(k, _)| *k == key) {
+        if let Some(column) = self.rectangles.get(&key) {
             return Ok(*column);
         }
         let content = Content::Constant { constant: id, row, col };
         let column = self.column(&constant.name, shape, Interval::symmetric(constant.bound), content);
-        self.rectangles.push((key, column));
+        self.rectangles.insert(key, column);
         Ok(column)
     }
 

@@ -38,7 +38,7 @@ use crate::program::{ConstantId, Program, TableId};
 pub struct ColumnId(pub u32);
 
 /// The extents of a column and of the cube it is padded to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shape {
     /// Real rows.
     pub rows: u32,
