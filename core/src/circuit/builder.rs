@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 
 use super::{
     Circuit, CircuitError, Column, ColumnId, Component, Content, Form, Interval, Kind, Lookup, LookupTable,
-    Placement, Positions, Product, Public, Relation, Shape, Step, Stride, Value, Wiring,
+    MAX_COLUMNS, MAX_LOG_CELLS, Placement, Positions, Product, Public, Relation, Shape, Step, Stride, Value,
+    Wiring,
 };
 use crate::program::{Constant, ConstantId, Op, Program, Requantize, TableId, Tensor, TensorId};
 
@@ -63,12 +64,24 @@ impl<'p> Builder<'p> {
             ranges: Vec::new(),
             scope: String::from("input"),
         };
+        if program.inputs.len() > MAX_COLUMNS || program.outputs.len() > MAX_COLUMNS {
+            return Err(CircuitError::Malformed(String::from("too many public tensors")));
+        }
         for &id in &program.inputs {
             builder.produce(id)?;
+            builder.affordable()?;
             let public = builder.public(id)?;
             builder.circuit.inputs.push(public);
         }
         Ok(builder)
+    }
+
+    /// An op makes few columns, so a look after each op keeps memory small for any program.
+    pub(super) fn affordable(&self) -> Result<(), CircuitError> {
+        if self.circuit.columns.len() > MAX_COLUMNS {
+            return Err(CircuitError::Malformed(format!("more than {MAX_COLUMNS} columns")));
+        }
+        Ok(())
     }
 
     pub(super) fn begin(&mut self, index: usize, op: &Op) {
@@ -360,7 +373,8 @@ fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64) -> Result<(), Circuit
     if rows == 0 || cols == 0 || rows > MAX_EXTENT || cols > MAX_EXTENT {
         return Err(CircuitError::Malformed(format!("{name}: {rows} x {cols} entries")));
     }
-    if u64::from(rows) * u64::from(cols) > 1 << 30 || !(0..1 << 30).contains(&bound) {
+    let shape = Shape { rows, cols };
+    if shape.log_size() > MAX_LOG_CELLS || !(0..1 << 30).contains(&bound) {
         return Err(CircuitError::Malformed(format!("{name}: too large")));
     }
     Ok(())

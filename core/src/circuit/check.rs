@@ -7,7 +7,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Circuit, ColumnId, Component, Content, Form, Interval, Kind, Product, Relation, Shape, Tree};
+use super::{
+    Circuit, ColumnId, Component, Content, Form, Interval, Kind, MAX_CELLS, MAX_COLUMNS, MAX_WEIGHED,
+    Product, Relation, Shape, Tree,
+};
 use crate::field::P;
 
 /// Why a program has no circuit.
@@ -67,6 +70,7 @@ impl Wide {
 impl Circuit {
     /// Checks shapes, ranges and rule U. [`Circuit::new`] has done so.
     pub fn check(&self) -> Result<(), CircuitError> {
+        self.affordable()?;
         let lookups: u64 = self.lookups.iter().map(|l| l.shape.size() as u64).sum();
         let rows: u64 = self.tables.iter().map(|t| 1u64 << t.bits).sum();
         if lookups + rows >= u64::from(P) {
@@ -81,6 +85,24 @@ impl Circuit {
             self.no_wrap(relation)?;
         }
         self.bounded()
+    }
+
+    /// Sizes stay where indices fit 32 bits and a verifier's work is small.
+    fn affordable(&self) -> Result<(), CircuitError> {
+        let cells: u64 = self.columns.iter().map(|c| 1u64 << c.shape.log_size().min(40)).sum();
+        let axes =
+            self.wirings.iter().flat_map(|w| w.from.iter().chain(&w.to)).flat_map(|p| [&p.rows, &p.cols]);
+        let weighed: u64 = axes
+            .filter(|axis| axis.digits.len() > 1)
+            .map(|axis| axis.digits.iter().map(|d| u64::from(d.len)).fold(1, u64::saturating_mul))
+            .fold(0, u64::saturating_add);
+        let columns = self.columns.len();
+        if columns > MAX_COLUMNS || cells > MAX_CELLS || weighed > MAX_WEIGHED {
+            return Err(CircuitError::Malformed(format!(
+                "{columns} columns with {cells} cells, {weighed} entries of wirings to weigh: too large"
+            )));
+        }
+        Ok(())
     }
 
     /// Every column of the form has the extents of the shape, or one entry on an axis.

@@ -33,6 +33,17 @@ pub use wiring::{Placement, Positions, Public, Stride, Wiring};
 
 use crate::program::{ConstantId, Program, TableId};
 
+/// A circuit has at most this many columns, and at most as many public tensors. Far above any model that can
+/// be proven; below it, no key can make a verifier work for long before it looks at a proof.
+pub const MAX_COLUMNS: usize = 1 << 16;
+/// A column has at most `2^MAX_LOG_CELLS` cells, padding included.
+pub const MAX_LOG_CELLS: u32 = 30;
+/// All columns together have at most this many cells, padding included.
+pub const MAX_CELLS: u64 = 1 << 32;
+/// All axes of wirings that have several digits, of which a verifier weighs every entry, have at most this
+/// many entries together.
+pub const MAX_WEIGHED: u64 = 1 << 22;
+
 /// Index of a column in [`Circuit::columns`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ColumnId(pub u32);
@@ -172,6 +183,7 @@ impl Circuit {
         for (index, op) in program.ops.iter().enumerate() {
             builder.begin(index, op);
             crate::ops::define(&mut builder, op)?;
+            builder.affordable()?;
         }
         let circuit = builder.finish()?;
         circuit.check()?;
