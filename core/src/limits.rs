@@ -1,14 +1,20 @@
 //! Limits on the size of a program.
 //!
-//! A verifier refuses keys beyond them. Together with a profile's largest matrix they make sure that every
-//! profile keeps its promise for every acceptable program (a test of [`crate::security`] says so), so that no
-//! check has to compute with logarithms.
+//! A verifier refuses keys beyond them, which does two things. Together with a profile's largest matrix they
+//! make every profile keep its promise for every acceptable program (a test of [`crate::security`] says so), so
+//! that no check has to compute with logarithms. And no key can make a verifier work for long, or use much
+//! memory, before it looks at a proof.
 
 /// Largest number of rows or columns of a tensor or constant.
 pub const EXTENT: u32 = 1 << 24;
-/// Largest number of entries of a tensor or constant.
-pub const ENTRIES: u64 = 1 << 30;
+/// Log of the largest number of entries of a tensor or constant, padding included.
+pub const LOG_ENTRIES: u32 = 30;
+/// Largest number of cells of all columns together, padding included.
+pub const CELLS: u64 = 1 << 32;
 /// Largest number of lookups and table rows together; far below `P`, so that counts cannot wrap.
 pub const LOOKUPS: u64 = 1 << 29;
-/// Largest number of columns, of relations, of wirings and of distinct operands.
-pub const PARTS: usize = 1 << 17;
+/// Largest number of columns, of public tensors, of relations, of products and of wirings.
+pub const PARTS: usize = 1 << 16;
+/// Largest number of entries, all together, of those axes of wirings that have several digits: a verifier
+/// weighs every one of them.
+pub const WEIGHED: u64 = 1 << 22;

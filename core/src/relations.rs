@@ -24,6 +24,7 @@
 //! times itself over all `n`, so that it is constant until its own variables come. The prover ends by sending
 //! `a_j` and `b_j` at the random point; each is a linear claim.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
@@ -36,7 +37,7 @@ use crate::poly::{eq, powers};
 pub const DEGREE: usize = 3;
 
 /// Which point an axis of an operand is read at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum At {
     /// The row coordinates of the relations' point.
     Rows,
@@ -47,7 +48,7 @@ pub enum At {
 }
 
 /// A linear form and where it is evaluated: one element of the proof.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Operand {
     /// The form.
     pub form: Form,
@@ -117,16 +118,17 @@ impl Reduction {
             row_variables: shapes().map(Shape::log_rows).max().unwrap_or(0),
             col_variables: shapes().map(Shape::log_cols).max().unwrap_or(0),
         };
+        let mut known = BTreeMap::new();
         for (relation, r) in circuit.relations.iter().enumerate() {
             for product in &r.value.products {
-                reduction.push(relation, product);
+                reduction.push(relation, product, &mut known);
             }
         }
         reduction.rounds = reduction.terms.iter().map(|t| t.variables).max().unwrap_or(0);
         reduction
     }
 
-    fn push(&mut self, relation: usize, product: &Product) {
+    fn push(&mut self, relation: usize, product: &Product, known: &mut BTreeMap<Operand, usize>) {
         let Product { coefficient, kind, a_shape, b_shape, .. } = *product;
         let low = a_shape.log_cols();
         let variables = match kind {
@@ -140,16 +142,15 @@ impl Reduction {
         };
         let a = Operand { form: product.a.clone(), shape: a_shape, rows: a_rows, cols: At::Bound(0) };
         let b = Operand { form: product.b.clone(), shape: b_shape, rows: b_rows, cols: b_cols };
-        let (a, b) = (self.operand(a), self.operand(b));
+        let (a, b) = (self.operand(a, known), self.operand(b, known));
         self.terms.push(Term { relation, coefficient, kind, variables, low, len: a_shape.cols, a, b });
     }
 
-    fn operand(&mut self, operand: Operand) -> usize {
-        if let Some(index) = self.operands.iter().position(|o| *o == operand) {
-            return index;
-        }
-        self.operands.push(operand);
-        self.operands.len() - 1
+    fn operand(&mut self, operand: Operand, known: &mut BTreeMap<Operand, usize>) -> usize {
+        *known.entry(operand).or_insert_with_key(|operand| {
+            self.operands.push(operand.clone());
+            self.operands.len() - 1
+        })
     }
 
     /// The claim that the linear parts sum to `-V`.

@@ -1,5 +1,6 @@
 //! The vocabulary in which ops are defined.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -29,7 +30,7 @@ pub struct Builder<'p> {
     circuit: Circuit,
     /// Columns of each tensor, block by block; empty before it is produced.
     tensors: Vec<Vec<ColumnId>>,
-    rectangles: Vec<(Rectangle, ColumnId)>,
+    rectangles: BTreeMap<Rectangle, ColumnId>,
     maps: Vec<Option<u32>>,
     ranges: Vec<(u32, u32)>,
     scope: String,
@@ -55,17 +56,29 @@ impl<'p> Builder<'p> {
             program,
             circuit: Circuit::default(),
             tensors: vec![Vec::new(); program.tensors.len()],
-            rectangles: Vec::new(),
+            rectangles: BTreeMap::new(),
             maps: vec![None; program.tables.len()],
             ranges: Vec::new(),
             scope: String::from("input"),
         };
+        if program.inputs.len() > limits::PARTS || program.outputs.len() > limits::PARTS {
+            return Err(CircuitError::Malformed(String::from("too many public tensors")));
+        }
         for &id in &program.inputs {
             builder.produce(id)?;
+            builder.affordable()?;
             let public = builder.public(id)?;
             builder.circuit.inputs.push(public);
         }
         Ok(builder)
+    }
+
+    /// An op makes few columns, so a look after each op keeps memory small for any program.
+    pub(super) fn affordable(&self) -> Result<(), CircuitError> {
+        if self.circuit.columns.len() > limits::PARTS {
+            return Err(CircuitError::Malformed(format!("more than {} columns", limits::PARTS)));
+        }
+        Ok(())
     }
 
     pub(super) fn begin(&mut self, index: usize, op: &Op) {
@@ -145,12 +158,12 @@ impl<'p> Builder<'p> {
             return Err(self.refuse(&format!("constant {} has another shape", constant.name)));
         }
         let key = (id, row, col, shape);
-        if let Some((_, column)) = self.rectangles.iter().find(|(k, _)| *k == key) {
+        if let Some(column) = self.rectangles.get(&key) {
             return Ok(*column);
         }
         let content = Content::Constant { constant: id, row, col };
         let column = self.column(&constant.name, shape, Interval::symmetric(constant.bound), content);
-        self.rectangles.push((key, column));
+        self.rectangles.insert(key, column);
         Ok(column)
     }
 
@@ -357,7 +370,8 @@ fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64) -> Result<(), Circuit
     if rows == 0 || cols == 0 || rows > limits::EXTENT || cols > limits::EXTENT {
         return Err(CircuitError::Malformed(format!("{name}: {rows} x {cols} entries")));
     }
-    if u64::from(rows) * u64::from(cols) > limits::ENTRIES || !(0..1 << 30).contains(&bound) {
+    let shape = Shape { rows, cols };
+    if shape.log_size() > limits::LOG_ENTRIES || !(0..1 << 30).contains(&bound) {
         return Err(CircuitError::Malformed(format!("{name}: too large")));
     }
     Ok(())

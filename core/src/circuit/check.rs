@@ -71,13 +71,13 @@ impl Wide {
 impl Circuit {
     /// Checks shapes, ranges and rule U. [`Circuit::new`] has done so.
     pub fn check(&self) -> Result<(), CircuitError> {
+        self.affordable()?;
         let lookups: u64 = self.lookups.iter().map(|l| l.shape.size() as u64).sum();
         let rows: u64 = self.tables.iter().map(|t| 1u64 << t.bits).sum();
         if lookups + rows > limits::LOOKUPS {
             return Err(CircuitError::TooLarge("lookups and table rows", lookups + rows));
         }
         for (what, count) in [
-            ("columns", self.columns.len()),
             ("relations", self.relations.len()),
             ("products", self.relations.iter().map(|r| r.value.products.len()).sum()),
             ("wirings", self.wirings.len()),
@@ -95,6 +95,24 @@ impl Circuit {
             self.no_wrap(relation)?;
         }
         self.bounded()
+    }
+
+    /// Sizes stay where indices fit 32 bits and a verifier's work is small.
+    fn affordable(&self) -> Result<(), CircuitError> {
+        let cells: u64 = self.columns.iter().map(|c| 1u64 << c.shape.log_size().min(40)).sum();
+        let axes =
+            self.wirings.iter().flat_map(|w| w.from.iter().chain(&w.to)).flat_map(|p| [&p.rows, &p.cols]);
+        let weighed: u64 = axes
+            .filter(|axis| axis.digits.len() > 1)
+            .map(|axis| axis.digits.iter().map(|d| u64::from(d.len)).fold(1, u64::saturating_mul))
+            .fold(0, u64::saturating_add);
+        let columns = self.columns.len();
+        if columns > limits::PARTS || cells > limits::CELLS || weighed > limits::WEIGHED {
+            return Err(CircuitError::Malformed(format!(
+                "{columns} columns with {cells} cells, {weighed} entries of wirings to weigh: too large"
+            )));
+        }
+        Ok(())
     }
 
     /// Every column of the form has the extents of the shape, or one entry on an axis.

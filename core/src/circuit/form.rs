@@ -7,7 +7,7 @@ use super::{ColumnId, Shape};
 
 /// A linear form over the cells of some shape: `constant + sum coefficient * column(cell)`. A column with one
 /// row (or one column) where the shape has more is repeated along that axis.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Form {
     /// Coefficients and columns.
     pub terms: Vec<(i64, ColumnId)>,

@@ -6,7 +6,7 @@
 //! them. Nothing about an op is written anywhere else.
 //!
 //! * A **column** is a matrix of `rows x cols` integers, padded to powers of two, committed in one of two
-//!   trees. Padding cells are unconstrained; no lookup, relation or wiring lets a real cell depend on one.
+//!   trees. Lookups and relations hold in padding cells too, but no real cell depends on one.
 //! * A **lookup** says that in every cell a tuple of linear forms is a row of a table.
 //! * A **relation** says that in every cell `products + sums + linear form = 0`, as integers: it is proven
 //!   modulo `P`, and `check` shows from the proven ranges that both sides are too small to wrap.
@@ -38,7 +38,7 @@ use crate::program::{ConstantId, Program, TableId};
 pub struct ColumnId(pub u32);
 
 /// The extents of a column and of the cube it is padded to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shape {
     /// Real rows.
     pub rows: u32,
@@ -172,6 +172,7 @@ impl Circuit {
         for (index, op) in program.ops.iter().enumerate() {
             builder.begin(index, op);
             crate::ops::define(&mut builder, op)?;
+            builder.affordable()?;
         }
         let circuit = builder.finish()?;
         circuit.check()?;

@@ -445,3 +445,62 @@ fn mutated_programs_do_no_harm() {
     }
     assert!(decoded > 1000 && accepted > 100, "{decoded} decoded, {accepted} accepted");
 }
+
+/// Work for a key grows with its length: operands and rectangles are found without a look at all others.
+#[test]
+fn many_products_share_operands_in_order_of_use() {
+    let n = 3000u32;
+    let mut p = program();
+    p.tensors = (0..=n).map(|_| tensor(1, 1, 127)).collect();
+    p.ops = (0..n)
+        .map(|i| Op::Mul { a: TensorId(i / 2), b: TensorId(i / 2), requantize: CLAMP, y: TensorId(i + 1) })
+        .collect();
+    (p.inputs, p.outputs) = (vec![TensorId(0)], vec![TensorId(n)]);
+    let reduction = crate::relations::Reduction::new(&Circuit::new(&p).unwrap());
+    assert_eq!(reduction.operands.len(), n as usize / 2);
+    for (i, term) in reduction.terms.iter().enumerate() {
+        assert_eq!((term.a, term.b), (i / 2, i / 2));
+    }
+}
+
+/// `n` transposes of `rows x cols` numbers, one after the other.
+fn transposes(n: u32, rows: u32, cols: u32) -> Program {
+    let mut p = program();
+    p.tensors = (0..=n).map(|_| tensor(rows * cols, 1, 127)).collect();
+    let rewire = |i| Op::Rewire {
+        x: TensorId(i),
+        dims: vec![rows, cols],
+        permutation: vec![1, 0],
+        y: TensorId(i + 1),
+    };
+    p.ops = (0..n).map(rewire).collect();
+    (p.inputs, p.outputs) = (vec![TensorId(0)], vec![TensorId(n)]);
+    p
+}
+
+/// A key of a few bytes must not cost minutes: each of these transposes took the verifier four seconds.
+#[test]
+fn programs_beyond_all_models_are_malformed() {
+    assert!(Circuit::new(&transposes(4, 1021, 1019)).is_ok());
+    let refused = |p: &Program| matches!(Circuit::new(p), Err(CircuitError::Malformed(_)));
+    assert!(refused(&transposes(5, 1021, 1019)));
+    assert!(refused(&transposes(1, 4093, 4091)));
+    // Without any digits to weigh, but with 2^30 cells each.
+    let mut copies = transposes(4, 1, 1);
+    for tensor in &mut copies.tensors {
+        (tensor.rows, tensor.cols) = (1 << 15, 1 << 15);
+    }
+    for op in &mut copies.ops {
+        let Op::Rewire { dims, permutation, .. } = op else { unreachable!() };
+        (*dims, *permutation) = (vec![1 << 15; 2], vec![0, 1]);
+    }
+    assert!(refused(&copies));
+    // The padding of a single column would have 2^31 cells.
+    malformed(|p| (p.tensors[0].rows, p.tensors[0].cols) = ((1 << 15) + 1, 1 << 15));
+    malformed(|p| p.outputs = vec![TensorId(4); crate::limits::PARTS + 1]);
+    let mut long = transposes(1 << 16, 1, 1);
+    assert!(refused(&long));
+    long.ops.truncate(1000);
+    long.outputs = vec![TensorId(1000)];
+    assert!(Circuit::new(&long).is_ok());
+}

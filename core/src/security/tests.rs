@@ -341,7 +341,7 @@ fn every_acceptable_program_reaches_its_target() {
             relation_degree: 3,
             evaluations: 2 * parts,
             claims: 4 * parts,
-            wiring_degree: limits::ENTRIES,
+            wiring_degree: 1 << limits::LOG_ENTRIES,
             transcript_bits: Sizes::POSEIDON2_BITS,
             merkle_bits: Sizes::BLAKE2S_BITS,
         };
