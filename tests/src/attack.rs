@@ -1,0 +1,158 @@
+//! Witnesses of a cheating prover: some cells are changed, and everything that is computed from them follows.
+
+use circlet::execute::{Trace, fixed_columns};
+use circlet_core::circuit::{Circuit, ColumnId, Int, Placement, Shape, Step};
+use circlet_core::program::{Data, Program};
+
+use crate::satisfied::{cell, value};
+
+/// Add this number to this cell, as soon as a step has filled its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The column.
+    pub column: ColumnId,
+    /// Index of the cell in the padded column.
+    pub cell: usize,
+    /// What is added.
+    pub delta: i64,
+}
+
+/// The first column whose name ends like this.
+pub fn column(circuit: &Circuit, suffix: &str) -> ColumnId {
+    let index = circuit.columns.iter().position(|c| c.name.ends_with(suffix));
+    ColumnId(index.unwrap_or_else(|| panic!("no column {suffix}")) as u32)
+}
+
+/// Runs all steps without any range check and makes the changes on the way: later steps see changed cells.
+/// Numbers beyond 32 bits are reduced modulo `P`, arguments outside a table's domain give zero, and a
+/// quotient by zero is zero. Multiplicities are left empty.
+pub fn replay(
+    circuit: &Circuit,
+    program: &Program,
+    data: &Data,
+    inputs: &[Vec<i32>],
+    changes: &[Change],
+) -> Trace {
+    let mut trace = Trace { columns: circuit.columns.iter().map(|c| vec![0; c.shape.size()]).collect() };
+    for (id, cells) in fixed_columns(circuit, program, data) {
+        trace.columns[id.0 as usize] = cells;
+    }
+    for (public, entries) in circuit.inputs.iter().zip(inputs) {
+        place(circuit, &mut trace, &public.cells, entries);
+    }
+    for step in &circuit.steps {
+        match step {
+            Step::Divide { shape, value: dividend, divisor, quotient, remainder } => {
+                let divisor = i128::from(*divisor);
+                let all = cells(*shape, |t, c| value(circuit, &trace, dividend, *shape, t, c));
+                store(&mut trace, *quotient, all.iter().map(|v| v.div_euclid(divisor)), changes);
+                if let Some(remainder) = remainder {
+                    // The remainder follows from the quotient, changed or not.
+                    let quotients = trace.columns[quotient.0 as usize].clone();
+                    let rest = all.iter().zip(quotients).map(|(v, q)| v - divisor * i128::from(q));
+                    store(&mut trace, *remainder, rest, changes);
+                }
+            }
+            Step::Set { shape, value, column } => {
+                let all = cells(*shape, |t, c| integer(circuit, &trace, value, *shape, t, c));
+                store(&mut trace, *column, all.into_iter(), changes);
+            }
+            Step::Map { table, input, output } => {
+                let values = &data.tables[table.0 as usize];
+                let half = values.len() as i64 / 2;
+                let look_up = |&x: &i32| {
+                    let row = usize::try_from(i64::from(x) + half).ok();
+                    i128::from(row.and_then(|row| values.get(row)).copied().unwrap_or(0))
+                };
+                let all: Vec<i128> = trace.columns[input.0 as usize].iter().map(look_up).collect();
+                store(&mut trace, *output, all.into_iter(), changes);
+            }
+            Step::Wire(index) => {
+                let wiring = &circuit.wirings[*index];
+                let entries = read(circuit, &trace, &wiring.from);
+                place(circuit, &mut trace, &wiring.to, &entries);
+                for placement in &wiring.to {
+                    let all: Vec<i128> =
+                        trace.columns[placement.column.0 as usize].iter().map(|&v| v.into()).collect();
+                    store(&mut trace, placement.column, all.into_iter(), changes);
+                }
+            }
+        }
+    }
+    trace
+}
+
+fn cells(shape: Shape, f: impl Fn(usize, usize) -> i128) -> Vec<i128> {
+    let (rows, cols) = (1usize << shape.log_rows(), 1usize << shape.log_cols());
+    (0..rows * cols).map(|i| f(i / cols, i % cols)).collect()
+}
+
+fn store(trace: &mut Trace, id: ColumnId, values: impl Iterator<Item = i128>, changes: &[Change]) {
+    let column: Vec<i32> = values
+        .enumerate()
+        .map(|(i, v)| {
+            let here = changes.iter().filter(|c| c.column == id && c.cell == i);
+            let v = v + here.map(|c| i128::from(c.delta)).sum::<i128>();
+            i32::try_from(v).unwrap_or(v.rem_euclid((1 << 31) - 1) as i32)
+        })
+        .collect();
+    trace.columns[id.0 as usize] = column;
+}
+
+fn integer(circuit: &Circuit, trace: &Trace, expression: &Int, shape: Shape, t: usize, c: usize) -> i128 {
+    let both = |pair: &[Int; 2]| {
+        (integer(circuit, trace, &pair[0], shape, t, c), integer(circuit, trace, &pair[1], shape, t, c))
+    };
+    match expression {
+        Int::Value(v) => value(circuit, trace, v, shape, t, c),
+        Int::Add(pair) => {
+            let (x, y) = both(pair);
+            x + y
+        }
+        Int::Sub(pair) => {
+            let (x, y) = both(pair);
+            x - y
+        }
+        Int::Mul(pair) => {
+            let (x, y) = both(pair);
+            x * y
+        }
+        Int::Div(pair) => {
+            let (x, y) = both(pair);
+            x.checked_div_euclid(y).unwrap_or(0)
+        }
+        Int::Mod(pair) => {
+            let (x, y) = both(pair);
+            x.checked_rem_euclid(y).unwrap_or(0)
+        }
+        Int::Root(x) => integer(circuit, trace, x, shape, t, c).max(0).isqrt(),
+    }
+}
+
+fn read(circuit: &Circuit, trace: &Trace, placements: &[Placement]) -> Vec<i32> {
+    let mut entries = Vec::new();
+    for placement in placements {
+        let (rows, cols) = (placement.rows.list(), placement.cols.list());
+        for (t, row) in rows.iter().enumerate() {
+            for (c, col) in cols.iter().enumerate() {
+                let at = (row + col) as usize;
+                entries.resize(entries.len().max(at + 1), 0);
+                let shape = circuit.column(placement.column).shape;
+                entries[at] = trace.columns[placement.column.0 as usize][cell(shape, t, c)];
+            }
+        }
+    }
+    entries
+}
+
+fn place(circuit: &Circuit, trace: &mut Trace, placements: &[Placement], entries: &[i32]) {
+    for placement in placements {
+        let (rows, cols) = (placement.rows.list(), placement.cols.list());
+        for (t, row) in rows.iter().enumerate() {
+            for (c, col) in cols.iter().enumerate() {
+                let shape = circuit.column(placement.column).shape;
+                trace.columns[placement.column.0 as usize][cell(shape, t, c)] = entries[(row + col) as usize];
+            }
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! Small integer programs for tests, each with its numbers and one input on which it has a result.
+
+use circlet_core::program::{
+    Constant, ConstantId, Data, Factor, LayerNorm, Op, Program, Requantize, Table, TableId, Tensor, TensorId,
+};
+
+/// A program, its numbers, and its inputs.
+pub type Case = (Program, Data, Vec<Vec<i32>>);
+
+/// SplitMix64: deterministic numbers for tests.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    /// A number of `-bound..=bound`.
+    pub fn symmetric(&mut self, bound: i64) -> i32 {
+        (self.below(2 * bound as u64 + 1) as i64 - bound) as i32
+    }
+}
+
+/// Writes programs briefly: every method adds an op (or what an op needs) and returns its result.
+#[derive(Clone, Debug)]
+pub struct ProgramBuilder {
+    /// The program so far, without outputs.
+    pub program: Program,
+    /// Its numbers so far.
+    pub data: Data,
+    /// Source of all random numbers.
+    pub random: Random,
+}
+
+impl ProgramBuilder {
+    /// An empty program.
+    pub fn new(name: &str) -> Self {
+        let program = Program {
+            name: String::from(name),
+            tensors: Vec::new(),
+            constants: Vec::new(),
+            tables: Vec::new(),
+            ops: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let seed = name.bytes().fold(1u64, |h, b| h.wrapping_mul(0x100_0000_01b3) ^ u64::from(b));
+        Self { program, data: Data::default(), random: Random(seed) }
+    }
+
+    /// A tensor that no op produces yet.
+    pub fn tensor(&mut self, rows: u32, cols: u32, bound: i64) -> TensorId {
+        let id = self.program.tensors.len() as u32;
+        self.program.tensors.push(Tensor { name: format!("t{id}"), rows, cols, bound, fraction_bits: 0 });
+        TensorId(id)
+    }
+
+    /// An input.
+    pub fn input(&mut self, rows: u32, cols: u32, bound: i64) -> TensorId {
+        let id = self.tensor(rows, cols, bound);
+        self.program.inputs.push(id);
+        id
+    }
+
+    /// A constant with the given entries.
+    pub fn constant_of(&mut self, rows: u32, cols: u32, entries: Vec<i32>) -> ConstantId {
+        assert_eq!(entries.len(), (rows * cols) as usize);
+        let id = self.program.constants.len() as u32;
+        let bound = entries.iter().map(|&v| i64::from(v).abs()).max().unwrap_or(0);
+        let l1 = |row: &[i32]| row.iter().map(|&v| i64::from(v).abs()).sum();
+        let row_l1 = entries.chunks(cols as usize).map(l1).max().unwrap_or(0);
+        self.program.constants.push(Constant { name: format!("c{id}"), rows, cols, bound, row_l1 });
+        self.data.constants.push(entries);
+        ConstantId(id)
+    }
+
+    /// A constant with random entries other than zero.
+    pub fn constant(&mut self, rows: u32, cols: u32, bound: i64) -> ConstantId {
+        let entries = (0..rows * cols)
+            .map(|_| match self.random.symmetric(bound) {
+                0 => 1,
+                v => v,
+            })
+            .collect();
+        self.constant_of(rows, cols, entries)
+    }
+
+    /// The table of a function.
+    pub fn table(&mut self, name: &str, bits: u8, f: impl Fn(i64) -> i64) -> TableId {
+        let half = 1i64 << (bits - 1);
+        let values: Vec<i32> = (-half..half).map(|x| f(x) as i32).collect();
+        let bound = values.iter().map(|&v| i64::from(v).abs()).max().unwrap_or(0);
+        self.program.tables.push(Table { name: String::from(name), bits, bound });
+        self.data.tables.push(values);
+        TableId(self.program.tables.len() as u32 - 1)
+    }
+
+    /// The table that clamps to `-bound..=bound`.
+    pub fn clamp(&mut self, bits: u8, bound: i64) -> TableId {
+        self.table("clamp", bits, move |x| x.clamp(-bound, bound))
+    }
+
+    fn image(&self, table: TableId) -> i64 {
+        self.program.tables[table.0 as usize].bound
+    }
+
+    fn extents(&self, x: TensorId) -> (u32, u32) {
+        let tensor = &self.program.tensors[x.0 as usize];
+        (tensor.rows, tensor.cols)
+    }
+
+    fn like(&mut self, x: TensorId, table: TableId) -> TensorId {
+        let ((rows, cols), bound) = (self.extents(x), self.image(table));
+        self.tensor(rows, cols, bound)
+    }
+
+    /// `requantize(x * factor + bias)`.
+    pub fn matmul(
+        &mut self,
+        x: TensorId,
+        factor: Factor,
+        bias: Option<ConstantId>,
+        shift: u8,
+        table: TableId,
+    ) -> TensorId {
+        let cols = match factor {
+            Factor::Weight(w) => self.program.constants[w.0 as usize].rows,
+            Factor::Tensor(z) => self.extents(z).1,
+        };
+        let y = self.tensor(self.extents(x).0, cols, self.image(table));
+        self.program.ops.push(Op::MatMul { x, factor, bias, requantize: Requantize { shift, table }, y });
+        y
+    }
+
+    /// A [`matmul`](Self::matmul) with random weights and bias.
+    pub fn linear(&mut self, x: TensorId, cols: u32, weight: i64, shift: u8, table: TableId) -> TensorId {
+        let w = self.constant(cols, self.extents(x).1, weight);
+        let bias = self.constant(1, cols, 1 << shift.max(1));
+        self.matmul(x, Factor::Weight(w), Some(bias), shift, table)
+    }
+
+    /// `requantize(2^i a + 2^j b)`.
+    pub fn add(&mut self, a: (TensorId, u8), b: (TensorId, u8), shift: u8, table: TableId) -> TensorId {
+        let y = self.like(a.0, table);
+        let requantize = Requantize { shift, table };
+        self.program.ops.push(Op::Add { a: a.0, a_shift: a.1, b: b.0, b_shift: b.1, requantize, y });
+        y
+    }
+
+    /// `requantize(a b)`.
+    pub fn mul(&mut self, a: TensorId, b: TensorId, shift: u8, table: TableId) -> TensorId {
+        let y = self.like(a, table);
+        self.program.ops.push(Op::Mul { a, b, requantize: Requantize { shift, table }, y });
+        y
+    }
+
+    /// `requantize(x scale + offset)` with random scale and offset.
+    pub fn affine(&mut self, x: TensorId, bound: i64, shift: u8, table: TableId) -> TensorId {
+        let (y, cols) = (self.like(x, table), self.extents(x).1);
+        let (scale, offset) = (self.constant(1, cols, bound), self.constant(1, cols, 1 << shift.max(1)));
+        self.program.ops.push(Op::Affine { x, scale, offset, requantize: Requantize { shift, table }, y });
+        y
+    }
+
+    /// `table[x]`.
+    pub fn map(&mut self, x: TensorId, table: TableId) -> TensorId {
+        let y = self.like(x, table);
+        self.program.ops.push(Op::Map { x, table, y });
+        y
+    }
+
+    /// Layer normalization to `fraction` bits with random `gamma` (at most 63) and `beta`; the result has the
+    /// scale of `gamma n / 128`.
+    pub fn layernorm(&mut self, x: TensorId, epsilon: u32, fraction: u8, table: TableId) -> TensorId {
+        let (y, cols) = (self.like(x, table), self.extents(x).1);
+        let (gamma, beta) = (self.constant(1, cols, 63), self.constant(1, cols, 1000));
+        let shift = 10;
+        let scale = f64::from(1u32 << (fraction + shift));
+        let params = LayerNorm {
+            epsilon,
+            numerator: (f64::from(cols).sqrt() * scale) as u32,
+            shift,
+            gamma,
+            beta,
+            requantize: Requantize { shift: 7, table },
+        };
+        self.program.ops.push(Op::LayerNorm { x, params, y });
+        y
+    }
+
+    /// The entries of `x` as an array of `dims`, its axes permuted, as a matrix of `cols` columns.
+    pub fn rewire(&mut self, x: TensorId, dims: &[u32], permutation: &[u8], cols: u32) -> TensorId {
+        let ((rows, width), bound) = (self.extents(x), self.program.tensors[x.0 as usize].bound);
+        let y = self.tensor(rows * width / cols, cols, bound);
+        let (dims, permutation) = (dims.to_vec(), permutation.to_vec());
+        self.program.ops.push(Op::Rewire { x, dims, permutation, y });
+        y
+    }
+
+    /// The program with these outputs, and random inputs.
+    pub fn finish(mut self, outputs: &[TensorId]) -> Case {
+        self.program.outputs = outputs.to_vec();
+        let inputs = random_inputs(&self.program, &mut self.random);
+        (self.program, self.data, inputs)
+    }
+}
+
+/// Uniform inputs of a program.
+pub fn random_inputs(program: &Program, random: &mut Random) -> Vec<Vec<i32>> {
+    inputs(program, |bound, _| random.symmetric(bound))
+}
+
+/// Inputs of a program by a function of the bound and the index of the entry.
+pub fn inputs(program: &Program, mut entry: impl FnMut(i64, usize) -> i32) -> Vec<Vec<i32>> {
+    let tensor = |id: &TensorId| &program.tensors[id.0 as usize];
+    let all = program.inputs.iter().map(tensor);
+    all.map(|t| (0..(t.rows * t.cols) as usize).map(|i| entry(t.bound, i)).collect()).collect()
+}
+
+/// A value like a sigmoid's: between 0 and 127, and 64 at zero.
+fn sigmoid(x: i64) -> i64 {
+    64 + 63 * x / (x.abs() + 100)
+}
+
+/// `20 -> 13` channels in three rows: 20 is split into blocks, 13 is not. Inputs that match the signs of the
+/// weights leave the table's domain.
+pub fn matmul() -> Case {
+    let mut b = ProgramBuilder::new("matmul");
+    let x = b.input(3, 20, 127);
+    let clamp = b.clamp(11, 127);
+    let y = b.linear(x, 13, 31, 5, clamp);
+    b.finish(&[y])
+}
+
+/// Both sides of a matrix product split into blocks: `20 -> 37` channels in five rows.
+pub fn matmul_blocks() -> Case {
+    let mut b = ProgramBuilder::new("matmul_blocks");
+    let x = b.input(5, 20, 127);
+    let clamp = b.clamp(12, 127);
+    let y = b.linear(x, 37, 15, 5, clamp);
+    b.finish(&[y])
+}
+
+/// Powers of two only, without bias.
+pub fn matmul_pow2() -> Case {
+    let mut b = ProgramBuilder::new("matmul_pow2");
+    let x = b.input(4, 16, 127);
+    let clamp = b.clamp(12, 127);
+    let w = b.constant(8, 16, 31);
+    let y = b.matmul(x, Factor::Weight(w), None, 6, clamp);
+    b.finish(&[y])
+}
+
+/// Three layers `64 -> 44 -> 10 -> 10` with the activation in the table.
+pub fn mlp() -> Case {
+    let mut b = ProgramBuilder::new("mlp");
+    let x = b.input(2, 64, 127);
+    let relu = b.table("relu", 13, |x| x.clamp(0, 127));
+    let clamp = b.clamp(13, 127);
+    let hidden = b.linear(x, 44, 15, 6, relu);
+    let hidden = b.linear(hidden, 10, 15, 6, relu);
+    let y = b.linear(hidden, 10, 15, 4, clamp);
+    b.finish(&[y])
+}
+
+/// A product of two activations, `3 x 7` times `7 x 20`.
+pub fn product() -> Case {
+    let mut b = ProgramBuilder::new("product");
+    let (x, z) = (b.input(3, 7, 127), b.input(7, 20, 63));
+    let clamp = b.clamp(12, 127);
+    let y = b.matmul(x, Factor::Tensor(z), None, 5, clamp);
+    b.finish(&[y])
+}
+
+/// A sum of two scales.
+pub fn add() -> Case {
+    let mut b = ProgramBuilder::new("add");
+    let (p, q) = (b.input(3, 11, 500), b.input(3, 11, 127));
+    let clamp = b.clamp(11, 400);
+    let y = b.add((p, 0), (q, 3), 1, clamp);
+    b.finish(&[y])
+}
+
+/// A product entry by entry.
+pub fn mul() -> Case {
+    let mut b = ProgramBuilder::new("mul");
+    let (p, q) = (b.input(5, 6, 127), b.input(5, 6, 127));
+    let clamp = b.clamp(10, 127);
+    let y = b.mul(p, q, 5, clamp);
+    b.finish(&[y])
+}
+
+/// A scale and offset per channel.
+pub fn affine() -> Case {
+    let mut b = ProgramBuilder::new("affine");
+    let x = b.input(3, 21, 127);
+    let clamp = b.clamp(11, 127);
+    let y = b.affine(x, 63, 4, clamp);
+    b.finish(&[y])
+}
+
+/// A table that is not zero at zero, so that padding is not zero either, and a product that reads it.
+pub fn map() -> Case {
+    let mut b = ProgramBuilder::new("map");
+    let x = b.input(3, 11, 511);
+    let table = b.table("sigmoid", 10, sigmoid);
+    let clamp = b.clamp(11, 127);
+    let y = b.map(x, table);
+    let z = b.linear(y, 5, 15, 5, clamp);
+    b.finish(&[y, z])
+}
+
+/// LayerNorm of 20 channels, in two blocks. Row 1 is constant, row 2 alternates between the bounds.
+pub fn layernorm() -> Case {
+    let mut b = ProgramBuilder::new("layernorm");
+    let x = b.input(3, 20, 8191);
+    let clamp = b.clamp(13, 4000);
+    let y = b.layernorm(x, 5, 10, clamp);
+    let (program, data, mut inputs) = b.finish(&[y]);
+    for c in 0..20 {
+        inputs[0][20 + c] = 77;
+        inputs[0][40 + c] = if c % 2 == 0 { 8191 } else { -8191 };
+    }
+    (program, data, inputs)
+}
+
+/// LayerNorm of 64 channels, one block.
+pub fn layernorm_wide() -> Case {
+    let mut b = ProgramBuilder::new("layernorm_wide");
+    let x = b.input(2, 64, 8191);
+    let clamp = b.clamp(13, 4000);
+    let y = b.layernorm(x, 1, 10, clamp);
+    b.finish(&[y])
+}
+
+/// LayerNorm of 2 channels in one row: the smallest circuit with all its gadgets.
+pub fn layernorm_tiny() -> Case {
+    let mut b = ProgramBuilder::new("layernorm_tiny");
+    let x = b.input(1, 2, 8191);
+    let clamp = b.clamp(10, 500);
+    let y = b.layernorm(x, 40, 5, clamp);
+    b.finish(&[y])
+}
+
+/// LayerNorm of 13 channels, in a single padded block.
+pub fn layernorm_padded() -> Case {
+    let mut b = ProgramBuilder::new("layernorm_padded");
+    let x = b.input(3, 13, 8191);
+    let clamp = b.clamp(13, 4000);
+    let y = b.layernorm(x, 9, 10, clamp);
+    b.finish(&[y])
+}
+
+/// A transpose of three axes and a reshape, neither of powers of two.
+pub fn rewire() -> Case {
+    let mut b = ProgramBuilder::new("rewire");
+    let x = b.input(3, 20, 127);
+    // 3 x (4 x 5) -> 5 x (3 x 4) -> 20 rows of 3.
+    let y = b.rewire(x, &[3, 4, 5], &[2, 0, 1], 12);
+    let z = b.rewire(y, &[5, 12], &[0, 1], 3);
+    let t = b.rewire(z, &[20, 3], &[1, 0], 20);
+    b.finish(&[y, z, t])
+}
+
+/// Every op in one graph, tensors used twice.
+pub fn residual() -> Case {
+    let mut b = ProgramBuilder::new("residual");
+    let x = b.input(7, 20, 127);
+    let clamp = b.clamp(12, 127);
+    let sigmoid = b.table("sigmoid", 10, sigmoid);
+    let norm = b.clamp(13, 127);
+    let n = b.layernorm(x, 3, 6, norm);
+    let gate = b.map(n, sigmoid);
+    let a = b.affine(n, 31, 4, clamp);
+    let m = b.mul(a, gate, 6, clamp);
+    let h = b.linear(m, 20, 15, 6, clamp);
+    let r = b.add((x, 0), (h, 1), 1, clamp);
+    let k = b.linear(r, 13, 15, 6, clamp);
+    let transposed = b.rewire(k, &[7, 13], &[1, 0], 7);
+    let scores = b.matmul(k, Factor::Tensor(transposed), None, 8, clamp);
+    let y = b.matmul(scores, Factor::Tensor(r), None, 7, clamp);
+    let y = b.add((y, 0), (x, 0), 0, clamp);
+    b.finish(&[y, gate])
+}
+
+/// Rounding by no bits: no remainder column.
+pub fn no_shift() -> Case {
+    let mut b = ProgramBuilder::new("no_shift");
+    let x = b.input(3, 5, 7);
+    let clamp = b.clamp(10, 127);
+    let y = b.linear(x, 6, 3, 0, clamp);
+    let z = b.add((y, 0), (y, 0), 0, clamp);
+    b.finish(&[y, z])
+}
+
+/// One row.
+pub fn single_row() -> Case {
+    let mut b = ProgramBuilder::new("single_row");
+    let x = b.input(1, 7, 127);
+    let clamp = b.clamp(11, 127);
+    let y = b.linear(x, 5, 15, 5, clamp);
+    let z = b.affine(y, 15, 3, clamp);
+    let w = b.layernorm(z, 2, 5, clamp);
+    b.finish(&[w])
+}
+
+/// One column, and LayerNorm of one channel.
+pub fn single_column() -> Case {
+    let mut b = ProgramBuilder::new("single_column");
+    let x = b.input(5, 1, 127);
+    let clamp = b.clamp(11, 127);
+    let y = b.linear(x, 1, 15, 3, clamp);
+    let z = b.layernorm(y, 2, 5, clamp);
+    let m = b.mul(y, z, 5, clamp);
+    let t = b.rewire(m, &[5, 1], &[1, 0], 5);
+    let s = b.matmul(y, Factor::Tensor(t), None, 6, clamp);
+    b.finish(&[s])
+}
+
+/// All programs of this module.
+pub fn all() -> Vec<Case> {
+    vec![
+        matmul(),
+        matmul_blocks(),
+        matmul_pow2(),
+        mlp(),
+        product(),
+        add(),
+        mul(),
+        affine(),
+        map(),
+        layernorm(),
+        layernorm_wide(),
+        layernorm_tiny(),
+        layernorm_padded(),
+        rewire(),
+        residual(),
+        no_shift(),
+        single_row(),
+        single_column(),
+    ]
+}

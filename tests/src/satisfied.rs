@@ -1,0 +1,214 @@
+//! A naive checker of traces, from the documentation of [`circlet_core::circuit`]: evaluates every lookup,
+//! relation and wiring cell by cell.
+
+use std::collections::BTreeMap;
+
+use circlet::execute::Trace;
+use circlet_core::circuit::{
+    Circuit, ColumnId, Component, Content, Form, Kind, Placement, Positions, Product, Shape, Value,
+};
+
+/// The field's characteristic.
+const P: i128 = (1 << 31) - 1;
+
+/// Which cells to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cells {
+    /// Real ones.
+    Real,
+    /// Real ones and padding.
+    All,
+}
+
+/// Everything wrong with a trace, in real cells and in padding. What holds modulo `P` but not over the
+/// integers is reported too; then the message starts with `integers only`.
+pub fn violations(circuit: &Circuit, trace: &Trace) -> Vec<String> {
+    let mut found = constraint_violations(circuit, trace, Cells::All);
+    found.extend(multiplicity_violations(circuit, trace));
+    found
+}
+
+/// What a proof could still notice if the prover counts multiplicities anew, fills padding as it likes, and
+/// needs identities modulo `P` only.
+pub fn provable_violations(circuit: &Circuit, trace: &Trace) -> Vec<String> {
+    let mut found = constraint_violations(circuit, trace, Cells::Real);
+    found.retain(|v| !v.starts_with("integers only"));
+    found
+}
+
+/// Lookups, relations and wirings that fail.
+pub fn constraint_violations(circuit: &Circuit, trace: &Trace, cells: Cells) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, lookup) in circuit.lookups.iter().enumerate() {
+        for (t, c) in coordinates(lookup.shape, cells) {
+            let row: Vec<i128> =
+                lookup.forms.iter().map(|f| form(circuit, trace, f, lookup.shape, t, c)).collect();
+            if row_of(circuit, trace, lookup.table, &row).is_none() {
+                let table = &circuit.tables[lookup.table as usize].name;
+                found.push(format!("lookup {index} in {table} at ({t}, {c}): {row:?} is no row"));
+            }
+        }
+    }
+    for relation in &circuit.relations {
+        for (t, c) in coordinates(relation.shape, cells) {
+            let v = value(circuit, trace, &relation.value, relation.shape, t, c);
+            if v % P != 0 {
+                found.push(format!("relation {} at ({t}, {c}): {v}", relation.name));
+            } else if v != 0 {
+                found.push(format!("integers only: relation {} at ({t}, {c}): {v}", relation.name));
+            }
+        }
+    }
+    for (index, wiring) in circuit.wirings.iter().enumerate() {
+        let (from, to) = (sequence(circuit, trace, &wiring.from), sequence(circuit, trace, &wiring.to));
+        for position in from.keys().chain(to.keys()) {
+            match (from.get(position), to.get(position)) {
+                (Some(x), Some(y)) if (x - y) % P == 0 => {}
+                pair => found.push(format!("wiring {index} at {position}: {pair:?}")),
+            }
+        }
+    }
+    found
+}
+
+/// Rows of tables whose multiplicity is not the number of lookups that hit them.
+pub fn multiplicity_violations(circuit: &Circuit, trace: &Trace) -> Vec<String> {
+    let mut counts: Vec<Vec<i128>> = circuit.tables.iter().map(|t| vec![0; 1 << t.bits]).collect();
+    for lookup in &circuit.lookups {
+        for (t, c) in coordinates(lookup.shape, Cells::All) {
+            let row: Vec<i128> =
+                lookup.forms.iter().map(|f| form(circuit, trace, f, lookup.shape, t, c)).collect();
+            if let Some(index) = row_of(circuit, trace, lookup.table, &row) {
+                counts[lookup.table as usize][index] += 1;
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for (table, counts) in circuit.tables.iter().zip(counts) {
+        let claimed = &trace.columns[table.multiplicity.0 as usize];
+        for (row, count) in counts.into_iter().enumerate() {
+            if (count - i128::from(claimed[row])) % P != 0 {
+                found.push(format!("row {row} of {} is used {count} times", table.name));
+            }
+        }
+    }
+    found
+}
+
+/// The real cells of all columns that an honest prover has no choice in: results of steps, without the
+/// public inputs (the statement has those) and without multiplicities.
+pub fn witness_cells(circuit: &Circuit) -> Vec<(ColumnId, usize)> {
+    let inputs: Vec<ColumnId> = circuit.inputs.iter().flat_map(|p| &p.cells).map(|p| p.column).collect();
+    let mut cells = Vec::new();
+    for (index, column) in circuit.columns.iter().enumerate() {
+        let id = ColumnId(index as u32);
+        if column.content == Content::Trace && !inputs.contains(&id) {
+            let real = coordinates(column.shape, Cells::Real);
+            cells.extend(real.into_iter().map(|(t, c)| (id, cell(column.shape, t, c))));
+        }
+    }
+    cells
+}
+
+/// Index of a cell in a padded column.
+pub fn cell(shape: Shape, t: usize, c: usize) -> usize {
+    t * (shape.cols as usize).next_power_of_two() + c
+}
+
+fn coordinates(shape: Shape, cells: Cells) -> Vec<(usize, usize)> {
+    let extent = |len: u32| match cells {
+        Cells::Real => len as usize,
+        Cells::All => (len as usize).next_power_of_two(),
+    };
+    (0..extent(shape.rows)).flat_map(|t| (0..extent(shape.cols)).map(move |c| (t, c))).collect()
+}
+
+/// The row of a table that equals a tuple modulo `P`.
+fn row_of(circuit: &Circuit, trace: &Trace, table: u32, tuple: &[i128]) -> Option<usize> {
+    let table = &circuit.tables[table as usize];
+    if tuple.len() != table.components.len() {
+        return None;
+    }
+    // Every table has an index, which leaves one candidate.
+    let row = table.components.iter().zip(tuple).find_map(|(component, v)| match component {
+        Component::Index { low } => Some((v - i128::from(*low)).rem_euclid(P)),
+        Component::Column(_) => None,
+    })?;
+    let row = usize::try_from(row).ok().filter(|&row| row < 1 << table.bits)?;
+    let equal = table.components.iter().zip(tuple).all(|(component, v)| {
+        let own = match component {
+            Component::Index { low } => i128::from(*low) + row as i128,
+            Component::Column(id) => i128::from(trace.columns[id.0 as usize][row]),
+        };
+        (v - own) % P == 0
+    });
+    equal.then_some(row)
+}
+
+/// A linear form over a shape, in one cell.
+pub fn form(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape, t: usize, c: usize) -> i128 {
+    let mut sum = i128::from(form.constant);
+    for &(coefficient, id) in &form.terms {
+        let own = circuit.columns[id.0 as usize].shape;
+        let row = if own.rows == 1 && shape.rows > 1 { 0 } else { t };
+        let col = if own.cols == 1 && shape.cols > 1 { 0 } else { c };
+        sum += i128::from(coefficient) * i128::from(trace.columns[id.0 as usize][cell(own, row, col)]);
+    }
+    sum
+}
+
+/// A value over a shape, in one cell.
+pub fn value(circuit: &Circuit, trace: &Trace, value: &Value, shape: Shape, t: usize, c: usize) -> i128 {
+    let mut total = form(circuit, trace, &value.form, shape, t, c);
+    for sum in &value.sums {
+        let own = circuit.columns[sum.column.0 as usize].shape;
+        for k in 0..own.cols as usize {
+            let entry = trace.columns[sum.column.0 as usize][cell(own, t, k)];
+            total += i128::from(sum.coefficient) * i128::from(entry);
+        }
+    }
+    for p in &value.products {
+        total += i128::from(p.coefficient) * product(circuit, trace, p, t, c);
+    }
+    total
+}
+
+fn product(circuit: &Circuit, trace: &Trace, product: &Product, t: usize, n: usize) -> i128 {
+    let a = |t, c| form(circuit, trace, &product.a, product.a_shape, t, c);
+    let b = |t, c| form(circuit, trace, &product.b, product.b_shape, t, c);
+    let len = product.a_shape.cols as usize;
+    match product.kind {
+        Kind::Entrywise => a(t, n) * b(t, n),
+        Kind::RowDot => (0..len).map(|c| a(t, c) * b(t, c)).sum(),
+        Kind::Contract => (0..len).map(|k| a(t, k) * b(n, k)).sum(),
+        Kind::ContractTransposed => (0..len).map(|k| a(t, k) * b(k, n)).sum(),
+    }
+}
+
+/// Position of entry `index` of an axis: its mixed-radix digits, most significant first, times their strides.
+fn position(positions: &Positions, index: u32) -> u64 {
+    let mut rest = u64::from(positions.skip + index);
+    let mut at = 0;
+    for digit in positions.digits.iter().rev() {
+        at += rest % u64::from(digit.len) * digit.stride;
+        rest /= u64::from(digit.len);
+    }
+    at
+}
+
+/// The numbers that cells place in a sequence.
+fn sequence(circuit: &Circuit, trace: &Trace, cells: &[Placement]) -> BTreeMap<u64, i128> {
+    let mut found = BTreeMap::new();
+    for placement in cells {
+        let shape = circuit.columns[placement.column.0 as usize].shape;
+        for t in 0..placement.rows.take {
+            for c in 0..placement.cols.take {
+                let at = position(&placement.rows, t) + position(&placement.cols, c);
+                let v = trace.columns[placement.column.0 as usize][cell(shape, t as usize, c as usize)];
+                let previous = found.insert(at, i128::from(v));
+                assert!(previous.is_none(), "two cells at position {at}");
+            }
+        }
+    }
+    found
+}
