@@ -57,6 +57,13 @@ impl Bench {
         Self { case, key, trace, statement }
     }
 
+    /// Runs the program again, after the inputs were changed.
+    pub fn rerun(&mut self) {
+        let (program, data, inputs) = &self.case;
+        self.trace = execute(self.key.circuit(), program, data, inputs).expect("an input of these tests");
+        self.statement = statement(&self.key, &self.trace);
+    }
+
     /// A column by the end of its name.
     pub fn column(&self, suffix: &str) -> ColumnId {
         column(self.key.circuit(), suffix)

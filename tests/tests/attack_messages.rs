@@ -302,7 +302,7 @@ struct OpeningLiar<'a> {
     protocol: &'a Protocol,
     when: (Label, usize),
     seen: usize,
-    changed: Option<Vec<QM31>>,
+    changed: Option<(usize, QM31)>,
     level: u32,
 }
 
@@ -316,15 +316,20 @@ impl Adversary for OpeningLiar<'_> {
         let product: QM31 = message.iter().zip(weight).map(|(&m, &w)| m * w).sum();
         assert_ne!(product, claim, "the claim is true");
         let at = weight.iter().position(|&w| w != QM31::ZERO).expect("some weight");
-        message[at] += (claim - product) * weight[at].inverse().expect("a weight that is not zero");
-        self.changed = Some(message.to_vec());
+        let change = (claim - product) * weight[at].inverse().expect("a weight that is not zero");
+        message[at] += change;
+        self.changed = Some((at, change));
     }
 
     fn word(&mut self, _: Label, word: &mut [QM31]) {
-        if let Some(message) = self.changed.take() {
-            for (position, value) in (0u32..).zip(word.iter_mut()) {
-                *value = self.protocol.domain.evaluate(self.level, &message, position);
-            }
+        let Some((at, change)) = self.changed.take() else {
+            self.level += 4;
+            return;
+        };
+        let bits: Vec<u32> = (0..usize::BITS).filter(|j| at >> j & 1 == 1).collect();
+        for (position, value) in (0u32..).zip(word.iter_mut()) {
+            let coordinate = |&j: &u32| self.protocol.domain.coordinate(self.level + j, position >> j);
+            *value += bits.iter().map(coordinate).fold(change, |product, t| product * t);
         }
         self.level += 4;
     }
@@ -338,7 +343,7 @@ fn forged_output_stage_by_stage() {
     let protocol = &bench.key.protocol;
     assert_eq!(protocol.schedule.layers, 2, "a program with two fold layers");
     let mut forged = bench.statement.clone();
-    forged.outputs[0][1] -= 1;
+    forged.outputs[0][1] -= forged.outputs[0][1].signum();
     let verdict = bench.claim(&forged, &mut Lie::new(|_, _, _| {}));
     assert_eq!(verdict, Err(Reject::FinalClaim(Stage::Opening)));
     for (label, expected) in [
@@ -378,16 +383,18 @@ fn deep() -> programs::Case {
 fn forged_output_in_the_trace() {
     let bench = Bench::new(programs::matmul(), TOY);
     let (output, quotient) = (bench.column("t1"), bench.column("quotient"));
+    let outputs = &bench.trace.columns[output.0 as usize];
+    let cell = outputs.iter().position(|&y| y.abs() < 126).expect("an output that is not saturated");
     let mut trace = bench.trace.clone();
-    trace.columns[output.0 as usize][0] -= 1;
+    trace.columns[output.0 as usize][cell] -= 1;
     assert_eq!(bench.judge(&trace), Err(Reject::FinalClaim(Stage::Lookup)));
-    trace.columns[quotient.0 as usize][0] -= 1;
+    trace.columns[quotient.0 as usize][cell] -= 1;
     assert_eq!(bench.judge(&trace), Err(Reject::FinalClaim(Stage::Opening)));
-    let follow: Trace = bench.changed(&[Change { column: quotient, cell: 0, delta: -1 }]);
+    let follow: Trace = bench.changed(&[Change { column: quotient, cell, delta: -1 }]);
     assert_eq!(bench.judge(&follow), Err(Reject::FinalClaim(Stage::Lookup)));
     // An honest trace and another output in the statement.
     let mut statement: Statement = bench.statement.clone();
-    statement.outputs[0][0] -= 1;
+    statement.outputs[0][0] -= statement.outputs[0][0].signum();
     let verdict = bench.claim(&statement, &mut Lie::new(|_, _, _| {}));
     assert_eq!(verdict, Err(Reject::FinalClaim(Stage::Opening)));
 }
