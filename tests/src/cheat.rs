@@ -87,8 +87,7 @@ impl Bench {
             *cell = M31::from_i64(i64::from(*cell)).signed();
         }
         count_multiplicities(self.key.circuit(), &mut trace);
-        let statement =
-            Statement { inputs: self.statement.inputs.clone(), ..statement(&self.key, &trace) };
+        let statement = Statement { inputs: self.statement.inputs.clone(), ..statement(&self.key, &trace) };
         let proof = prove_trace(&self.key, &trace, &statement, adversary);
         self.verify(&statement, &proof)
     }

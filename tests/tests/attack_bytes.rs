@@ -208,8 +208,19 @@ fn nothing_but_the_key_decides() {
     assert!(files.len() > 20);
     for (name, text) in files {
         for word in [
-            "env!", "env::", "debug_assert", "debug_assertions", "overflow_checks", "unsafe ", "static mut",
-            "thread_local", "AtomicBool", "include_bytes!", "include_str!", "unwrap()", "panic!",
+            "env!",
+            "env::",
+            "debug_assert",
+            "debug_assertions",
+            "overflow_checks",
+            "unsafe ",
+            "static mut",
+            "thread_local",
+            "AtomicBool",
+            "include_bytes!",
+            "include_str!",
+            "unwrap()",
+            "panic!",
         ] {
             // Tests may do as they like; they come last in a file.
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();

@@ -27,7 +27,8 @@ fn stage(label: Label) -> Stage {
 fn every_message_counts() {
     let bench = Bench::new(programs::matmul(), TOY);
     let mut messages = Vec::new();
-    let recorded = bench.lie(&mut Lie::new(|label, index, message| messages.push((label, index, message.len()))));
+    let recorded =
+        bench.lie(&mut Lie::new(|label, index, message| messages.push((label, index, message.len()))));
     assert_eq!(recorded, Ok(()));
     let labels: std::collections::BTreeSet<Label> = messages.iter().map(|m| m.0).collect();
     assert_eq!(labels.len(), 8, "{labels:?}");

@@ -127,7 +127,10 @@ fn other_positions() {
     assert_eq!(bench.lie(&mut Positions(|p| drawn.replace(p.clone()).clear())), Ok(()));
     let drawn = drawn.into_inner();
     let moved = bench.lie(&mut Positions(|p| p.iter_mut().for_each(|p| *p ^= 64)));
-    assert!(matches!(moved, Err(Reject::MerklePath | Reject::TooShort | Reject::TooLong | Reject::NonCanonical)));
+    assert!(matches!(
+        moved,
+        Err(Reject::MerklePath | Reject::TooShort | Reject::TooLong | Reject::NonCanonical)
+    ));
     let neighbour = bench.lie(&mut Positions(|p| {
         // The same leaves of all fold layers, another row.
         let free = (0..16).map(|k| p[5] & !15 | k).find(|k| !p.contains(k));
@@ -260,7 +263,10 @@ fn corrupted_words_pass_at_the_predicted_rate() {
         let rate = (1.0 - fraction).powi(queries as i32);
         let deviation = (rate * (1.0 - rate) * f64::from(TRIALS)).sqrt();
         let distance = f64::from(accepted) - rate * f64::from(TRIALS);
-        assert!(distance.abs() < 4.0 * deviation, "{queries} queries: {accepted} of {TRIALS}, expected {rate}");
+        assert!(
+            distance.abs() < 4.0 * deviation,
+            "{queries} queries: {accepted} of {TRIALS}, expected {rate}"
+        );
         if of == 3 {
             let report = security(&bench.key.protocol).unwrap();
             let bits = report.rows.iter().find(|row| row.name.contains("quer")).unwrap().bits;

@@ -13,12 +13,15 @@ use circlet_tests::cheat::{Bench, TOY};
 use circlet_tests::programs;
 use circlet_verifier::{Reject, Stage, verify, verify_with};
 
+/// Enough work before the first challenge that a nonce of another transcript does not fit by chance.
+const WORK: Profile = Profile { g_lookup: 14, ..TOY };
+
 /// A proof is of its statement: any other one gives other challenges. A prover who makes the proof for the
 /// other statement from the honest trace fails at the end of the opening.
 #[test]
 fn statements_with_another_entry() {
     for case in [programs::residual(), programs::rewire(), programs::no_shift()] {
-        let bench = Bench::new(case, TOY);
+        let bench = Bench::new(case, WORK);
         let proof = bench.proof();
         assert_eq!(bench.verify(&bench.statement, &proof), Ok(()));
         let outputs = bench.statement.outputs.len();
@@ -29,8 +32,7 @@ fn statements_with_another_entry() {
                 let entries = all.into_iter().nth(tensor).unwrap();
                 let entry = if end { entries.last_mut() } else { entries.first_mut() }.unwrap();
                 *entry += if *entry > 0 { -1 } else { 1 };
-                let replayed = bench.verify(&forged, &proof);
-                assert!(matches!(replayed, Err(Reject::Work | Reject::FinalClaim(_))), "{replayed:?}");
+                assert_eq!(bench.verify(&forged, &proof), Err(Reject::Work));
                 let verdict = bench.claim(&forged, &mut Honest);
                 assert_eq!(verdict, Err(Reject::FinalClaim(Stage::Opening)), "tensor {tensor}");
             }
@@ -108,8 +110,7 @@ fn statements_out_of_range() {
     }
     for input in [false, true] {
         let mut statement = bench.statement.clone();
-        let entry =
-            if input { &mut statement.inputs[1][2] } else { &mut statement.outputs[0][2] };
+        let entry = if input { &mut statement.inputs[1][2] } else { &mut statement.outputs[0][2] };
         *entry = congruent(*entry);
         let proof = prove_trace(&bench.key, &bench.trace, &statement, &mut Honest);
         assert_eq!(bench.verify(&statement, &proof), Err(Reject::StatementRange));
@@ -119,7 +120,7 @@ fn statements_out_of_range() {
 /// The same proof and statement under the key of a program that differs in one number or one parameter.
 #[test]
 fn replay_under_another_key() {
-    let bench = Bench::new(programs::matmul(), TOY);
+    let bench = Bench::new(programs::matmul(), WORK);
     let proof = bench.proof();
     let mut renamed = bench.case.clone();
     renamed.0.name.push('2');
@@ -132,19 +133,18 @@ fn replay_under_another_key() {
     let Op::MatMul { requantize, .. } = &mut shift.0.ops[0] else { panic!("no MatMul") };
     requantize.shift += 1;
     for case in [renamed, weights, table, shift] {
-        let other = Bench::new(case, TOY);
-        let verdict = other.verify(&bench.statement, &proof);
-        assert!(matches!(verdict, Err(Reject::Work | Reject::FinalClaim(_))), "{verdict:?}");
+        let other = Bench::new(case, WORK);
+        assert_eq!(other.verify(&bench.statement, &proof), Err(Reject::Work));
     }
     // The key with another profile, or another suite.
     let mut key = bench.key.verifying.clone();
     key.profile = ProfileId::P100J;
     let verdict = verify_with(&bench.key.protocol, &key, &bench.statement, &proof);
-    assert!(matches!(verdict, Err(Reject::Work | Reject::FinalClaim(_))), "{verdict:?}");
+    assert_eq!(verdict, Err(Reject::Work));
     key.profile = ProfileId::P100U;
     key.suite = 2;
     let verdict = verify_with(&bench.key.protocol, &key, &bench.statement, &proof);
-    assert!(matches!(verdict, Err(Reject::Work | Reject::FinalClaim(_))), "{verdict:?}");
+    assert_eq!(verdict, Err(Reject::Work));
     for suite in [0, 3, 255] {
         key.suite = suite;
         let verdict = verify_with(&bench.key.protocol, &key, &bench.statement, &proof);

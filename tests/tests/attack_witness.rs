@@ -192,17 +192,18 @@ fn without(protocol: &Protocol, demand: &Demand) -> Protocol {
 /// of that witness is rejected, and would be accepted if the demand were missing.
 #[test]
 fn no_demand_is_idle() {
-    for case in [
-        programs::matmul(),
-        programs::product(),
-        programs::add(),
-        programs::mul(),
-        programs::affine(),
-        programs::map(),
-        programs::rewire(),
-        programs::no_shift(),
+    for (case, count) in [
+        (programs::matmul(), 3),
+        (programs::product(), 6),
+        (programs::add(), 6),
+        (programs::mul(), 6),
+        (programs::affine(), 6),
+        (programs::map(), 8),
+        (programs::rewire(), 3),
+        (programs::no_shift(), 8),
     ] {
         let mut search = Search::new(case);
+        assert_eq!(demands(&search.circuit).len(), count, "{}", search.case.0.name);
         let singles = search.singles();
         search.pairs(&singles);
         assert_eq!(search.missing(), [], "{}", search.case.0.name);
@@ -426,6 +427,7 @@ fn no_demand_of_layernorm_is_idle() {
         search.prove();
     }
     let circuit = Circuit::new(&small_layernorm([0, 0]).0).unwrap();
+    assert_eq!((circuit.lookups.len(), circuit.relations.len()), (36, 14));
     let idle: Vec<String> = idle
         .unwrap_or_default()
         .into_iter()
