@@ -64,15 +64,14 @@ impl Axis {
     pub fn evaluate(&self, point: &[QM31]) -> QM31 {
         match self {
             Self::Eq(own) => eq(own, point),
-            Self::Geometric { digits, skip, take } => match digits.as_slice() {
-                [digit] => {
-                    digit.ratio.pow(u128::from(*skip)) * geometric(digit.ratio, u64::from(*take), point)
+            Self::Geometric { digits, skip, take } => {
+                if let [digit] = digits.as_slice() {
+                    let first = digit.ratio.pow(u128::from(*skip));
+                    return first * geometric(digit.ratio, u64::from(*take), point);
                 }
-                _ => {
-                    let table = eq_table(point);
-                    self.dense(point.len() as u32).into_iter().zip(table).map(|(w, e)| w * e).sum()
-                }
-            },
+                let table = eq_table(point);
+                self.dense(point.len() as u32).into_iter().zip(table).map(|(w, e)| w * e).sum()
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::field::M31;
 use crate::hash::blake2s;
 use crate::profile::ProfileId;
 use crate::program::Program;
@@ -23,6 +24,8 @@ pub struct VerifyingKey {
     pub suite: u8,
     /// The cap of the fixed tree: weights and tables.
     pub fixed_cap: Vec<[u8; 32]>,
+    /// The value that pins the fixed columns, in profiles beyond unique decoding (see [`crate::pin`]).
+    pub pin: Option<[M31; 4]>,
 }
 
 impl VerifyingKey {

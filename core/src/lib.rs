@@ -19,6 +19,7 @@ pub mod lookup;
 pub mod merkle;
 pub mod opening;
 pub mod ops;
+pub mod pin;
 pub mod poly;
 pub mod pow;
 pub mod profile;

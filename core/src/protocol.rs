@@ -4,7 +4,7 @@ use crate::circuit::{Circuit, CircuitError, LookupTable};
 use crate::code::Domain;
 use crate::key::VerifyingKey;
 use crate::lookup::Leaves;
-use crate::profile::Profile;
+use crate::profile::{Profile, Regime};
 use crate::program::Program;
 use crate::relations::Reduction;
 use crate::security::Sizes;
@@ -49,6 +49,11 @@ impl Protocol {
         Self::new(&key.program, *key.profile.profile())
     }
 
+    /// Whether a key must pin its fixed columns: everywhere but in the unique-decoding regime.
+    pub fn pinned(&self) -> bool {
+        self.profile.regime != Regime::UniqueDecoding
+    }
+
     /// Log of the length of codewords.
     pub fn codeword_log(&self) -> u32 {
         self.stacking.log_rows + self.profile.log_blowup
@@ -68,6 +73,7 @@ impl Protocol {
     pub fn sizes(&self) -> Sizes {
         let circuit = &self.circuit;
         let claims = 3
+            + usize::from(self.pinned())
             + self.reduction.operands.len()
             + circuit.wirings.len()
             + circuit.inputs.len()

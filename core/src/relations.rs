@@ -174,20 +174,6 @@ impl Reduction {
         }
     }
 
-    /// The weight of a term at the sumcheck's point.
-    fn weight(&self, term: &Term, point: &Point, bound: &[QM31]) -> QM31 {
-        let (low, high) = bound
-            .get(..term.variables as usize)
-            .unwrap_or_default()
-            .split_at_checked(term.low as usize)
-            .unwrap_or_default();
-        match term.kind {
-            Kind::Entrywise => eq(&point.cols, low) * eq(&point.rows, high),
-            Kind::RowDot => Axis::sum(term.len).evaluate(low) * eq(&point.rows, high),
-            Kind::Contract | Kind::ContractTransposed => Axis::sum(term.len).evaluate(low),
-        }
-    }
-
     /// What the sumcheck must end in, given the operands' values at its point.
     pub fn expected(&self, point: &Point, bound: &[QM31], values: &[QM31]) -> QM31 {
         let halves = powers(QM31::HALF, self.rounds as usize + 1);
@@ -201,7 +187,7 @@ impl Reduction {
                 gamma
                     * QM31::from_i64(term.coefficient)
                     * scale
-                    * self.weight(term, point, bound)
+                    * term.weight(point, bound)
                     * value(term.a)
                     * value(term.b)
             })
@@ -238,6 +224,22 @@ impl Reduction {
                 slice(operand.rows),
                 slice(operand.cols),
             );
+        }
+    }
+}
+
+impl Term {
+    /// The weight at the sumcheck's point.
+    fn weight(&self, point: &Point, bound: &[QM31]) -> QM31 {
+        let (low, high) = bound
+            .get(..self.variables as usize)
+            .unwrap_or_default()
+            .split_at_checked(self.low as usize)
+            .unwrap_or_default();
+        match self.kind {
+            Kind::Entrywise => eq(&point.cols, low) * eq(&point.rows, high),
+            Kind::RowDot => Axis::sum(self.len).evaluate(low) * eq(&point.rows, high),
+            Kind::Contract | Kind::ContractTransposed => Axis::sum(self.len).evaluate(low),
         }
     }
 }

@@ -152,7 +152,8 @@ fn sequence(trace: &Trace, circuit: &Circuit, cells: &[Placement]) -> Vec<i32> {
     entries
 }
 
-/// Writes a sequence to its cells.
+/// Writes a sequence to its cells. Padding repeats the last real row and column: what is computed from it then
+/// stays in range wherever the real cells do.
 fn place(trace: &mut Trace, circuit: &Circuit, cells: &[Placement], entries: &[i32]) {
     for placement in cells {
         let shape = circuit.column(placement.column).shape;
@@ -160,6 +161,14 @@ fn place(trace: &mut Trace, circuit: &Circuit, cells: &[Placement], entries: &[i
         column.resize(shape.size(), 0);
         for (cell, position) in placement.cells(shape) {
             column[cell] = entries[position as usize];
+        }
+        let (rows, cols, width) = (shape.rows as usize, shape.cols as usize, 1 << shape.log_cols());
+        for row in column.chunks_mut(width).take(rows) {
+            let last = row[cols - 1];
+            row[cols..].fill(last);
+        }
+        for row in rows..1 << shape.log_rows() {
+            column.copy_within((rows - 1) * width..rows * width, row * width);
         }
     }
 }
@@ -180,11 +189,19 @@ fn run(circuit: &Circuit, data: &Data, step: &Step, trace: &mut Trace) -> Result
         Step::Map { table, input, output } => {
             let table = &data.tables[table.0 as usize];
             let low = -(table.len() as i64) / 2;
-            let arguments = &trace.columns[input.0 as usize];
-            // The argument's own bound is the table's domain, and it was checked when it was stored.
-            let values: Vec<i64> =
-                arguments.iter().map(|&v| i64::from(table[(i64::from(v) - low) as usize])).collect();
-            store(circuit, trace, *output, values.into_iter())?;
+            let look_up = |&argument: &i32| {
+                let row = usize::try_from(i64::from(argument) - low).ok();
+                row.and_then(|row| table.get(row)).map(|&v| i64::from(v)).ok_or_else(|| {
+                    ExecuteError::OutOfRange {
+                        column: circuit.column(*input).name.clone(),
+                        value: argument.into(),
+                        low,
+                        high: -low - 1,
+                    }
+                })
+            };
+            let values: Result<Vec<i64>, _> = trace.columns[input.0 as usize].iter().map(look_up).collect();
+            store(circuit, trace, *output, values?.into_iter())?;
         }
         Step::Wire(index) => {
             let wiring = &circuit.wirings[*index];

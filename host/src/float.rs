@@ -121,7 +121,7 @@ pub(crate) fn apply(op: &Op, inputs: &[&Tensor], shape: Shape) -> Tensor {
 
 /// `1 / (1 + exp(-x))`.
 pub fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
+    1.0 / (1.0 + libm::exp(-x))
 }
 
 /// GELU in one of its two forms.
@@ -129,7 +129,7 @@ pub fn gelu(kind: GeluKind, x: f64) -> f64 {
     use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
     match kind {
         GeluKind::Erf => 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
-        GeluKind::Tanh => 0.5 * x * (1.0 + (FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x)).tanh()),
+        GeluKind::Tanh => 0.5 * x * (1.0 + libm::tanh(FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x))),
     }
 }
 

@@ -1,8 +1,12 @@
 //! Key generation: committing to a program's numbers.
 
+use std::collections::BTreeMap;
+
 use circlet_core::circuit::{Circuit, CircuitError, ColumnId, Tree as Which};
-use circlet_core::hash::HashSuite;
+use circlet_core::field::M31;
 use circlet_core::key::VerifyingKey;
+use circlet_core::pin;
+use circlet_core::poly::eq_table;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::{Data, Program};
 use circlet_core::protocol::Protocol;
@@ -59,7 +63,7 @@ pub struct ProvingKey<S: BulkHash> {
     pub twiddles: Twiddles,
 }
 
-impl<S: BulkHash + HashSuite<Digest = [u8; 32]>> ProvingKey<S> {
+impl<S: BulkHash> ProvingKey<S> {
     /// Commits to a program.
     pub fn new(program: Program, data: Data, profile: ProfileId) -> Result<Self, KeyError> {
         check_data(&program, &data)?;
@@ -80,13 +84,28 @@ impl<S: BulkHash + HashSuite<Digest = [u8; 32]>> ProvingKey<S> {
     pub fn build(program: Program, data: Data, protocol: Protocol, adversary: &mut dyn Adversary) -> Self {
         let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
         let columns = fixed_columns(&protocol.circuit, &program, &data);
-        let columns = columns.iter().map(|(id, cells)| (*id, cells.as_slice()));
-        let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, columns, adversary);
+        let fixed = Commitment::new(
+            &protocol,
+            &encoder,
+            Which::Fixed,
+            columns.iter().map(|(id, cells)| (*id, cells.as_slice())),
+            adversary,
+        );
+        let pin = protocol.pinned().then(|| {
+            let columns: BTreeMap<ColumnId, Vec<i32>> = columns.into_iter().collect();
+            let point = pin::point::<S>(&protocol, fixed.tree.cap());
+            let value = pin::value(&protocol, &point, |id, at| {
+                let weights = eq_table(at);
+                weights.iter().zip(&columns[&id]).map(|(&w, &v)| w * M31::from_i64(i64::from(v))).sum()
+            });
+            value.coordinates()
+        });
         let verifying = VerifyingKey {
             program,
             profile: protocol.profile.id,
             suite: S::ID,
-            fixed_cap: fixed.tree.cap().to_vec(),
+            fixed_cap: fixed.tree.cap().iter().map(S::digest_to_bytes).collect(),
+            pin,
         };
         let twiddles = Twiddles::new(&protocol);
         Self { digest: verifying.digest(), verifying, data, protocol, fixed, encoder, twiddles }

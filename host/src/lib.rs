@@ -7,4 +7,5 @@ pub mod graph;
 pub mod import;
 pub mod keys;
 pub mod prove;
+pub mod quantize;
 pub mod samples;

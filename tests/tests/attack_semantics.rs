@@ -70,7 +70,7 @@ fn other_operands() {
     let sum = |circuit: &mut Circuit| {
         let Step::Divide { value, .. } = &mut circuit.steps[0] else { panic!() };
         let product = value.products.remove(0);
-        value.form = value.form.clone().add(product.a).add(product.b);
+        value.form = value.form.clone().plus_form(product.a).plus_form(product.b);
     };
     assert_eq!(of_other_steps(&programs::mul(), sum), OPENING);
     let square = |p: &mut Program| {

@@ -69,6 +69,7 @@ fn run<S: HashSuite>(
     stages::lookup::verify(protocol, &mut channel, &mut claims)?;
     stages::relation::verify(protocol, &mut channel, &mut claims)?;
     stages::statement::claims(protocol, statement, &mut channel, &mut claims);
+    stages::opening::pin::<S>(protocol, key, &fixed_cap, &mut claims)?;
     stages::opening::verify(protocol, &mut channel, &claims, &[fixed_cap, witness_cap])?;
     channel.finish()
 }

@@ -17,10 +17,13 @@ const MAX_EXTENT: u32 = 1 << 24;
 /// Dyadic blocks of a channel axis of `len` entries: `(offset, len)` each, at most two. A length that is not
 /// a power of two becomes its largest power of two and the rest, unless the padded rest is as large.
 pub fn split(len: u32) -> Vec<(u32, u32)> {
-    let high = if len == 0 { 1 } else { 1 << (31 - len.leading_zeros()) };
+    let high = if len == 0 { 1 } else { 1 << len.ilog2() };
     let rest = len - high.min(len);
     if rest == 0 || rest.next_power_of_two() >= high { vec![(0, len)] } else { vec![(0, high), (high, rest)] }
 }
+
+/// A part of a constant: which one, from which row and column on, and its extents.
+type Rectangle = (ConstantId, u32, u32, Shape);
 
 /// Collects the description of a circuit while ops are being defined.
 pub struct Builder<'p> {
@@ -28,10 +31,9 @@ pub struct Builder<'p> {
     circuit: Circuit,
     /// Columns of each tensor, block by block; empty before it is produced.
     tensors: Vec<Vec<ColumnId>>,
-    constants: Vec<((ConstantId, u32, u32, u32, u32), ColumnId)>,
+    rectangles: Vec<(Rectangle, ColumnId)>,
     maps: Vec<Option<u32>>,
     ranges: Vec<(u32, u32)>,
-    op: u32,
     scope: String,
 }
 
@@ -42,6 +44,9 @@ impl<'p> Builder<'p> {
         }
         for constant in &program.constants {
             extent_ok(&constant.name, constant.rows, constant.cols, constant.bound)?;
+            if constant.row_l1 < 0 {
+                return Err(CircuitError::Malformed(format!("{}: negative norm", constant.name)));
+            }
         }
         for table in &program.tables {
             if !(1..=20).contains(&table.bits) || !(0..1 << 30).contains(&table.bound) {
@@ -52,10 +57,9 @@ impl<'p> Builder<'p> {
             program,
             circuit: Circuit::default(),
             tensors: vec![Vec::new(); program.tensors.len()],
-            constants: Vec::new(),
+            rectangles: Vec::new(),
             maps: vec![None; program.tables.len()],
             ranges: Vec::new(),
-            op: 0,
             scope: String::from("input"),
         };
         for &id in &program.inputs {
@@ -66,10 +70,8 @@ impl<'p> Builder<'p> {
         Ok(builder)
     }
 
-    pub(super) fn begin(&mut self, index: usize, op: &Op) -> Result<(), CircuitError> {
-        self.op = index as u32;
+    pub(super) fn begin(&mut self, index: usize, op: &Op) {
         self.scope = format!("{}.{index}", op.name());
-        Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<Circuit, CircuitError> {
@@ -144,13 +146,13 @@ impl<'p> Builder<'p> {
         if !fits(row, shape.rows, constant.rows) || !fits(col, shape.cols, constant.cols) {
             return Err(self.refuse(&format!("constant {} has another shape", constant.name)));
         }
-        let key = (id, row, col, shape.rows, shape.cols);
-        if let Some((_, column)) = self.constants.iter().find(|(k, _)| *k == key) {
+        let key = (id, row, col, shape);
+        if let Some((_, column)) = self.rectangles.iter().find(|(k, _)| *k == key) {
             return Ok(*column);
         }
         let content = Content::Constant { constant: id, row, col };
         let column = self.column(&constant.name, shape, Interval::symmetric(constant.bound), content);
-        self.constants.push((key, column));
+        self.rectangles.push((key, column));
         Ok(column)
     }
 
@@ -239,7 +241,6 @@ impl<'p> Builder<'p> {
     /// Appends a step of the executor.
     pub fn step(&mut self, step: Step) {
         self.circuit.steps.push(step);
-        self.circuit.step_ops.push(self.op);
     }
 
     /// `quotient = floor(value / 2^shift)`: the relation `value = 2^shift quotient + remainder` with a range
@@ -285,6 +286,27 @@ impl<'p> Builder<'p> {
         let quotient = self.witness("quotient", shape, bound);
         self.shift("requantize", shape, value, u32::from(shift), quotient);
         self.map(table, quotient, output)
+    }
+
+    /// A copy of the real cells of a column, whose padding is free of whatever filled the original's.
+    pub fn copy(&mut self, name: &str, original: ColumnId) -> ColumnId {
+        let Column { shape, bound, .. } = *self.circuit.column(original);
+        let copy = self.witness(name, shape, bound);
+        let place = |column| Placement {
+            column,
+            rows: Positions {
+                digits: vec![Stride { len: shape.rows, stride: u64::from(shape.cols) }],
+                skip: 0,
+                take: shape.rows,
+            },
+            cols: Positions {
+                digits: vec![Stride { len: shape.cols, stride: 1 }],
+                skip: 0,
+                take: shape.cols,
+            },
+        };
+        self.wire(Wiring { from: vec![place(original)], to: vec![place(copy)] });
+        copy
     }
 
     /// A wiring, and the step that copies its cells.

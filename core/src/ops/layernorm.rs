@@ -50,7 +50,7 @@ fn limbs(b: &mut Builder<'_>, name: &str, shape: Shape, low: i64, bits: u32, val
     };
     let lo = part(b, "low", LIMB, shifted.clone().modulo(1 << LIMB));
     let hi = part(b, "high", bits - LIMB, shifted.over(1 << LIMB));
-    hi.times(1 << LIMB).add(lo).plus_constant(low)
+    hi.times(1 << LIMB).plus_form(lo).plus_constant(low)
 }
 
 pub(super) fn define(
@@ -69,6 +69,9 @@ pub(super) fn define(
     if params.epsilon == 0 || params.epsilon >= 1 << 24 || params.numerator >= 1 << 27 || params.shift > 20 {
         return Err(b.refuse("LayerNorm parameters out of range"));
     }
+    if reach(params) > 1 << 19 {
+        return Err(b.refuse("normalized values need more than 20 bits"));
+    }
     for id in [params.gamma, params.beta] {
         let constant = b.constant(id)?;
         if (constant.rows, constant.cols) != (1, tx.cols) {
@@ -76,7 +79,8 @@ pub(super) fn define(
         }
     }
     let row = Shape { rows: tx.rows, cols: 1 };
-    let blocks = b.blocks(x)?;
+    let blocks: Vec<(u32, ColumnId)> =
+        b.blocks(x)?.into_iter().map(|(at, x)| (at, padded(b, at, x))).collect();
     let mean = mean(b, &blocks, row, tx.cols, tx.bound);
     let deviations: Vec<Deviation> = blocks.iter().map(|&(at, x)| deviation(b, at, x, mean)).collect();
     let energy = energy(b, &deviations, row);
@@ -89,6 +93,12 @@ pub(super) fn define(
         scaled(b, shape, normalized, params.gamma, params.beta, at, params.requantize, output)?;
     }
     Ok(())
+}
+
+/// The operand, or where it has padding channels a copy of it. Relations hold in padding too, and there an
+/// operand far from the mean would have a deviation above `q`; the copy's padding repeats a real channel.
+fn padded(b: &mut Builder<'_>, at: u32, x: ColumnId) -> ColumnId {
+    if b.shape(x).cols.is_power_of_two() { x } else { b.copy(&format!("operand{at}"), x) }
 }
 
 /// `2 sum x + C = 2C mu + remainder`.
@@ -163,9 +173,13 @@ fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
     let top = limbs(b, "energy.high", row, 0, 24, Int::from(squares.clone()).plus(k1.clone()));
 
     let with = |value: Value, form: Form| Value { form, ..value };
-    b.relation("energy.low", row, with(lows, k0.clone().times(-256).add(c0.clone().times(-1))));
-    b.relation("energy.middle", row, with(cross, k0.add(k1.clone().times(-256)).add(c1.clone().times(-1))));
-    b.relation("energy.high", row, with(squares, k1.add(top.clone().times(-1))));
+    b.relation("energy.low", row, with(lows, k0.clone().times(-256).plus_form(c0.clone().times(-1))));
+    b.relation(
+        "energy.middle",
+        row,
+        with(cross, k0.plus_form(k1.clone().times(-256)).plus_form(c1.clone().times(-1))),
+    );
+    b.relation("energy.high", row, with(squares, k1.plus_form(top.clone().times(-1))));
     Energy { high: top, c1, c0, total: dot(1, whole, whole).into() }
 }
 
@@ -176,7 +190,7 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
     let q = sum.clone().root();
     let q0 = computed(b, "root.low", row, Interval::bits(8), q.clone().modulo(256));
     let q1 = computed(b, "root.high", row, Interval::bits(12), q.over(256));
-    let root = q1.clone().times(256).add(q0.clone());
+    let root = q1.clone().times(256).plus_form(q0.clone());
     let rest = sum.minus(Int::from(root.clone()).times(root.clone()));
     let rest = limbs(b, "root.rest", row, 0, 22, rest);
     let slack = limbs(b, "root.slack", row, 0, 22, Int::from(root.clone()).times(2).minus(rest.clone()));
@@ -184,16 +198,20 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
     let low_products = [square(b, 1, &q0, &q0), square(b, 512, &q1, &q0)];
     let low_form = rest
         .clone()
-        .add(energy.c1.clone().times(-256))
-        .add(energy.c0.clone().times(-1))
+        .plus_form(energy.c1.clone().times(-256))
+        .plus_form(energy.c0.clone().times(-1))
         .plus_constant(-epsilon_low);
     let low = Value { products: low_products.into(), form: low_form, ..Value::default() };
     let carry = limbs(b, "root.carry", row, -4, 14, Int::from(low.clone()).over(65536));
-    b.relation("root.low", row, Value { form: low.form.clone().add(carry.clone().times(-65536)), ..low });
-    let high_form = carry.add(energy.high.clone().times(-1)).plus_constant(-epsilon_high);
+    b.relation(
+        "root.low",
+        row,
+        Value { form: low.form.clone().plus_form(carry.clone().times(-65536)), ..low },
+    );
+    let high_form = carry.plus_form(energy.high.clone().times(-1)).plus_constant(-epsilon_high);
     let high = Value { products: [square(b, 1, &q1, &q1)].into(), form: high_form, ..Value::default() };
     b.relation("root.high", row, high);
-    let slack = root.clone().times(2).add(rest.times(-1)).add(slack.times(-1));
+    let slack = root.clone().times(2).plus_form(rest.times(-1)).plus_form(slack.times(-1));
     b.relation("root.slack", row, slack.into());
     root
 }
@@ -208,7 +226,8 @@ fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form
             computed(b, &format!("inverse.{k}"), row, Interval::bits(9), value)
         })
         .collect();
-    let inverse = limb[2].clone().times(1 << 18).add(limb[1].clone().times(1 << 9)).add(limb[0].clone());
+    let inverse =
+        limb[2].clone().times(1 << 18).plus_form(limb[1].clone().times(1 << 9)).plus_form(limb[0].clone());
     let rest = Int::from(i64::from(numerator)).minus(Int::from(inverse.clone()).times(root.clone()));
     let rest = limbs(b, "inverse.rest", row, 0, 20, rest);
     let slack = Int::from(root.clone()).minus(1).minus(rest.clone());
@@ -216,7 +235,7 @@ fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form
     b.relation(
         "inverse.slack",
         row,
-        root.clone().plus_constant(-1).add(rest.clone().times(-1)).add(slack.times(-1)).into(),
+        root.clone().plus_constant(-1).plus_form(rest.clone().times(-1)).plus_form(slack.times(-1)).into(),
     );
     let mut carry = rest;
     for (k, limb) in limb.into_iter().enumerate() {
@@ -228,10 +247,16 @@ fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form
             break;
         }
         carry = limbs(b, &format!("inverse.carry{k}"), row, 0, 21, Int::from(value.clone()).over(512));
-        let form = value.form.clone().add(carry.clone().times(-512));
+        let form = value.form.clone().plus_form(carry.clone().times(-512));
         b.relation(&format!("inverse.{k}"), row, Value { form, ..value });
     }
     inverse
+}
+
+/// One more than the largest magnitude of `n`.
+fn reach(params: LayerNorm) -> i64 {
+    let half = (1i64 << params.shift) / 2;
+    ((i64::from(params.numerator) + half) >> params.shift) + 1
 }
 
 /// `v r + half = 2^shift n + remainder`.
@@ -246,8 +271,7 @@ fn normalize(
     product.bound = Some(params.numerator.into());
     let half = (1i64 << params.shift) / 2;
     let value = Value { products: [product].into(), form: Form::constant(half), ..Value::default() };
-    let reach = ((i64::from(params.numerator) + half) >> params.shift) + 1;
-    let half_width = (reach as u64).next_power_of_two() as i64;
+    let half_width = (reach(params) as u64).next_power_of_two() as i64;
     let normalized = b.ranged("normalized", shape, Interval { low: -half_width, high: half_width - 1 });
     b.shift("normalize", shape, value, params.shift.into(), normalized);
     normalized

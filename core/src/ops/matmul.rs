@@ -4,6 +4,8 @@
 //! `(t, n)`, `sum_k x(t, k) w(n, k) + bias(n) + half = 2^s z + remainder`; the sum runs over the blocks of
 //! input channels. Its static bound is `max |x|` times the largest L1 norm of a row of `W`.
 
+use alloc::vec::Vec;
+
 use crate::circuit::{Builder, CircuitError, Kind, Product, Shape, Value};
 use crate::program::{ConstantId, Factor, Requantize, TensorId};
 
@@ -15,7 +17,13 @@ pub(super) fn define(
     requantize: Requantize,
     y: TensorId,
 ) -> Result<(), CircuitError> {
-    let (inputs, outputs) = (b.blocks(x)?, b.produce(y)?);
+    let inputs = b.blocks(x)?;
+    // Before the result is declared, which must not be its own factor.
+    let rights = match factor {
+        Factor::Weight(_) => Vec::new(),
+        Factor::Tensor(z) => b.blocks(z)?,
+    };
+    let outputs = b.produce(y)?;
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     let (inner, outer) = match factor {
         Factor::Weight(w) => (b.constant(w)?.cols, b.constant(w)?.rows),
@@ -23,6 +31,12 @@ pub(super) fn define(
     };
     if tx.rows != ty.rows || tx.cols != inner || ty.cols != outer {
         return Err(b.refuse("operand and result shapes do not fit"));
+    }
+    if let Some(bias) = bias {
+        let bias = b.constant(bias)?;
+        if (bias.rows, bias.cols) != (1, outer) {
+            return Err(b.refuse("bias needs one entry per output channel"));
+        }
     }
     if matches!(factor, Factor::Tensor(_)) && inputs.len() > 1 {
         return Err(b.refuse("a product of two activations needs an inner dimension that is one block"));
@@ -40,8 +54,8 @@ pub(super) fn define(
                     let bound = tx.bound.saturating_mul(b.constant(w)?.row_l1);
                     (Kind::Contract, column, b_shape, Some(bound))
                 }
-                Factor::Tensor(z) => {
-                    let (_, column) = b.blocks(z)?[block];
+                Factor::Tensor(_) => {
+                    let (_, column) = rights[block];
                     (Kind::ContractTransposed, column, b.shape(column), None)
                 }
             };

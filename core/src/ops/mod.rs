@@ -4,6 +4,8 @@ mod elementwise;
 mod layernorm;
 mod matmul;
 mod rewire;
+#[cfg(test)]
+mod tests;
 
 use crate::circuit::{Builder, CircuitError};
 use crate::program::Op;

@@ -44,6 +44,8 @@ pub enum Label {
     RelationEvals = 37,
     /// The challenge of wirings and public tensors.
     WiringChallenge = 40,
+    /// The point at which a key pins its fixed columns.
+    PinPoint = 41,
 
     /// The batching of evaluation claims.
     OpeningBatch = 48,

@@ -47,6 +47,11 @@ pub fn pack_base(cells: &[i32]) -> B {
     B::from_array(lanes)
 }
 
+/// Vectors of signed integers; the last one is filled with zeros.
+pub fn pack_all(cells: &[i32]) -> Vec<B> {
+    cells.chunks(LANES).map(pack_base).collect()
+}
+
 /// An element of the extension, or sixteen: the arithmetic that kernels are written in, once for both.
 pub trait Ext:
     Copy + Send + Sync + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + AddAssign

@@ -4,6 +4,8 @@
 //! `eq` weight, and four to fold. The weight is the product of a short table over the low coordinates, inside
 //! the loop, and one over the high coordinates, outside of it.
 
+use std::ops::{Mul, Sub};
+
 use circlet_core::field::QM31;
 use circlet_core::lookup::Children;
 use rayon::prelude::*;
@@ -33,6 +35,10 @@ impl Fractions {
                 let (p, q) = add_halves(p, q);
                 Self { p: Table::of_vectors(p), q: Table::of_vectors(q) }
             }
+            (Table::Base(p), Table::Wide(q)) => {
+                let (p, q) = add_halves(p, q);
+                Self { p: Table::of_vectors(p), q: Table::of_vectors(q) }
+            }
             (p, q) => {
                 let (p, q) = add_halves(&p.elements(), &q.elements());
                 Self { p: Table::Narrow(p), q: Table::Narrow(q) }
@@ -41,12 +47,12 @@ impl Fractions {
     }
 }
 
-fn add_halves<V: Ext>(p: &[V], q: &[V]) -> (Vec<V>, Vec<V>) {
+fn add_halves<P: Copy + Sync, V: Ext + Mul<P, Output = V>>(p: &[P], q: &[V]) -> (Vec<V>, Vec<V>) {
     let half = p.len() / 2;
     (0..half)
         .into_par_iter()
         .with_min_len(TASK)
-        .map(|i| (p[i] * q[i + half] + p[i + half] * q[i], q[i] * q[i + half]))
+        .map(|i| (q[i + half] * p[i] + q[i] * p[i + half], q[i] * q[i + half]))
         .unzip()
 }
 
@@ -61,10 +67,15 @@ pub struct LayerSumcheck {
 
 /// `t(0)` and the leading coefficient of `p0 q1 + q0 (p1 + lambda q1)` along the bound coordinate.
 #[inline(always)]
-fn pair<V: Ext>(t: [&[V]; 4], half: usize, i: usize) -> (V, V) {
-    let [a, b, c, d] = t.map(|t| (t[i], t[i + half]));
-    let low = a.0 * b.0 + c.0 * d.0;
-    let lead = (a.1 - a.0) * (b.1 - b.0) + (c.1 - c.0) * (d.1 - d.0);
+fn pair<P, V>(p0: &[P], t: [&[V]; 3], half: usize, i: usize) -> (V, V)
+where
+    P: Copy + Sub<Output = P>,
+    V: Ext + Mul<P, Output = V>,
+{
+    let a = (p0[i], p0[i + half]);
+    let [b, c, d] = t.map(|t| (t[i], t[i + half]));
+    let low = b.0 * a.0 + c.0 * d.0;
+    let lead = (b.1 - b.0) * (a.1 - a.0) + (c.1 - c.0) * (d.1 - d.0);
     (low, lead)
 }
 
@@ -82,6 +93,17 @@ impl LayerSumcheck {
                     .collect();
                 [p[..half].to_vec(), q[half..].to_vec(), q[..half].to_vec(), last].map(Table::Wide)
             }
+            (Table::Base(p), Table::Wide(q)) if p.len() > 2 => {
+                let half = p.len() / 2;
+                let by = E::splat(lambda);
+                let last = (0..half)
+                    .into_par_iter()
+                    .with_min_len(TASK)
+                    .map(|i| by * q[half + i] + p[half + i])
+                    .collect();
+                let [q1, q0, last] = [q[half..].to_vec(), q[..half].to_vec(), last].map(Table::Wide);
+                [Table::Base(p[..half].to_vec()), q1, q0, last]
+            }
             (p, q) => {
                 let (p, q) = (p.elements(), q.elements());
                 let half = p.len() / 2;
@@ -95,26 +117,24 @@ impl LayerSumcheck {
     /// `(t(0), t_2)` of the round that binds coordinate `below.len()`; `below` are the layer point's lower
     /// coordinates.
     pub fn round(&self, below: &[QM31]) -> (QM31, QM31) {
-        let all: Option<[&[E]; 4]> = match &self.tables {
-            [Table::Wide(a), Table::Wide(b), Table::Wide(c), Table::Wide(d)] => Some([a, b, c, d]),
-            _ => None,
-        };
-        match all {
-            Some(tables) => wide_round(tables, below),
-            None => {
-                let tables = self.tables.each_ref().map(Table::elements);
-                let tables = tables.each_ref().map(Vec::as_slice);
-                let half = tables[0].len() / 2;
-                circlet_core::poly::eq_table(below)
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, e)| {
-                        let (low, lead) = pair(tables, half, i);
-                        (e * low, e * lead)
-                    })
-                    .fold((QM31::ZERO, QM31::ZERO), add)
+        if let [p0, Table::Wide(b), Table::Wide(c), Table::Wide(d)] = &self.tables {
+            match p0 {
+                Table::Base(a) => return wide_round(a, [b, c, d], below),
+                Table::Wide(a) => return wide_round(a, [b, c, d], below),
+                Table::Narrow(_) => {}
             }
         }
+        let tables = self.tables.each_ref().map(Table::elements);
+        let [p0, rest @ ..] = tables.each_ref().map(Vec::as_slice);
+        let half = p0.len() / 2;
+        circlet_core::poly::eq_table(below)
+            .into_iter()
+            .enumerate()
+            .map(|(i, e)| {
+                let (low, lead) = pair(p0, rest, half, i);
+                (e * low, e * lead)
+            })
+            .fold((QM31::ZERO, QM31::ZERO), add)
     }
 
     /// Binds the round's coordinate.
@@ -133,12 +153,22 @@ fn add<V: Ext>(x: (V, V), y: (V, V)) -> (V, V) {
     (x.0 + y.0, x.1 + y.1)
 }
 
-fn wide_round(tables: [&[E]; 4], below: &[QM31]) -> (QM31, QM31) {
-    let half = tables[0].len() / 2;
+/// Both elements times a weight.
+#[inline(always)]
+fn scale(weight: E, (x, y): (E, E)) -> (E, E) {
+    (weight * x, weight * y)
+}
+
+fn wide_round<P>(p0: &[P], rest: [&[E]; 3], below: &[QM31]) -> (QM31, QM31)
+where
+    P: Copy + Sync + Sub<Output = P>,
+    E: Ext + Mul<P, Output = E>,
+{
+    let half = p0.len() / 2;
     let inner = match eq(&below[..below.len().min(LOG_INNER)]) {
         Table::Wide(v) => v,
         Table::Narrow(v) if v.len() == LANES => super::field::pack(&v),
-        Table::Narrow(_) => unreachable!("a wide table binds a coordinate above the lanes"),
+        Table::Narrow(_) | Table::Base(_) => unreachable!("a wide table binds a coordinate above the lanes"),
     };
     let outer = circlet_core::poly::eq_table(&below[below.len().min(LOG_INNER)..]);
     let zero = E::splat(QM31::ZERO);
@@ -150,11 +180,10 @@ fn wide_round(tables: [&[E]; 4], below: &[QM31]) -> (QM31, QM31) {
             let start = block * inner.len();
             let mut sums = (zero, zero);
             for (k, &e) in inner.iter().enumerate() {
-                let (low, lead) = pair(tables, half, start + k);
-                sums = add(sums, (e * low, e * lead));
+                let (low, lead) = pair(p0, rest, half, start + k);
+                sums = add(sums, scale(e, (low, lead)));
             }
-            let weight = E::splat(weight);
-            (sums.0 * weight, sums.1 * weight)
+            scale(E::splat(weight), sums)
         })
         .reduce(|| (zero, zero), add);
     debug_assert_eq!(outer.len() * inner.len(), half);
@@ -165,6 +194,7 @@ fn wide_round(tables: [&[E]; 4], below: &[QM31]) -> (QM31, QM31) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::field::pack_all;
     use circlet_core::field::M31;
     use circlet_core::lookup::{merge, round, summand};
     use circlet_core::poly::{bind_high, eq_table, evaluate, univariate};
@@ -196,36 +226,44 @@ mod tests {
     fn rounds_are_those_of_the_naive_prover() {
         for log in 1..=12usize {
             let (p, q) = (sample(2 << log, 1), sample(2 << log, 2));
-            let fractions = Fractions { p: Table::new(p.clone()), q: Table::new(q.clone()) };
-            let (point, challenges) = (sample(log, 3), sample(log, 4));
-            let lambda = sample(1, 5)[0];
-            let half = 1 << log;
-            let mut children =
-                [p[..half].to_vec(), p[half..].to_vec(), q[..half].to_vec(), q[half..].to_vec()];
-            let parents = fractions.parents();
-            let mut claim =
-                evaluate(&parents.p.elements(), &point) + lambda * evaluate(&parents.q.elements(), &point);
-            let mut fast = LayerSumcheck::new(&fractions, lambda);
-            for (j, &r) in (0..log).rev().zip(&challenges) {
-                let below = &point[..j];
-                let (t0, t2) = fast.round(below);
-                let t1 = naive(&children, lambda, below, QM31::ONE);
-                assert_eq!(t0, naive(&children, lambda, below, QM31::ZERO));
-                let message = [t1 - t0 - t2, t2];
-                assert_eq!(round(claim, point[j], message)[0], t0);
-                claim = univariate(&round(claim, point[j], message), r);
-                fast.bind(r);
-                for table in &mut children {
-                    bind_high(table, r);
-                }
-            }
-            let ends = children.map(|t| t[0]);
-            assert_eq!(fast.children(), ends);
-            assert_eq!(summand(ends, lambda), claim);
-            let (x, mut at) = (sample(1, 6)[0], challenges.clone());
-            at.reverse();
-            at.push(x);
-            assert_eq!(merge(ends, x), (evaluate(&p, &at), evaluate(&q, &at)));
+            agrees(log, &p, &q, &Fractions { p: Table::new(p.clone()), q: Table::new(q.clone()) });
         }
+        for log in 3..=12usize {
+            let cells: Vec<i32> = (0..2i32 << log).map(|i| i * 1001 - 7000).collect();
+            let fractions =
+                Fractions { p: Table::of_base(pack_all(&cells)), q: Table::new(sample(2 << log, 2)) };
+            agrees(log, &fractions.p.elements(), &fractions.q.elements(), &fractions);
+        }
+    }
+
+    fn agrees(log: usize, p: &[QM31], q: &[QM31], fractions: &Fractions) {
+        let (point, challenges) = (sample(log, 3), sample(log, 4));
+        let lambda = sample(1, 5)[0];
+        let half = 1 << log;
+        let mut children = [p[..half].to_vec(), p[half..].to_vec(), q[..half].to_vec(), q[half..].to_vec()];
+        let parents = fractions.parents();
+        let mut claim =
+            evaluate(&parents.p.elements(), &point) + lambda * evaluate(&parents.q.elements(), &point);
+        let mut fast = LayerSumcheck::new(fractions, lambda);
+        for (j, &r) in (0..log).rev().zip(&challenges) {
+            let below = &point[..j];
+            let (t0, t2) = fast.round(below);
+            let t1 = naive(&children, lambda, below, QM31::ONE);
+            assert_eq!(t0, naive(&children, lambda, below, QM31::ZERO));
+            let message = [t1 - t0 - t2, t2];
+            assert_eq!(round(claim, point[j], message)[0], t0);
+            claim = univariate(&round(claim, point[j], message), r);
+            fast.bind(r);
+            for table in &mut children {
+                bind_high(table, r);
+            }
+        }
+        let ends = children.map(|t| t[0]);
+        assert_eq!(fast.children(), ends);
+        assert_eq!(summand(ends, lambda), claim);
+        let (x, mut at) = (sample(1, 6)[0], challenges.clone());
+        at.reverse();
+        at.push(x);
+        assert_eq!(merge(ends, x), (evaluate(p, &at), evaluate(q, &at)));
     }
 }

@@ -1,8 +1,10 @@
 //! Sums of products of two multilinear polynomials with an optional weight, and their round polynomials.
 
+use std::ops::{Add, Mul, Sub};
+
 use circlet_core::field::QM31;
 
-use super::field::Ext;
+use super::field::{B, E, Ext};
 use super::table::Table;
 
 /// The coefficients of a round polynomial that are sent: those of `1`, `X^2`, `X^3`.
@@ -30,12 +32,43 @@ impl Coefficients {
     }
 }
 
+/// What products are formed of: elements of the extension or of the base field.
+trait Factor: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {}
+impl Factor for QM31 {}
+impl Factor for E {}
+impl Factor for B {}
+
+/// Elements of the extension that factors can be multiplied to.
+trait Over<F>: Ext + Mul<F, Output = Self> {
+    /// The factor as an element of the extension.
+    fn lift(factor: F) -> Self;
+}
+
+impl Over<Self> for QM31 {
+    fn lift(factor: Self) -> Self {
+        factor
+    }
+}
+
+impl Over<Self> for E {
+    fn lift(factor: Self) -> Self {
+        factor
+    }
+}
+
+impl Over<B> for E {
+    fn lift(factor: B) -> Self {
+        Self::splat(QM31::ONE) * factor
+    }
+}
+
 /// Calls `$f` with the tables' entries, in vectors if all are long enough.
 macro_rules! with_entries {
     ($w:expr, $a:expr, $b:expr, $f:ident) => {
         match ($w, $a, $b) {
-            (None, Table::Wide(a), Table::Wide(b)) => $f(None, a, b),
+            (None, Table::Wide(a), Table::Wide(b)) => $f(None::<&[E]>, a, b),
             (Some(Table::Wide(w)), Table::Wide(a), Table::Wide(b)) => $f(Some(w.as_slice()), a, b),
+            (Some(Table::Wide(w)), Table::Base(a), Table::Base(b)) => $f(Some(w.as_slice()), a, b),
             (w, a, b) => {
                 let w = w.map(Table::elements);
                 $f(w.as_deref(), &a.elements(), &b.elements())
@@ -49,11 +82,11 @@ pub fn sum(w: Option<&Table>, a: &Table, b: &Table) -> QM31 {
     with_entries!(w, a, b, sum_entries)
 }
 
-fn sum_entries<V: Ext>(w: Option<&[V]>, a: &[V], b: &[V]) -> QM31 {
+fn sum_entries<V: Over<F>, F: Factor>(w: Option<&[V]>, a: &[F], b: &[F]) -> QM31 {
     let mut total = V::splat(QM31::ZERO);
-    for i in 0..a.len() {
-        let product = a[i] * b[i];
-        total += w.map_or(product, |w| w[i] * product);
+    match w {
+        None => a.iter().zip(b).for_each(|(&a, &b)| total += V::lift(a * b)),
+        Some(w) => w.iter().zip(a).zip(b).for_each(|((&w, &a), &b)| total += w * (a * b)),
     }
     total.total()
 }
@@ -63,7 +96,7 @@ pub fn sum_round(w: Option<&Table>, a: &Table, b: &Table) -> Coefficients {
     with_entries!(w, a, b, round_entries)
 }
 
-fn round_entries<V: Ext>(w: Option<&[V]>, a: &[V], b: &[V]) -> Coefficients {
+fn round_entries<V: Over<F>, F: Factor>(w: Option<&[V]>, a: &[F], b: &[F]) -> Coefficients {
     let half = a.len() / 2;
     let zero = V::splat(QM31::ZERO);
     let (mut s0, mut s2, mut s3) = (zero, zero, zero);
@@ -73,8 +106,8 @@ fn round_entries<V: Ext>(w: Option<&[V]>, a: &[V], b: &[V]) -> Coefficients {
         let (low, lead) = (a0 * b0, da * db);
         match w {
             None => {
-                s0 += low;
-                s2 += lead;
+                s0 += V::lift(low);
+                s2 += V::lift(lead);
             }
             Some(w) => {
                 let (w0, dw) = (w[i], w[i + half] - w[i]);
@@ -102,6 +135,18 @@ mod tests {
                 QM31::from_coordinates([limb(1), limb(2), limb(3), limb(4)])
             })
             .collect()
+    }
+
+    #[test]
+    fn base_factors_are_like_any_other() {
+        for log in 5..9 {
+            let cells: Vec<i32> = (0..1i32 << log).map(|i| i * 1001 - 7000).collect();
+            let base = Table::of_base(cells.chunks(16).map(crate::backend::field::pack_base).collect());
+            let wide = Table::new(base.elements());
+            let w = Table::new(sample(1 << log, 5));
+            assert_eq!(sum(Some(&w), &base, &base), sum(Some(&w), &wide, &wide));
+            assert_eq!(sum_round(Some(&w), &base, &base), sum_round(Some(&w), &wide, &wide));
+        }
     }
 
     #[test]

@@ -6,10 +6,13 @@ use rayon::prelude::*;
 
 use super::field::{B, E, Ext};
 
+/// The matrix columns of both trees.
+type Messages<'a> = [&'a [Vec<B>]; 2];
+
 /// A stacked vector `F` and its weight `W`, one table for each matrix column; absent columns are zero.
 pub struct Stack<'a> {
     /// Messages of both trees, before the first coordinate is bound.
-    base: Option<([&'a [Vec<B>]; 2], [Vec<Vec<E>>; 2])>,
+    base: Option<(Messages<'a>, [Vec<Vec<E>>; 2])>,
     /// `F` and `W` afterwards.
     columns: Vec<(Vec<E>, Vec<E>)>,
     /// Coordinates left.

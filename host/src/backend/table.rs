@@ -3,11 +3,14 @@
 use circlet_core::field::QM31;
 use circlet_core::poly;
 
-use super::field::{E, Ext, LANES, pack, unpack};
+use super::field::{B, E, Ext, LANES, pack, unpack};
 
-/// The values of a polynomial on the cube: vectors for 32 and more, elements below.
+/// The values of a polynomial on the cube: vectors for 32 and more, elements below. Values of columns stay in
+/// the base field, at a quarter of the size, until a coordinate is bound.
 #[derive(Clone, Debug)]
 pub enum Table {
+    /// At least two vectors over the base field.
+    Base(Vec<B>),
     /// At least two vectors.
     Wide(Vec<E>),
     /// Fewer than 32 elements.
@@ -25,9 +28,15 @@ impl Table {
         if vectors.len() > 1 { Self::Wide(vectors) } else { Self::Narrow(unpack(&vectors)) }
     }
 
+    /// A table from vectors over the base field, at least one.
+    pub fn of_base(vectors: Vec<B>) -> Self {
+        if vectors.len() > 1 { Self::Base(vectors) } else { Self::Narrow(unpack(&widen(&vectors))) }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match self {
+            Self::Base(v) => v.len() * LANES,
             Self::Wide(v) => v.len() * LANES,
             Self::Narrow(v) => v.len(),
         }
@@ -41,6 +50,7 @@ impl Table {
     /// All elements.
     pub fn elements(&self) -> Vec<QM31> {
         match self {
+            Self::Base(v) => unpack(&widen(v)),
             Self::Wide(v) => unpack(v),
             Self::Narrow(v) => v.clone(),
         }
@@ -49,6 +59,7 @@ impl Table {
     /// The first element; that of a table of one is the polynomial's value.
     pub fn first(&self) -> QM31 {
         match self {
+            Self::Base(v) => unpack(&widen(&v[..1]))[0],
             Self::Wide(v) => unpack(&v[..1])[0],
             Self::Narrow(v) => v[0],
         }
@@ -57,6 +68,11 @@ impl Table {
     /// Binds the highest coordinate.
     pub fn bind_high(&mut self, r: QM31) {
         match self {
+            Self::Base(v) => {
+                let (low, high) = v.split_at(v.len() / 2);
+                let r = E::splat(r);
+                *self = Self::of_vectors(low.iter().zip(high).map(|(&l, &h)| r * (h - l) + l).collect());
+            }
             Self::Wide(v) => {
                 fold_halves(v, r);
                 *self = Self::of_vectors(std::mem::take(v));
@@ -64,6 +80,12 @@ impl Table {
             Self::Narrow(v) => poly::bind_high(v, r),
         }
     }
+}
+
+/// The same values as extension elements.
+fn widen(v: &[B]) -> Vec<E> {
+    let one = E::splat(QM31::ONE);
+    v.iter().map(|&v| one * v).collect()
 }
 
 fn fold_halves(v: &mut Vec<E>, r: QM31) {
@@ -87,7 +109,7 @@ pub fn eq(point: &[QM31]) -> Table {
         let x = E::splat(x);
         for i in 0..vectors.len() {
             let high = vectors[i] * x;
-            vectors[i] = vectors[i] - high;
+            vectors[i] -= high;
             vectors.push(high);
         }
     }
@@ -103,6 +125,21 @@ mod tests {
         (0..n)
             .map(|i| QM31::from_coordinates([1, 2, 3, 4].map(|k| M31::reduce(u64::from(i * 77 + k) << 20))))
             .collect()
+    }
+
+    #[test]
+    fn base_tables_are_the_scalar_ones() {
+        for log in 4..9 {
+            let cells: Vec<i32> = (0..1i32 << log).map(|i| i * 31 - 500).collect();
+            let mut table = Table::of_base(cells.chunks(LANES).map(super::super::field::pack_base).collect());
+            let mut slow: Vec<QM31> = cells.iter().map(|&c| QM31::from_i64(i64::from(c))).collect();
+            for r in sample(log) {
+                assert_eq!((table.len(), table.first()), (slow.len(), slow[0]));
+                assert_eq!(table.elements(), slow);
+                table.bind_high(r);
+                poly::bind_high(&mut slow, r);
+            }
+        }
     }
 
     #[test]

@@ -2,17 +2,20 @@
 
 use circlet_core::circuit::Component;
 use circlet_core::claims::Claims;
-use circlet_core::field::{M31, QM31};
+use circlet_core::field::QM31;
 use circlet_core::lookup::{Challenges, Source, merge, round, tag_of};
 use circlet_core::poly::{powers, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::transcript::Label;
+use rayon::prelude::*;
 
 use super::channel::Channel;
+use crate::backend::field::{B, E, Ext, LANES, LOG_LANES, pack_all, pack_base};
 use crate::backend::fractions::{Fractions, LayerSumcheck};
 use crate::backend::merkle::BulkHash;
 use crate::backend::table::Table;
-use crate::execute::{Trace, form_values};
+use crate::execute::Trace;
+use crate::prove::read::form_lanes;
 
 /// Proves that all lookups hold; leaves two claims on the columns.
 pub fn prove<S: BulkHash>(
@@ -62,46 +65,58 @@ pub fn prove<S: BulkHash>(
     protocol.leaves.claims(&protocol.circuit, challenges, &point, numerator, denominator, claims);
 }
 
-/// The fractions of all blocks.
+/// The fractions of all blocks: numerators in the base field, denominators in the extension.
 fn leaves(protocol: &Protocol, trace: &Trace, challenges: Challenges) -> Fractions {
     let circuit = &protocol.circuit;
     let size = 1usize << protocol.leaves.depth;
-    let (mut p, mut q) = (vec![QM31::ZERO; size], vec![QM31::ONE; size]);
-    let alphas = powers(challenges.alpha, 8);
+    let vectors = size.div_ceil(LANES);
+    let (mut p, mut q) = (vec![pack_base(&[]); vectors], vec![E::splat(QM31::ONE); vectors]);
+    let widest = circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0);
+    let alphas = powers(challenges.alpha, widest + 1);
     for block in &protocol.leaves.blocks {
-        let range = block.offset as usize..(block.offset as usize) + (1 << block.log_size);
-        let (p, q) = (&mut p[range.clone()], &mut q[range]);
-        match block.source {
+        let (table, numerators, components) = match block.source {
             Source::Lookup(i) => {
                 let lookup = &circuit.lookups[i];
-                let base = challenges.beta - tag_of(lookup.table as usize);
-                p.fill(QM31::ONE);
-                q.fill(base);
-                for (form, &alpha) in lookup.forms.iter().zip(&alphas[1..]) {
-                    for (q, v) in q.iter_mut().zip(form_values(circuit, trace, form, lookup.shape)) {
-                        *q -= alpha * M31::from_i64(v);
-                    }
-                }
+                let components: Vec<Vec<B>> =
+                    lookup.forms.iter().map(|form| form_lanes(circuit, trace, form, lookup.shape)).collect();
+                (lookup.table as usize, vec![pack_base(&[1; LANES]); components[0].len()], components)
             }
             Source::Table(i) => {
                 let table = &circuit.tables[i];
-                let base = challenges.beta - tag_of(i);
                 let counts = &trace.columns[table.multiplicity.0 as usize];
-                for (p, &count) in p.iter_mut().zip(counts) {
-                    *p = -QM31::from_i64(i64::from(count));
-                }
-                q.fill(base);
-                for (component, &alpha) in table.components.iter().zip(&alphas[1..]) {
-                    for (row, q) in q.iter_mut().enumerate() {
-                        let value = match *component {
-                            Component::Index { low } => low + row as i64,
-                            Component::Column(id) => i64::from(trace.columns[id.0 as usize][row]),
-                        };
-                        *q -= alpha * M31::from_i64(value);
+                let negated: Vec<i32> = counts.iter().map(|&count| -count).collect();
+                let components = table.components.iter().map(|component| match *component {
+                    Component::Index { low } => {
+                        let cells: Vec<i32> = (0..1i64 << table.bits).map(|row| (low + row) as i32).collect();
+                        pack_all(&cells)
                     }
-                }
+                    Component::Column(id) => pack_all(&trace.columns[id.0 as usize]),
+                });
+                (i, pack_all(&negated), components.collect())
             }
+        };
+        let base = E::splat(challenges.beta - tag_of(table));
+        let alphas: Vec<E> = alphas[1..].iter().map(|&alpha| E::splat(alpha)).collect();
+        let denominator = |i: usize| -> E {
+            components.iter().zip(&alphas).fold(base, |sum, (component, &alpha)| sum - alpha * component[i])
+        };
+        let (at, lane) = (block.offset as usize / LANES, block.offset as usize % LANES);
+        if block.log_size >= LOG_LANES {
+            let range = at..at + numerators.len();
+            p[range.clone()].copy_from_slice(&numerators);
+            q[range].par_iter_mut().enumerate().with_min_len(1 << 9).for_each(|(i, q)| *q = denominator(i));
+        } else {
+            let len = 1 << block.log_size;
+            let (mut ps, mut qs) = (p[at].to_array(), q[at].to_array());
+            ps[lane..lane + len].copy_from_slice(&numerators[0].to_array()[..len]);
+            qs[lane..lane + len].copy_from_slice(&denominator(0).to_array()[..len]);
+            (p[at], q[at]) = (B::from_array(ps), E::from_array(qs));
         }
     }
-    Fractions { p: Table::new(p), q: Table::new(q) }
+    let (mut p, mut q) = (Table::of_base(p), Table::of_vectors(q));
+    if let (Table::Narrow(p), Table::Narrow(q)) = (&mut p, &mut q) {
+        p.truncate(size);
+        q.truncate(size);
+    }
+    Fractions { p, q }
 }

@@ -5,13 +5,15 @@ mod channel;
 pub mod commit;
 mod lookup;
 pub mod opening;
+mod read;
 mod relation;
 mod weight;
 
 use circlet_core::circuit::{ColumnId, Public, Tree as Which};
 use circlet_core::claims::Claims;
-use circlet_core::hash::HashSuite;
+use circlet_core::field::QM31;
 use circlet_core::key::Statement;
+use circlet_core::pin;
 use circlet_core::protocol::DOMAIN;
 use circlet_core::transcript::{Label, Transcript};
 use circlet_core::wiring::{public_claims, wiring_claims};
@@ -24,10 +26,10 @@ use channel::Channel;
 use commit::Commitment;
 
 /// Runs the program on the inputs and proves the outputs.
-pub fn prove<S>(key: &ProvingKey<S>, inputs: &[Vec<i32>]) -> Result<(Statement, Vec<u8>), ExecuteError>
-where
-    S: BulkHash + HashSuite<Digest = [u8; 32]>,
-{
+pub fn prove<S: BulkHash>(
+    key: &ProvingKey<S>,
+    inputs: &[Vec<i32>],
+) -> Result<(Statement, Vec<u8>), ExecuteError> {
     let trace = execute(key.circuit(), &key.verifying.program, &key.data, inputs)?;
     let statement = statement(key, &trace);
     let proof = prove_trace(key, &trace, &statement, &mut Honest);
@@ -35,25 +37,19 @@ where
 }
 
 /// The public tensors of a trace.
-pub fn statement<S: BulkHash>(key: &ProvingKey<S>, trace: &Trace) -> Statement
-where
-    S: HashSuite<Digest = [u8; 32]>,
-{
+pub fn statement<S: BulkHash>(key: &ProvingKey<S>, trace: &Trace) -> Statement {
     let read = |publics: &[Public]| publics.iter().map(|p| trace.public(key.circuit(), &p.cells)).collect();
     Statement { inputs: read(&key.circuit().inputs), outputs: read(&key.circuit().outputs) }
 }
 
 /// Proves a statement with whatever trace it is given. The trace is not checked: if it is not one of the
 /// program, the result is a proof that verifiers reject.
-pub fn prove_trace<S>(
+pub fn prove_trace<S: BulkHash>(
     key: &ProvingKey<S>,
     trace: &Trace,
     statement: &Statement,
     adversary: &mut dyn Adversary,
-) -> Vec<u8>
-where
-    S: BulkHash + HashSuite<Digest = [u8; 32]>,
-{
+) -> Vec<u8> {
     let protocol = &key.protocol;
     let mut transcript = S::Transcript::new(DOMAIN);
     transcript.absorb_bytes(Label::Key, &key.digest);
@@ -75,6 +71,10 @@ where
     let publics = protocol.circuit.inputs.iter().chain(&protocol.circuit.outputs);
     let entries = statement.inputs.iter().chain(&statement.outputs).map(Vec::as_slice);
     public_claims(publics.zip(entries), theta, &mut claims);
+    if let Some(value) = key.verifying.pin {
+        let point = pin::point::<S>(protocol, key.fixed.tree.cap());
+        pin::claim(protocol, &point, QM31::from_coordinates(value), &mut claims);
+    }
     opening::prove(protocol, &key.encoder, &key.twiddles, [&key.fixed, &witness], &claims, &mut channel);
     channel.finish()
 }

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use circlet_core::circuit::Kind;
 use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
-use circlet_core::poly::{powers, univariate};
+use circlet_core::poly::{eq_table, powers, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::relations::{At, Operand, Point, Term, round};
 use circlet_core::transcript::Label;
 use rayon::prelude::*;
 
 use super::channel::Channel;
+use crate::backend::field::{E, Ext, LANES, LOG_LANES};
 use crate::backend::merkle::BulkHash;
 use crate::backend::products::{Coefficients, sum, sum_round};
 use crate::backend::table::{Table, eq};
 use crate::execute::{Trace, form_values};
+use crate::prove::read::form_lanes;
 
 /// Proves that all relations hold; leaves a claim for their linear parts and one for each operand.
 pub fn prove<S: BulkHash>(
@@ -53,8 +55,9 @@ pub fn prove<S: BulkHash>(
 
 /// An operand over the variables that the sumcheck binds: the others are bound to the relations' point.
 fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand) -> Table {
-    let cells = form_values(&protocol.circuit, trace, &operand.form, operand.shape);
     let (log_rows, log_cols) = (operand.shape.log_rows() as usize, operand.shape.log_cols() as usize);
+    let lanes = || form_lanes(&protocol.circuit, trace, &operand.form, operand.shape);
+    let cells = || form_values(&protocol.circuit, trace, &operand.form, operand.shape);
     let fixed = |at: At| -> Option<&[QM31]> {
         match at {
             At::Rows => Some(&point.rows),
@@ -62,27 +65,36 @@ fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand) ->
             At::Bound(_) => None,
         }
     };
-    let elements = match (fixed(operand.rows), fixed(operand.cols)) {
+    match (fixed(operand.rows), fixed(operand.cols)) {
+        (None, None) if operand.shape.size() >= LANES => Table::of_base(lanes()),
+        (None, None) => Table::new(cells().into_iter().map(QM31::from_i64).collect()),
         (Some(rows), _) => {
+            let weights = eq_table(&rows[..log_rows]);
+            if log_cols >= LOG_LANES as usize {
+                let width = 1 << (log_cols - LOG_LANES as usize);
+                let mut out = vec![E::splat(QM31::ZERO); width];
+                for (&w, row) in weights.iter().zip(lanes().chunks(width)) {
+                    let w = E::splat(w);
+                    for (slot, &v) in out.iter_mut().zip(row) {
+                        *slot += w * v;
+                    }
+                }
+                return Table::of_vectors(out);
+            }
             let mut out = vec![QM31::ZERO; 1 << log_cols];
-            let weights = circlet_core::poly::eq_table(&rows[..log_rows]);
-            for (&w, row) in weights.iter().zip(cells.chunks(1 << log_cols)) {
+            for (&w, row) in weights.iter().zip(cells().chunks(1 << log_cols)) {
                 for (slot, &v) in out.iter_mut().zip(row) {
                     *slot += w * M31::from_i64(v);
                 }
             }
-            out
+            Table::new(out)
         }
         (None, Some(cols)) => {
-            let weights = circlet_core::poly::eq_table(&cols[..log_cols]);
-            cells
-                .chunks(1 << log_cols)
-                .map(|row| weights.iter().zip(row).map(|(&w, &v)| w * M31::from_i64(v)).sum())
-                .collect()
+            let weights = eq_table(&cols[..log_cols]);
+            let dot = |row: &[i64]| weights.iter().zip(row).map(|(&w, &v)| w * M31::from_i64(v)).sum();
+            Table::new(cells().chunks(1 << log_cols).map(dot).collect())
         }
-        (None, None) => cells.into_iter().map(QM31::from_i64).collect(),
-    };
-    Table::new(elements)
+    }
 }
 
 /// What a term is weighted with: nothing, or one of the shared tables.
@@ -167,8 +179,8 @@ impl<'a> Sumcheck<'a> {
     fn bind(&mut self, variable: u32, r: QM31) {
         for (i, term) in self.terms.iter().enumerate() {
             if term.variables <= variable {
-                self.waiting[i] = self.waiting[i] * QM31::HALF;
-                self.factors[i] = self.factors[i] * QM31::HALF;
+                self.waiting[i] *= QM31::HALF;
+                self.factors[i] *= QM31::HALF;
             }
         }
         self.weights.par_iter_mut().filter(|w| w.0 > variable).for_each(|w| w.1.bind_high(r));
@@ -188,7 +200,7 @@ fn weight(term: &Term, point: &Point) -> Table {
             eq(&joined)
         }
         Kind::RowDot => {
-            let rows = circlet_core::poly::eq_table(&point.rows[..high]);
+            let rows = eq_table(&point.rows[..high]);
             let inside = |c: usize| c < term.len as usize;
             let row = |&e: &QM31| (0..1 << low).map(move |c| if inside(c) { e } else { QM31::ZERO });
             Table::new(rows.iter().flat_map(row).collect())

@@ -1,6 +1,6 @@
 //! The batched weight of all linear claims, as a table over the stacked vector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use circlet_core::circuit::ColumnId;
 use circlet_core::claims::{AxisId, Claims, Term};
@@ -16,17 +16,15 @@ pub fn dense_weight(protocol: &Protocol, claims: &Claims, mu: QM31) -> [Vec<Vec<
     let (circuit, stacking) = (&protocol.circuit, &protocol.stacking);
     let powers = powers(mu, claims.values.len());
     let mut by_column: BTreeMap<ColumnId, Vec<&Term>> = BTreeMap::new();
-    let mut logs: BTreeMap<(AxisId, u32), ()> = BTreeMap::new();
+    let mut logs: BTreeSet<(AxisId, u32)> = BTreeSet::new();
     for term in &claims.terms {
         let shape = circuit.column(term.column).shape;
         by_column.entry(term.column).or_default().push(term);
-        logs.insert((term.rows, shape.log_rows()), ());
-        logs.insert((term.cols, shape.log_cols()), ());
+        logs.insert((term.rows, shape.log_rows()));
+        logs.insert((term.cols, shape.log_cols()));
     }
-    let axes: BTreeMap<(AxisId, u32), Vec<QM31>> = logs
-        .into_par_iter()
-        .map(|((id, log), ())| ((id, log), claims.axes[id.0 as usize].dense(log)))
-        .collect();
+    let axes: BTreeMap<(AxisId, u32), Vec<QM31>> =
+        logs.into_par_iter().map(|(id, log)| ((id, log), claims.axes[id.0 as usize].dense(log))).collect();
 
     let blocks: Vec<(ColumnId, Vec<E>)> = by_column
         .into_par_iter()

@@ -9,6 +9,7 @@ use circlet_core::hash::HashSuite;
 use circlet_core::key::VerifyingKey;
 use circlet_core::merkle::verify_multiproof;
 use circlet_core::opening::{column_weights, combine_rows, round};
+use circlet_core::pin;
 use circlet_core::poly::{evaluate, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::stacking::FoldSchedule;
@@ -25,6 +26,24 @@ pub fn fixed_cap<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey) -> Resul
         return Err(Reject::MalformedKey);
     }
     key.fixed_cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::MalformedKey)).collect()
+}
+
+/// The claim that the fixed columns are the ones that the key pins, in profiles where the cap alone does not.
+pub fn pin<S: HashSuite>(
+    protocol: &Protocol,
+    key: &VerifyingKey,
+    cap: &[S::Digest],
+    claims: &mut Claims,
+) -> Result<(), Reject> {
+    match (protocol.pinned(), key.pin) {
+        (false, None) => Ok(()),
+        (true, Some(value)) => {
+            let point = pin::point::<S>(protocol, cap);
+            pin::claim(protocol, &point, QM31::from_coordinates(value), claims);
+            Ok(())
+        }
+        _ => Err(Reject::MalformedKey),
+    }
 }
 
 /// Checks that the columns under the two caps satisfy all claims.

@@ -1,5 +1,7 @@
 //! The statement: its shape, its ranges, and the claims that tie it to the committed columns.
 
+use alloc::vec::Vec;
+
 use circlet_core::circuit::Public;
 use circlet_core::claims::Claims;
 use circlet_core::hash::HashSuite;
@@ -17,7 +19,7 @@ fn tensors<'a>(
     statement: &'a Statement,
 ) -> impl Iterator<Item = (&'a Public, &'a [i32])> {
     let publics = protocol.circuit.inputs.iter().chain(&protocol.circuit.outputs);
-    publics.zip(statement.inputs.iter().chain(&statement.outputs).map(|v| v.as_slice()))
+    publics.zip(statement.inputs.iter().chain(&statement.outputs).map(Vec::as_slice))
 }
 
 /// Every tensor has its length, and every entry lies in the tensor's range.

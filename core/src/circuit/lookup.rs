@@ -1,0 +1,42 @@
+//! Lookups and the tables they read.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{ColumnId, Form, Shape};
+
+/// What fills one component of a table's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// `low + index of the row`: a closed form, never committed.
+    Index {
+        /// Value in row zero.
+        low: i64,
+    },
+    /// A column of the fixed tree.
+    Column(ColumnId),
+}
+
+/// A table of `2^bits` rows; its index plus one is the tag that keeps its rows apart from other tables'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupTable {
+    /// Name, for people.
+    pub name: String,
+    /// Log of the number of rows.
+    pub bits: u32,
+    /// Components of a row.
+    pub components: Vec<Component>,
+    /// How often each row is used: a column of the witness tree.
+    pub multiplicity: ColumnId,
+}
+
+/// `forms` is a row of `table` in every cell of `shape`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The cells.
+    pub shape: Shape,
+    /// Index into [`Circuit::tables`].
+    pub table: u32,
+    /// One form for each component of the table.
+    pub forms: Vec<Form>,
+}

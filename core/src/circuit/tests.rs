@@ -1,0 +1,447 @@
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::*;
+use crate::program::{Constant, Factor, LayerNorm, Op, Requantize, Table, Tensor, TensorId};
+
+const CLAMP: Requantize = Requantize { shift: 5, table: TableId(0) };
+
+fn tensor(rows: u32, cols: u32, bound: i64) -> Tensor {
+    Tensor { name: "t".to_owned(), rows, cols, bound, fraction_bits: 0 }
+}
+
+fn constant(rows: u32, cols: u32, bound: i64, row_l1: i64) -> Constant {
+    Constant { name: "c".to_owned(), rows, cols, bound, row_l1 }
+}
+
+/// `3 x 20 -> 3 x 13`, a transpose of the result, a LayerNorm, a table and a product of activations.
+fn program() -> Program {
+    let (t, c) = (TensorId, ConstantId);
+    Program {
+        name: "p".to_owned(),
+        tensors: vec![
+            tensor(3, 20, 127),
+            tensor(3, 13, 127),
+            tensor(13, 3, 127),
+            tensor(3, 13, 127),
+            tensor(3, 13, 127),
+            tensor(7, 13, 127),
+            tensor(7, 7, 127),
+            tensor(13, 7, 127),
+        ],
+        constants: vec![
+            constant(13, 20, 31, 620),
+            constant(1, 13, 1000, 13_000),
+            constant(1, 13, 63, 63 * 13),
+            constant(7, 13, 31, 31 * 13),
+        ],
+        tables: vec![Table { name: "clamp".to_owned(), bits: 12, bound: 127 }],
+        ops: vec![
+            Op::MatMul {
+                x: t(0),
+                factor: Factor::Weight(c(0)),
+                bias: Some(c(1)),
+                requantize: CLAMP,
+                y: t(1),
+            },
+            Op::Rewire { x: t(1), dims: vec![3, 13], permutation: vec![1, 0], y: t(2) },
+            Op::LayerNorm { x: t(1), params: norm(), y: t(3) },
+            Op::Map { x: t(3), table: TableId(0), y: t(4) },
+            Op::Rewire { x: t(5), dims: vec![7, 13], permutation: vec![1, 0], y: t(7) },
+            Op::MatMul { x: t(5), factor: Factor::Tensor(t(7)), bias: None, requantize: CLAMP, y: t(6) },
+        ],
+        inputs: vec![t(0), t(5)],
+        outputs: vec![t(4), t(6)],
+    }
+}
+
+fn norm() -> LayerNorm {
+    LayerNorm {
+        epsilon: 5,
+        numerator: 3_700_000,
+        shift: 10,
+        gamma: ConstantId(2),
+        beta: ConstantId(1),
+        requantize: Requantize { shift: 7, table: TableId(0) },
+    }
+}
+
+fn change(f: impl FnOnce(&mut Program)) -> Result<Circuit, CircuitError> {
+    let mut changed = program();
+    f(&mut changed);
+    Circuit::new(&changed)
+}
+
+/// The name of the op that refuses, and why.
+fn refusal(f: impl FnOnce(&mut Program)) -> (String, String) {
+    match change(f) {
+        Err(CircuitError::Refused { op, reason }) => (op, reason),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
+fn malformed(f: impl FnOnce(&mut Program)) {
+    let result = change(f);
+    assert!(matches!(result, Err(CircuitError::Malformed(_))), "{:?}", result.map(|_| ()));
+}
+
+#[test]
+fn lengths_split_into_a_power_of_two_and_a_small_rest() {
+    assert_eq!(split(1), [(0, 1)]);
+    assert_eq!(split(3), [(0, 2), (2, 1)]);
+    assert_eq!(split(13), [(0, 13)]);
+    assert_eq!(split(20), [(0, 16), (16, 4)]);
+    assert_eq!(split(192), [(0, 128), (128, 64)]);
+    assert_eq!(split(768), [(0, 512), (512, 256)]);
+    for len in 1..3000u32 {
+        let blocks = split(len);
+        assert!(blocks.len() <= 2);
+        assert_eq!(blocks.iter().map(|b| b.1).sum::<u32>(), len);
+        let mut next = 0;
+        for &(offset, cols) in &blocks {
+            assert_eq!(offset, next);
+            next += cols;
+        }
+        let padded: u32 = blocks.iter().map(|b| b.1.next_power_of_two()).sum();
+        assert!(padded <= len.next_power_of_two());
+        assert_eq!(blocks.len() == 2, padded < len.next_power_of_two());
+    }
+}
+
+#[test]
+fn the_program_that_all_others_change_is_accepted() {
+    let circuit = change(|_| {}).unwrap();
+    assert_eq!(circuit.check(), Ok(()));
+}
+
+#[test]
+fn unknown_ids_are_refused() {
+    let unknown = TensorId(99);
+    let reasons = [
+        refusal(|p| p.inputs[0] = unknown),
+        refusal(|p| p.outputs[0] = unknown),
+        refusal(|p| {
+            p.ops[1] = Op::Rewire { x: unknown, dims: vec![39], permutation: vec![0], y: TensorId(2) }
+        }),
+        refusal(|p| p.ops[3] = Op::Map { x: TensorId(3), table: TableId(0), y: unknown }),
+        refusal(|p| p.ops[3] = Op::Map { x: TensorId(3), table: TableId(1), y: TensorId(4) }),
+        refusal(|p| {
+            p.ops[2] = Op::LayerNorm {
+                x: TensorId(1),
+                params: LayerNorm { beta: ConstantId(4), ..norm() },
+                y: TensorId(3),
+            };
+        }),
+        refusal(|p| p.tables.clear()),
+        refusal(|p| p.constants.truncate(1)),
+    ];
+    for (_, reason) in reasons {
+        assert!(reason.starts_with("unknown"), "{reason}");
+    }
+}
+
+#[test]
+fn order_matters() {
+    let (op, reason) = refusal(|p| p.ops.swap(0, 1));
+    assert_eq!((op.as_str(), reason.contains("before it is produced")), ("Rewire.0", true));
+    let (_, reason) = refusal(|p| p.ops.push(p.ops[3].clone()));
+    assert!(reason.contains("produced twice"));
+    let (_, reason) = refusal(|p| p.inputs.push(TensorId(0)));
+    assert!(reason.contains("produced twice"));
+    let (_, reason) = refusal(|p| p.inputs.push(TensorId(4)));
+    assert!(reason.contains("produced twice"));
+    let (_, reason) = refusal(|p| {
+        p.ops.pop();
+    });
+    assert!(reason.contains("before it is produced"));
+    // An op's result is not its operand, on either side of a product.
+    let own = Factor::Tensor(TensorId(6));
+    let (_, reason) = refusal(|p| {
+        p.inputs[1] = TensorId(2);
+        p.ops.drain(..5);
+        p.tensors[2] = tensor(7, 7, 127);
+        p.ops[0] = Op::MatMul { x: TensorId(2), factor: own, bias: None, requantize: CLAMP, y: TensorId(6) };
+    });
+    assert!(reason.contains("before it is produced"), "{reason}");
+}
+
+#[test]
+fn shapes_must_fit() {
+    for (index, cols) in [(1, 12), (0, 19), (3, 12), (4, 14), (6, 8), (7, 6)] {
+        assert!(matches!(change(|p| p.tensors[index].cols = cols), Err(CircuitError::Refused { .. })));
+    }
+    for index in [1, 2, 3, 4, 6] {
+        assert!(matches!(change(|p| p.tensors[index].rows += 1), Err(CircuitError::Refused { .. })));
+    }
+    for index in 0..3 {
+        assert!(matches!(change(|p| p.constants[index].cols += 1), Err(CircuitError::Refused { .. })));
+        assert!(matches!(change(|p| p.constants[index].cols -= 1), Err(CircuitError::Refused { .. })));
+    }
+    // Inner dimensions of a product of activations are one block: 5 = 4 + 1 is not.
+    let (_, reason) = refusal(|p| {
+        for index in [5, 7] {
+            p.tensors[index] = tensor(5, 5, 127);
+        }
+        p.tensors[6] = tensor(5, 5, 127);
+        p.ops[4] = Op::Rewire { x: TensorId(5), dims: vec![5, 5], permutation: vec![1, 0], y: TensorId(7) };
+    });
+    assert!(reason.contains("one block"));
+}
+
+#[test]
+fn permutations_are_checked() {
+    let rewire = |dims: &[u32], permutation: &[u8]| Op::Rewire {
+        x: TensorId(1),
+        dims: dims.to_vec(),
+        permutation: permutation.to_vec(),
+        y: TensorId(2),
+    };
+    let wrong: [(&[u32], &[u8]); 10] = [
+        (&[3, 13], &[0, 0]),
+        (&[3, 13], &[1]),
+        (&[3, 13], &[0, 2]),
+        (&[3, 13], &[0, 1, 2]),
+        (&[3, 13], &[255, 0]),
+        (&[3, 12], &[1, 0]),
+        (&[13, 3], &[1, 0]),
+        (&[0, 13], &[1, 0]),
+        (&[], &[]),
+        (&[u32::MAX, u32::MAX, u32::MAX], &[2, 1, 0]),
+    ];
+    for (dims, permutation) in wrong {
+        refusal(|p| p.ops[1] = rewire(dims, permutation));
+    }
+    refusal(|p| p.ops[1] = rewire(&[1; 17], &[0; 17]));
+    refusal(|p| p.tensors[2].bound = 126);
+    for (dims, permutation) in [(&[3u32, 1, 13][..], &[2u8, 1, 0][..]), (&[39], &[0])] {
+        let accepted = change(|p| p.ops[1] = rewire(dims, permutation));
+        assert_eq!(accepted.is_ok(), dims.len() == 3, "a row is a suffix of the dimensions");
+    }
+}
+
+#[test]
+fn extents_and_bounds_are_checked() {
+    for rows in [0, (1 << 24) + 1, u32::MAX] {
+        malformed(|p| p.tensors[0].rows = rows);
+        malformed(|p| p.tensors[0].cols = rows);
+        malformed(|p| p.constants[0].rows = rows);
+        malformed(|p| p.constants[0].cols = rows);
+    }
+    malformed(|p| p.tensors.push(tensor(1 << 15, (1 << 15) + 1, 1)));
+    assert!(change(|p| p.tensors.push(tensor(1 << 15, 1 << 15, 1))).is_ok());
+    for bound in [-1, 1 << 30, i64::MIN, i64::MAX] {
+        malformed(|p| p.tensors[1].bound = bound);
+        malformed(|p| p.constants[1].bound = bound);
+        malformed(|p| p.tables[0].bound = bound);
+    }
+    malformed(|p| p.constants[0].row_l1 = -1);
+    for bits in [0, 21, 64, 255] {
+        malformed(|p| p.tables[0].bits = bits);
+    }
+    malformed(|p| p.outputs.clear());
+}
+
+#[test]
+fn shifts_are_checked() {
+    let op = |shift| Op::MatMul {
+        x: TensorId(0),
+        factor: Factor::Weight(ConstantId(0)),
+        bias: None,
+        requantize: Requantize { shift, table: TableId(0) },
+        y: TensorId(1),
+    };
+    assert!(change(|p| p.ops[0] = op(0)).is_ok());
+    for shift in [25, 31, 64, 255] {
+        refusal(|p| p.ops[0] = op(shift));
+    }
+    let add = |a_shift, b_shift| Op::Add {
+        a: TensorId(3),
+        a_shift,
+        b: TensorId(3),
+        b_shift,
+        requantize: CLAMP,
+        y: TensorId(4),
+    };
+    assert!(change(|p| p.ops[3] = add(3, 2)).is_ok());
+    for (a, b) in [(31, 0), (0, 31), (255, 255)] {
+        refusal(|p| p.ops[3] = add(a, b));
+    }
+    assert!(matches!(change(|p| p.ops[3] = add(30, 30)), Err(CircuitError::MayWrap { .. })));
+}
+
+#[test]
+fn weights_that_allow_a_wrap_are_named() {
+    let with = |row_l1| change(|p| p.constants[0] = constant(13, 20, 1 << 22, row_l1));
+    assert!(with(1 << 22).is_ok());
+    let Err(CircuitError::MayWrap { relation, magnitude, limit }) = with(1 << 24) else { panic!() };
+    assert!(relation.starts_with("MatMul.0."), "{relation}");
+    assert!(magnitude > limit);
+    assert!(matches!(with(i64::MAX), Err(CircuitError::MayWrap { .. })));
+}
+
+/// A shift by `s` bits with a table of `b` bits: a quotient larger by `2^(31 - s)` would pass if its domain
+/// had it, so the two together stay below 31 bits.
+#[test]
+fn shifts_and_domains_that_allow_a_wrap_are_refused() {
+    let with = |bits, shift| {
+        change(|p| {
+            p.ops.truncate(1);
+            p.inputs.truncate(1);
+            p.outputs = vec![TensorId(1)];
+            p.tables[0].bits = bits;
+            let Op::MatMul { requantize, .. } = &mut p.ops[0] else { panic!() };
+            requantize.shift = shift;
+        })
+    };
+    assert!(with(7, 24).is_ok());
+    assert!(with(11, 20).is_ok());
+    assert!(matches!(with(8, 24), Err(CircuitError::MayWrap { .. })));
+    assert!(matches!(with(12, 20), Err(CircuitError::MayWrap { .. })));
+    assert!(matches!(with(20, 12), Err(CircuitError::MayWrap { .. })));
+}
+
+#[test]
+fn a_tensor_holds_the_image_of_its_table() {
+    assert!(change(|p| p.tensors[4].bound = 128).is_ok());
+    for index in [1, 3, 4, 6] {
+        let result = change(|p| p.tensors[index].bound = 126).map(|_| ());
+        assert_eq!(result, Err(CircuitError::Unbounded("t".to_owned())), "{index}");
+    }
+    // Through a wiring the bound of the source counts.
+    refusal(|p| p.tensors[7].bound = 126);
+}
+
+/// One column `x` with a range check and `coefficient x + constant = 0`.
+fn one_relation(coefficient: i64, constant: i64) -> Circuit {
+    let shape = Shape { rows: 1, cols: 4 };
+    let column = |bound, content| Column { name: String::from("x"), shape, bound, content };
+    let range = LookupTable {
+        name: String::from("range"),
+        bits: 10,
+        components: vec![Component::Index { low: 0 }],
+        multiplicity: ColumnId(1),
+    };
+    Circuit {
+        columns: vec![
+            column(Interval::bits(10), Content::Trace),
+            column(Interval::bits(30), Content::Multiplicity(0)),
+        ],
+        tables: vec![range],
+        lookups: vec![Lookup { shape, table: 0, forms: vec![ColumnId(0).into()] }],
+        relations: vec![Relation {
+            name: String::from("r"),
+            shape,
+            value: Form::default().plus(coefficient, ColumnId(0)).plus_constant(constant).into(),
+        }],
+        ..Circuit::default()
+    }
+}
+
+#[test]
+fn the_limit_of_rule_u_is_exact() {
+    let limit = i64::from(crate::field::P) - 1;
+    let rest = limit % 1023;
+    for sign in [1, -1] {
+        assert_eq!(one_relation(sign * (limit / 1023), sign * rest).check(), Ok(()));
+        let above = one_relation(sign * (limit / 1023), sign * (rest + 1)).check();
+        let wrap = CircuitError::MayWrap {
+            relation: String::from("r"),
+            magnitude: i128::from(limit) + 1,
+            limit: i128::from(limit),
+        };
+        assert_eq!(above, Err(wrap));
+    }
+    // Products: `1024^2 - 1` per cell of the sum.
+    let mut circuit = one_relation(0, 0);
+    let shape = Shape { rows: 1, cols: 4 };
+    let product = |bound| Product {
+        coefficient: 1,
+        kind: Kind::RowDot,
+        a: ColumnId(0).into(),
+        b: ColumnId(0).into(),
+        a_shape: shape,
+        b_shape: shape,
+        bound,
+    };
+    let all = 4 * 1023 * 1023;
+    let mut with = |constant, bound| {
+        let value =
+            Value { products: vec![product(bound)], sums: Vec::new(), form: Form::constant(constant) };
+        circuit.relations = vec![Relation { name: String::from("r"), shape: Shape::CELL, value }];
+        circuit.check()
+    };
+    assert_eq!(with(limit - all, None), Ok(()));
+    assert!(with(limit - all + 1, None).is_err());
+    assert_eq!(with(limit - all + 1, Some(all - 1)), Ok(()));
+    assert_eq!(with(limit - 7, Some(7)), Ok(()));
+    assert!(with(limit - 6, Some(7)).is_err());
+}
+
+#[test]
+fn ranges_follow_from_lookups() {
+    let mut circuit = one_relation(1, 0);
+    circuit.columns[0].bound.high -= 1;
+    assert_eq!(circuit.check(), Err(CircuitError::Unbounded(String::from("x"))));
+    // Shifted lookups bound shifted ranges; multiples and sums bound nothing.
+    let with = |form: Form, bound| {
+        let mut circuit = one_relation(1, 0);
+        circuit.lookups[0].forms = vec![form];
+        circuit.columns[0].bound = bound;
+        circuit.check().is_ok()
+    };
+    let x = || Form::from(ColumnId(0));
+    assert!(with(x().plus_constant(5), Interval { low: -5, high: 1018 }));
+    assert!(!with(x().plus_constant(5), Interval { low: -4, high: 1018 }));
+    assert!(!with(x().plus_constant(5), Interval { low: -5, high: 1017 }));
+    assert!(with(x().times(-1).plus_constant(5), Interval { low: -1018, high: 5 }));
+    assert!(!with(x().times(2), Interval::bits(10)));
+    assert!(!with(x().plus(1, ColumnId(0)), Interval::bits(10)));
+    assert!(!with(Form::constant(0), Interval::bits(10)));
+}
+
+/// Mutated encodings are errors or programs that are accepted or refused, quickly and in little memory.
+#[test]
+fn mutated_programs_do_no_harm() {
+    let bytes = postcard::to_allocvec(&program()).unwrap();
+    let mut state = 1u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let (mut decoded, mut accepted) = (0, 0);
+    for _ in 0..60_000 {
+        let mut mutated = bytes.clone();
+        for _ in 0..=next() % 3 {
+            let at = (next() % mutated.len() as u64) as usize;
+            match next() % 8 {
+                0 => mutated[at] ^= 1 << (next() % 8),
+                1 => mutated[at] = next() as u8,
+                2 => mutated[at] = [0, 1, 127, 128, 255][(next() % 5) as usize],
+                3 => mutated.truncate(at.max(1)),
+                4 => mutated.insert(at, next() as u8),
+                5 => {
+                    mutated.remove(at);
+                    mutated.push(0);
+                }
+                // A large number in the variable-length encoding.
+                6 => {
+                    let large = [255u8, 255, 255, (next() % 256) as u8, (next() % 16) as u8];
+                    mutated.splice(at..=at, large);
+                }
+                _ => mutated[at] = mutated[at].wrapping_add(1),
+            }
+        }
+        let Ok(program) = postcard::from_bytes::<Program>(&mutated) else { continue };
+        decoded += 1;
+        let Ok(circuit) = Circuit::new(&program) else { continue };
+        accepted += 1;
+        assert!(circuit.columns.len() < 1000);
+        assert!(circuit.tables.iter().all(|t| t.bits <= 24));
+        assert_eq!(circuit.check(), Ok(()));
+    }
+    assert!(decoded > 1000 && accepted > 100, "{decoded} decoded, {accepted} accepted");
+}
