@@ -291,7 +291,7 @@ fn operands_scaled_against_each_other() {
         if label == Label::RelationEvals {
             message[term.a] = message[term.a].double();
             for other in bench.key.protocol.reduction.terms.iter().filter(|t| t.a == term.a) {
-                message[other.b] = message[other.b] * QM31::HALF;
+                message[other.b] *= QM31::HALF;
             }
         }
     });
@@ -361,7 +361,9 @@ fn forged_output_stage_by_stage() {
         impl Adversary for Word {
             fn word(&mut self, label: Label, word: &mut [QM31]) {
                 if label == self.0 {
-                    word.iter_mut().for_each(|value| *value += QM31::ONE);
+                    for value in word {
+                        *value += QM31::ONE;
+                    }
                 }
             }
         }

@@ -6,13 +6,13 @@ use std::cell::RefCell;
 use circlet::backend::field::B;
 use circlet::keys::security;
 use circlet::prove::adversary::{Adversary, Honest};
-use circlet_core::field::QM31;
+use circlet_core::field::{M31, QM31};
 use circlet_core::merkle::sibling_positions;
-use circlet_core::profile::Profile;
+use circlet_core::profile::{Profile, ProfileId, Regime};
 use circlet_core::transcript::Label;
 use circlet_tests::cheat::{Bench, TOY, change_rows, sections};
 use circlet_tests::programs::{self, Case, Random};
-use circlet_verifier::Reject;
+use circlet_verifier::{Reject, Stage};
 
 /// Changes codewords, folded words or positions.
 struct Words<F: FnMut(Label, &mut [Vec<B>])>(F);
@@ -26,19 +26,18 @@ impl<F: FnMut(Label, &mut [Vec<B>])> Adversary for Words<F> {
 /// The message in place of its codeword, repeated to its length; and garbage.
 #[test]
 fn words_that_are_not_encoded() {
-    let repeat = |words: &mut [Vec<B>]| {
+    let repeat: fn(&mut [Vec<B>]) = |words| {
         for word in words {
             let quarter = word.len() / 4;
             let head = word[..quarter].to_vec();
             word.chunks_mut(quarter).for_each(|chunk| chunk.copy_from_slice(&head));
         }
     };
-    let garbage = |words: &mut [Vec<B>]| {
+    let garbage: fn(&mut [Vec<B>]) = |words| {
         let mut random = Random(9);
         change_rows(words, |_, _, _| random.below(1 << 30) as u32);
     };
-    let encodings: [&dyn Fn(&mut [Vec<B>]); 2] = [&repeat, &garbage];
-    for encode in encodings {
+    for encode in [repeat, garbage] {
         let bench = Bench::new(programs::matmul(), TOY);
         let mut cheat = Words(|label, words: &mut [Vec<B>]| {
             assert_eq!(label, Label::WitnessRoot);
@@ -51,6 +50,20 @@ fn words_that_are_not_encoded() {
         });
         let bench = Bench::with_key_maker(programs::matmul(), TOY, &mut maker);
         assert_eq!(bench.lie(&mut Honest), Err(Reject::RowCombination));
+    }
+}
+
+struct OneRow {
+    row: usize,
+    hit: bool,
+}
+impl Adversary for OneRow {
+    fn codewords(&mut self, _: Label, words: &mut [Vec<B>]) {
+        let row = self.row;
+        change_rows(words, |c, r, value| if c == 1 && r == row { value ^ 1 } else { value });
+    }
+    fn positions(&mut self, positions: &mut Vec<u32>) {
+        self.hit = positions.contains(&(self.row as u32));
     }
 }
 
@@ -68,19 +81,6 @@ fn corrupted_rows() {
     let bad = Bench::with_key_maker(programs::matmul(), TOY, &mut maker);
     assert_eq!(bad.lie(&mut Honest), Err(Reject::RowCombination));
 
-    struct OneRow {
-        row: usize,
-        hit: bool,
-    }
-    impl Adversary for OneRow {
-        fn codewords(&mut self, _: Label, words: &mut [Vec<B>]) {
-            let row = self.row;
-            change_rows(words, |c, r, value| if c == 1 && r == row { value ^ 1 } else { value });
-        }
-        fn positions(&mut self, positions: &mut Vec<u32>) {
-            self.hit = positions.contains(&(self.row as u32));
-        }
-    }
     let (mut hits, mut misses) = (0, 0);
     for row in (0..length).step_by(9) {
         let mut cheat = OneRow { row, hit: false };
@@ -96,37 +96,39 @@ fn corrupted_rows() {
     assert!(hits > 0 && misses > 0);
 }
 
+struct Other;
+impl Adversary for Other {
+    fn remaining(&mut self, label: Label, message: &mut [QM31], _: &[QM31], _: QM31) {
+        if label == Label::FoldedRoot {
+            message[3] += QM31::ONE;
+        }
+    }
+}
+
 /// The folded word of other columns: a word close to a codeword, but not to that of the committed ones.
 #[test]
 fn folded_word_of_other_columns() {
-    struct Other;
-    impl Adversary for Other {
-        fn remaining(&mut self, label: Label, message: &mut [QM31], _: &[QM31], _: QM31) {
-            if label == Label::FoldedRoot {
-                message[3] += QM31::ONE;
-            }
-        }
-    }
     let bench = Bench::new(programs::matmul(), TOY);
     // The sumcheck goes on with another message than the word has.
     assert!(matches!(bench.lie(&mut Other), Err(Reject::FinalClaim(_))));
 }
 
+struct Positions<F: FnMut(&mut Vec<u32>)>(F);
+impl<F: FnMut(&mut Vec<u32>)> Adversary for Positions<F> {
+    fn positions(&mut self, positions: &mut Vec<u32>) {
+        (self.0)(positions);
+    }
+}
+
 /// Other positions are answered than those that were drawn: all, one, or one twice; or fewer.
 #[test]
 fn other_positions() {
-    struct Positions<F: FnMut(&mut Vec<u32>)>(F);
-    impl<F: FnMut(&mut Vec<u32>)> Adversary for Positions<F> {
-        fn positions(&mut self, positions: &mut Vec<u32>) {
-            (self.0)(positions);
-        }
-    }
     let bench = Bench::new(programs::matmul(), TOY);
     let honest = bench.proof();
     let drawn = RefCell::new(Vec::new());
     assert_eq!(bench.lie(&mut Positions(|p| drawn.replace(p.clone()).clear())), Ok(()));
     let drawn = drawn.into_inner();
-    let moved = bench.lie(&mut Positions(|p| p.iter_mut().for_each(|p| *p ^= 64)));
+    let moved = bench.lie(&mut Positions(|p| *p = p.iter().map(|p| p ^ 64).collect()));
     assert!(matches!(
         moved,
         Err(Reject::MerklePath | Reject::TooShort | Reject::TooLong | Reject::NonCanonical)
@@ -141,7 +143,7 @@ fn other_positions() {
     assert!(matches!(fewer, Err(Reject::TooShort | Reject::NonCanonical | Reject::MerklePath)), "{fewer:?}");
     let twice = bench.lie(&mut Positions(|p| p[1] = p[0]));
     assert!(matches!(twice, Err(Reject::TooShort | Reject::NonCanonical | Reject::MerklePath)), "{twice:?}");
-    let more = bench.lie(&mut Positions(|p| p.push((0..).find(|q| !drawn.contains(q)).unwrap())));
+    let more = bench.lie(&mut Positions(|p| p.push((0..64).find(|q| !drawn.contains(q)).unwrap())));
     assert!(more.is_err(), "{more:?}");
     // Positions that repeat are answered once.
     let again = bench.lie(&mut Positions(|p| p.extend(p.clone())));
@@ -149,15 +151,16 @@ fn other_positions() {
     assert_eq!(bench.proof(), honest);
 }
 
+struct Drawn(Vec<u32>);
+impl Adversary for Drawn {
+    fn positions(&mut self, positions: &mut Vec<u32>) {
+        self.0.clone_from(positions);
+    }
+}
+
 /// Every part of the answers, changed in place: rows of both trees, values of the fold layer, siblings.
 #[test]
 fn every_answer_is_checked() {
-    struct Drawn(Vec<u32>);
-    impl Adversary for Drawn {
-        fn positions(&mut self, positions: &mut Vec<u32>) {
-            self.0.clone_from(positions);
-        }
-    }
     let bench = Bench::new(programs::matmul(), TOY);
     let protocol = &bench.key.protocol;
     let mut drawn = Drawn(Vec::new());
@@ -188,7 +191,9 @@ fn every_answer_is_checked() {
         check(siblings(protocol.codeword_log(), &positions), "siblings");
     }
     for layer in 0..protocol.schedule.layers {
-        positions.iter_mut().for_each(|p| *p >>= 4);
+        for position in &mut positions {
+            *position >>= 4;
+        }
         positions.dedup();
         check(256 * positions.len(), "fold values");
         let len = siblings(protocol.fold_height(layer), &positions);
@@ -273,4 +278,58 @@ fn corrupted_words_pass_at_the_predicted_rate() {
             assert!((bits + rate.log2()).abs() < 1e-9, "the calculator says {bits} bits");
         }
     }
+}
+
+/// A profile whose keys pin their fixed columns.
+const JOHNSON: Profile = Profile { id: ProfileId::P100J, regime: Regime::Johnson { m: 5 }, ..TOY };
+
+/// Beyond unique decoding a root may stand for two models, each of which agrees with it in half of the rows. The
+/// pin names one of them.
+#[test]
+fn two_models_under_one_root() {
+    let first = programs::matmul();
+    let mut second = first.clone();
+    second.1.constants[0][0] -= second.1.constants[0][0].signum();
+    for (profile, expected) in [(TOY, Reject::RowCombination), (JOHNSON, Reject::FinalClaim(Stage::Opening))]
+    {
+        let mut other = Bench::new(second.clone(), profile);
+        let words = &other.key.fixed.codewords;
+        let mut mix = Words(|label, own: &mut [Vec<B>]| {
+            assert_eq!(label, Label::Key);
+            for (own, word) in own.iter_mut().zip(words) {
+                own.iter_mut().zip(word).skip(1).step_by(2).for_each(|(own, &cell)| *own = cell);
+            }
+        });
+        let bench = Bench::with_key_maker(first.clone(), profile, &mut mix);
+        let mut tree = Bench::with_key_maker(first.clone(), profile, &mut mix).key.fixed;
+        // The second model's numbers with the tree, the digest and the pin of the key.
+        std::mem::swap(&mut other.key.fixed.tree, &mut tree.tree);
+        other.key.fixed.codewords = tree.codewords;
+        other.key.digest = bench.key.digest;
+        assert_eq!(other.key.verifying.fixed_cap.len(), bench.key.verifying.fixed_cap.len());
+        other.key.verifying.pin = bench.key.verifying.pin;
+        assert_eq!(bench.verify(&other.statement, &other.proof()), Err(expected));
+    }
+}
+
+#[test]
+fn pins() {
+    let mut bench = Bench::new(programs::matmul(), JOHNSON);
+    assert_eq!(bench.lie(&mut Honest), Ok(()));
+    let pin = bench.key.verifying.pin.expect("a pin");
+    for edit in 0..4 {
+        let mut other = pin;
+        other[edit] += M31::ONE;
+        bench.key.verifying.pin = Some(other);
+        bench.key.digest = bench.key.verifying.digest();
+        assert_eq!(bench.lie(&mut Honest), Err(Reject::FinalClaim(Stage::Opening)));
+    }
+    bench.key.verifying.pin = None;
+    bench.key.digest = bench.key.verifying.digest();
+    assert_eq!(bench.lie(&mut Honest), Err(Reject::MalformedKey));
+    let mut bench = Bench::new(programs::matmul(), TOY);
+    assert_eq!(bench.key.verifying.pin, None);
+    bench.key.verifying.pin = Some(pin);
+    bench.key.digest = bench.key.verifying.digest();
+    assert_eq!(bench.lie(&mut Honest), Err(Reject::MalformedKey));
 }

@@ -211,6 +211,18 @@ fn no_demand_is_idle() {
     }
 }
 
+/// Replaces the values that `squares` picks out by the digits.
+fn visit(int: &mut Int, squares: &impl Fn(&Value) -> bool, digits: &Form) {
+    match int {
+        Int::Value(value) if squares(value) => *int = digits.clone().into(),
+        Int::Value(_) => {}
+        Int::Add(pair) | Int::Sub(pair) | Int::Mul(pair) | Int::Div(pair) | Int::Mod(pair) => {
+            pair.iter_mut().for_each(|int| visit(int, squares, digits));
+        }
+        Int::Root(int) => visit(int, squares, digits),
+    }
+}
+
 /// Replaces the sum of squared deviations, wherever a step reads it, by what its digits say.
 fn trust_digits(circuit: &mut Circuit) {
     let id = |name: &str| column(circuit, name);
@@ -220,16 +232,6 @@ fn trust_digits(circuit: &mut Circuit) {
         !value.products.is_empty()
             && value.products.iter().all(|p| p.kind == Kind::RowDot && p.a == p.b && p.a.terms.len() == 2)
     };
-    fn visit(int: &mut Int, squares: &impl Fn(&Value) -> bool, digits: &Form) {
-        match int {
-            Int::Value(value) if squares(value) => *int = digits.clone().into(),
-            Int::Value(_) => {}
-            Int::Add(pair) | Int::Sub(pair) | Int::Mul(pair) | Int::Div(pair) | Int::Mod(pair) => {
-                pair.iter_mut().for_each(|int| visit(int, squares, digits));
-            }
-            Int::Root(int) => visit(int, squares, digits),
-        }
-    }
     for step in &mut circuit.steps {
         if let Step::Set { value, .. } = step {
             visit(value, &squares, &digits);
