@@ -8,10 +8,11 @@ use circlet_core::lookup::{merge, round as lookup_round, summand};
 use circlet_core::poly::{powers, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::relations::{Point, round as relation_round};
-use circlet_core::transcript::Label;
+use circlet_core::transcript::{Label, Transcript};
 use circlet_tests::attack::Change;
-use circlet_tests::cheat::{Bench, Lie, TOY, sections};
+use circlet_tests::cheat::{Bench, Lie, Suite, TOY, sections};
 use circlet_tests::programs;
+use circlet_verifier::channel::Channel;
 use circlet_verifier::{Reject, Stage};
 
 fn stage(label: Label) -> Stage {
@@ -400,4 +401,43 @@ fn forged_output_in_the_trace() {
     statement.outputs[0][0] -= statement.outputs[0][0].signum();
     let verdict = bench.claim(&statement, &mut Lie::new(|_, _, _| {}));
     assert_eq!(verdict, Err(Reject::FinalClaim(Stage::Opening)));
+}
+
+/// The channel, through which all messages go: every later challenge depends on all that is read, on its label,
+/// and on nothing that is not read.
+#[test]
+fn channels_absorb_what_they_read() {
+    type Read = fn(&mut Channel<'_, Suite>) -> Result<(), Reject>;
+    let drawn = |read: Read, bytes: &[u8]| {
+        let mut channel = Channel::<Suite>::new(Transcript::new(b"test"), bytes);
+        read(&mut channel).map(|()| channel.challenge(Label::LookupLambda))
+    };
+    let reads: [(Read, usize); 6] = [
+        (|c| c.receive(Label::LookupRound, 2).map(drop), 32),
+        (|c| c.receive(Label::OpeningRound, 2).map(drop), 32),
+        (|c| c.receive_array::<1>(Label::LookupRound).map(drop), 16),
+        (|c| c.cap(Label::FoldRoot, 0).map(drop), 32),
+        (|c| c.cap(Label::FoldedRoot, 0).map(drop), 32),
+        (|c| c.cap(Label::FoldRoot, 1).map(drop), 64),
+    ];
+    let bytes: Vec<u8> = (0..64).collect();
+    let mut all = vec![drawn(|_| Ok(()), &bytes).unwrap()];
+    for (read, len) in reads {
+        let honest = drawn(read, &bytes).unwrap();
+        assert!(!all.contains(&honest), "another label or length");
+        all.push(honest);
+        for place in 0..64 {
+            let mut bytes = bytes.clone();
+            bytes[place] ^= 2;
+            assert_eq!(drawn(read, &bytes).unwrap() == honest, place >= len, "byte {place}");
+        }
+    }
+    let good = |nonce: &u64| drawn(|c| c.work(4), &nonce.to_le_bytes()).is_ok();
+    let nonces: Vec<u64> = (0..400).filter(good).collect();
+    assert!((5..80).contains(&nonces.len()), "{} nonces of 4 bits", nonces.len());
+    for nonce in &nonces {
+        let challenge = drawn(|c| c.work(4), &nonce.to_le_bytes()).unwrap();
+        assert!(!all.contains(&challenge));
+        all.push(challenge);
+    }
 }
