@@ -9,12 +9,12 @@ use circlet::prove::adversary::{Adversary, Honest};
 use circlet::prove::prove;
 use circlet_core::field::P;
 use circlet_core::hash::suite::Poseidon2Blake2s;
-use circlet_core::key::VerifyingKey;
+use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::{P100_U, Profile, ProfileId};
 use circlet_core::protocol::Protocol;
 use circlet_core::transcript::Label;
 use circlet_tests::cheat::{Bench, TOY, sections};
-use circlet_tests::programs;
+use circlet_tests::programs::{self, Random};
 use circlet_verifier::{Reject, verify, verify_with};
 
 /// Bytes of a proof under a real profile.
@@ -232,4 +232,39 @@ fn nothing_but_the_key_decides() {
             assert!(known.contains(&line.trim()), "{name}: {line}");
         }
     }
+}
+
+/// Programs that nobody would write: several bytes of a key at random. Each has a protocol or is refused.
+#[test]
+fn odd_programs() {
+    let mut random = Random(11);
+    let (mut accepted, mut refused) = (0, 0);
+    for (program, _, _) in programs::all() {
+        let key =
+            VerifyingKey { program, profile: ProfileId::P100U, suite: 1, fixed_cap: Vec::new(), pin: None };
+        let bytes = key.to_bytes();
+        for _ in 0..1500 {
+            let mut changed = bytes.clone();
+            for _ in 0..=random.below(3) {
+                let place = random.below(bytes.len() as u64) as usize;
+                changed[place] = match random.below(4) {
+                    0 => random.below(256) as u8,
+                    1 => changed[place] ^ 1 << random.below(8),
+                    2 => changed[place].wrapping_add(1),
+                    _ => changed[random.below(bytes.len() as u64) as usize],
+                };
+            }
+            let Some(key) = VerifyingKey::from_bytes(&changed) else { continue };
+            match Protocol::of_key(&key) {
+                Ok(protocol) => {
+                    accepted += 1;
+                    let empty = Statement::default();
+                    assert!(verify_with(&protocol, &key, &empty, &[]).is_err());
+                    let _ = protocol.sizes();
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(accepted > 1000 && refused > 1000, "{accepted} accepted, {refused} refused");
 }

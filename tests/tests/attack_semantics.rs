@@ -3,7 +3,8 @@
 use circlet::execute::{Trace, count_multiplicities, execute};
 use circlet::prove::adversary::Honest;
 use circlet::prove::{prove_trace, statement};
-use circlet_core::circuit::{Circuit, Form, Int, Placement, Positions, Shape, Step, Stride};
+use circlet_core::circuit::{Circuit, Form, Int, Lookup, Placement, Positions, Shape, Step, Stride};
+use circlet_core::lookup::Leaves;
 use circlet_core::program::{Op, Program};
 use circlet_tests::attack::{Change, replay};
 use circlet_tests::cheat::{Bench, TOY, Verdict};
@@ -350,5 +351,28 @@ fn padding_that_is_inconsistent() {
         let cell = cell(bench.key.circuit().column(column).shape);
         cells[cell] = if delta == 1 { cells[cell] ^ 1 } else { cells[cell] + delta };
         assert_eq!(bench.judge(&trace), expected, "{name} + {delta}");
+    }
+}
+
+/// `2^31 = 1` modulo `P`: the quotient moves by `2^(31 - s)`, the remainder by one, and the identity holds.
+/// What stands against it is the domain of the table alone.
+#[test]
+fn quotients_that_wrap() {
+    for case in [programs::matmul(), programs::mul(), programs::affine(), programs::add()] {
+        let mut bench = Bench::new(case, TOY);
+        let steps = bench.key.circuit().steps.clone();
+        let Step::Divide { divisor, quotient, remainder: Some(remainder), .. } = steps[0] else { panic!() };
+        let (quotient, remainder) = (quotient.0 as usize, remainder.0 as usize);
+        let cell = bench.trace.columns[remainder].iter().position(|&r| r > 0).unwrap();
+        let mut trace = bench.trace.clone();
+        trace.columns[quotient][cell] += ((1i64 << 31) / divisor) as i32;
+        trace.columns[remainder][cell] -= 1;
+        assert_eq!(bench.judge(&trace), LOOKUP);
+        // Without the lookup that holds the quotient, the proof would go through.
+        let circuit = &mut bench.key.protocol.circuit;
+        let holds = |l: &Lookup| l.forms.iter().any(|f| f.terms.iter().any(|t| t.1.0 as usize == quotient));
+        circuit.lookups.retain(|lookup| !holds(lookup));
+        bench.key.protocol.leaves = Leaves::new(&bench.key.protocol.circuit);
+        assert_eq!(bench.judge(&trace), Ok(()));
     }
 }

@@ -211,4 +211,19 @@ fn programs_that_may_wrap() {
     key.program.outputs.clear();
     let verdict = verify(&key, &bench.statement, &bench.proof());
     assert!(matches!(verdict, Err(Reject::Key(CircuitError::Malformed(_)))), "{verdict:?}");
+    // As many lookups as the field has elements: a multiplicity could be zero modulo P.
+    let mut b = programs::ProgramBuilder::new("many");
+    let x = b.input(1, 4, 100);
+    let table = b.table("half", 8, |x| x / 2);
+    let y = b.map(x, table);
+    let y = b.map(y, table);
+    let mut program = b.finish(&[y]).0;
+    for tensor in &mut program.tensors {
+        (tensor.rows, tensor.cols) = (1 << 15, 1 << 15);
+    }
+    assert!(matches!(Protocol::new(&program, TOY), Err(CircuitError::Malformed(_))));
+    for tensor in &mut program.tensors {
+        tensor.rows /= 2;
+    }
+    assert!(Protocol::new(&program, TOY).is_ok());
 }
