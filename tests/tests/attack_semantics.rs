@@ -1,9 +1,10 @@
 //! Traces of other programs than the key's, lookups that are counted wrongly, and padding.
 
-use circlet::execute::{Trace, count_multiplicities, execute};
+use circlet::execute::{Trace, count_multiplicities, execute, form_values};
 use circlet::prove::adversary::Honest;
 use circlet::prove::{prove_trace, statement};
 use circlet_core::circuit::{Circuit, Form, Int, Lookup, Placement, Positions, Shape, Step, Stride};
+use circlet_core::key::Statement;
 use circlet_core::lookup::Leaves;
 use circlet_core::program::{Op, Program};
 use circlet_tests::attack::{Change, replay};
@@ -113,6 +114,25 @@ fn tables() {
         table.0 ^= 1;
     };
     assert_eq!(of_other_steps(&case, |c| map(c, tag)), LOOKUP);
+    // The same, counted in the table that has the rows: only the tags keep the two apart.
+    let bench = Bench::new(case.clone(), TOY);
+    let circuit = bench.key.circuit();
+    let mut steps = circuit.clone();
+    map(&mut steps, tag);
+    let mut trace = replay(&steps, &case.0, &case.1, &case.2, &[]);
+    count_multiplicities(circuit, &mut trace);
+    let lookup = circuit.lookups.iter().find(|l| l.forms.len() == 2).unwrap();
+    let own = lookup.table as usize;
+    let other = (0..circuit.tables.len()).find(|&i| i != own && circuit.tables[i].bits == 11).unwrap();
+    let [own, other] = [own, other].map(|i| circuit.tables[i].multiplicity.0 as usize);
+    for argument in form_values(circuit, &trace, &lookup.forms[0], lookup.shape) {
+        let row = (argument + 1024) as usize;
+        trace.columns[own][row] -= 1;
+        trace.columns[other][row] += 1;
+    }
+    let claimed = Statement { inputs: case.2.clone(), ..statement(&bench.key, &trace) };
+    let proof = prove_trace(&bench.key, &trace, &claimed, &mut Honest);
+    assert_eq!(bench.verify(&claimed, &proof), LOOKUP);
     let skip = |c: &mut Circuit| {
         let step = c.steps.iter_mut().find(|s| matches!(s, Step::Map { .. })).unwrap();
         let Step::Map { input, output, .. } = *step else { panic!() };

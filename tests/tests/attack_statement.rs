@@ -160,7 +160,8 @@ fn downgraded_profiles() {
     let (statement, proof) = prove(&key, &inputs).unwrap();
     assert_eq!(verify(&key.verifying, &statement, &proof), Ok(()));
     for profile in [
-        Profile { queries: 117, ..P100_U },
+        // One query less may be no less: positions repeat.
+        Profile { queries: 100, ..P100_U },
         Profile { pow_bits: 8, ..P100_U },
         Profile { g_lookup: 0, ..P100_U },
         Profile { log_blowup: 1, ..P100_U },
