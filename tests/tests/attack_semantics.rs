@@ -354,6 +354,26 @@ fn padding_changes_no_output() {
     }
 }
 
+/// The padding of a LayerNorm's operand, close to the mean: neither the mean nor the deviations count it.
+#[test]
+fn padding_is_no_channel() {
+    let bench = Bench::new(programs::layernorm_padded(), TOY);
+    let (operand, mean) = (bench.column("operand0"), bench.column(".mean"));
+    assert_eq!(bench.key.circuit().column(operand).shape, Shape { rows: 3, cols: 13 });
+    let honest = bench.changed(&[]);
+    for cell in 13..16 {
+        let here = honest.columns[operand.0 as usize][cell];
+        let delta = i64::from(honest.columns[mean.0 as usize][0] - here + 7);
+        let trace = bench.changed(&[Change { column: operand, cell, delta }]);
+        assert_ne!(trace, honest);
+        assert_eq!(statement(&bench.key, &trace), bench.statement);
+        assert_eq!(bench.judge(&trace), Ok(()), "cell {cell}");
+    }
+    // A real channel, by contrast, is wired.
+    let trace = bench.changed(&[Change { column: operand, cell: 12, delta: 1 }]);
+    assert_eq!(bench.judge(&trace), OPENING);
+}
+
 /// Padding that breaks a lookup or a relation is rejected like any cell.
 #[test]
 fn padding_that_is_inconsistent() {
