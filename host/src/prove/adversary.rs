@@ -23,6 +23,13 @@ pub trait Adversary {
     /// A proof-of-work nonce, before it is sent.
     fn nonce(&mut self, _nonce: &mut u64) {}
 
+    /// A challenge of the verifier, as it is drawn.
+    fn challenge(&mut self, _label: Label, _challenge: QM31) {}
+
+    /// What is left of the opening before a word or the final message is sent: the message, the weight on it,
+    /// and the claim, which for an honest prover is their inner product. Later rounds use what this leaves.
+    fn remaining(&mut self, _label: Label, _message: &mut [QM31], _weight: &[QM31], _claim: QM31) {}
+
     /// Query positions, before they are answered.
     fn positions(&mut self, _positions: &mut Vec<u32>) {}
 }

@@ -68,12 +68,14 @@ impl<'a, S: HashSuite> Channel<'a, S> {
 
     /// Draws a challenge.
     pub fn challenge(&mut self, label: Label) -> QM31 {
-        self.transcript.challenge(label)
+        let challenge = self.transcript.challenge(label);
+        self.adversary.challenge(label, challenge);
+        challenge
     }
 
     /// Draws challenges.
     pub fn challenges(&mut self, label: Label, n: u32) -> Vec<QM31> {
-        self.transcript.challenges(label, n as usize)
+        (0..n).map(|_| self.challenge(label)).collect()
     }
 
     /// Draws a position below `2^bits`.

@@ -88,6 +88,7 @@ pub fn prove<S: BulkHash>(
     let mut word = encode_extension(encoder, &u);
     let (mut u, mut w) = (unpack(&u), unpack(&w));
     let mut layers: Vec<Layer<S>> = Vec::new();
+    channel.adversary.remaining(Label::FoldedRoot, &mut u, &w, claim);
     commit_layer(protocol, Label::FoldedRoot, &mut word, &mut layers, channel);
     let folds = schedule.layers * FoldSchedule::ARITY_LOG;
     for bound in 1..=stacking.log_rows {
@@ -103,8 +104,10 @@ pub fn prove<S: BulkHash>(
             word = fold(&word, &twiddles.0[bound as usize - 1], r);
         }
         if bound == folds {
+            channel.adversary.remaining(Label::FinalMessage, &mut u, &w, claim);
             channel.send_slice(Label::FinalMessage, &mut u);
         } else if bound < folds && bound % FoldSchedule::ARITY_LOG == 0 {
+            channel.adversary.remaining(Label::FoldRoot, &mut u, &w, claim);
             commit_layer(protocol, Label::FoldRoot, &mut word, &mut layers, channel);
         }
     }
