@@ -27,7 +27,8 @@ pub type Suite = Poseidon2Blake2s;
 pub type Verdict = Result<(), Reject>;
 
 /// Few queries and little work: what is tested here does not depend on either.
-pub const TOY: Profile = Profile { name: "toy", queries: 24, pow_bits: 2, g_lookup: 2, ..P100_U };
+pub const TOY: Profile =
+    Profile { name: "toy", queries: 24, pow_bits: 2, g_lookup: 2, g_wiring: 2, ..P100_U };
 
 /// A program with its key and an honest run.
 pub struct Bench {
@@ -187,6 +188,7 @@ pub fn sections(protocol: &Protocol, length: usize) -> Vec<Section> {
         push(Label::RelationRound, 48);
     }
     push(Label::RelationEvals, 16 * protocol.reduction.operands.len());
+    push(Label::Nonce, nonce(profile.g_wiring));
     for _ in 0..protocol.stacking.stack_variables() {
         push(Label::OpeningRound, 32);
         push(Label::Nonce, nonce(profile.g_stack));

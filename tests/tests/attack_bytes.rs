@@ -110,10 +110,10 @@ fn nonces() {
             self.seen += 1;
         }
     }
-    let profile = Profile { pow_bits: 12, g_lookup: 12, g_stack: 8, g_fold: 8, ..TOY };
+    let profile = Profile { pow_bits: 12, g_lookup: 12, g_wiring: 12, g_stack: 8, g_fold: 8, ..TOY };
     let bench = Bench::new(programs::matmul(), profile);
     assert_eq!(bench.lie(&mut Honest), Ok(()));
-    let count = 2 + bench.key.protocol.stacking.stack_variables() as usize + 4;
+    let count = 3 + bench.key.protocol.stacking.stack_variables() as usize + 4;
     for which in 0..count {
         // Two wrong nonces may both be good by chance only with probability 2^-16.
         let verdicts = [1 << 40, 1 << 63].map(|change| bench.lie(&mut Nonces { which, seen: 0, change }));
