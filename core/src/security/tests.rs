@@ -288,7 +288,7 @@ fn gkr_is_the_sum_over_its_layers() {
 #[test]
 fn hashes_are_rows() {
     let found = report(&P100_U, &small_model());
-    close(row(&found, "transcript hash").bits, 124.0);
+    close(row(&found, "transcript hash").bits, 115.0);
     close(row(&found, "tree hash").bits, 128.0);
     assert_eq!(row(&found, "tree hash").regime, None);
     let weak = report(&P100_U, &Sizes { transcript_bits: 62, ..small_model() });
