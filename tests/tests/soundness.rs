@@ -2,8 +2,9 @@
 
 use circlet::execute::{Trace, execute};
 use circlet_core::circuit::{Circuit, ColumnId, Content, Step};
+use circlet_core::program::Factor;
 use circlet_tests::attack::{Change, column, replay};
-use circlet_tests::programs::{self, Case, Random};
+use circlet_tests::programs::{self, Case, ProgramBuilder, Random};
 use circlet_tests::satisfied::{multiplicity_violations, provable_violations, violations, witness_cells};
 
 fn honest(case: &Case) -> (Circuit, Trace) {
@@ -312,4 +313,30 @@ fn only_one_relation_stands_against_these() {
         let expected = format!("relation LayerNorm.0.{relation} at ");
         assert!(!found.is_empty() && found.iter().all(|v| v.starts_with(&expected)), "{relation}: {found:?}");
     }
+}
+
+/// `-2^30 = 2^30 - 1` modulo `P`: a key whose bias is beyond its declared bound, chosen so that the accumulator
+/// is there, must not leave a choice between the two ends of the table.
+#[test]
+fn dishonest_constants_leave_no_choice() {
+    let mut b = ProgramBuilder::new("dishonest");
+    let x = b.input(1, 1, 1);
+    let w = b.constant_of(1, 1, vec![0]);
+    let bias = b.constant_of(1, 1, vec![(1 << 30) - 1 - (1 << 18)]);
+    let clamp = b.clamp(12, 100);
+    let y = b.matmul(x, Factor::Weight(w), Some(bias), 19, clamp);
+    let (mut program, data, inputs) = b.finish(&[y]);
+    (program.constants[1].bound, program.constants[1].row_l1) = (0, 0);
+    let circuit = Circuit::new(&program).unwrap();
+    let (quotient, remainder) = (column(&circuit, ".quotient"), column(&circuit, ".remainder"));
+    let greatest = replay(&circuit, &program, &data, &inputs, &[]);
+    assert_eq!(provable_violations(&circuit, &greatest), [""; 0]);
+    let changes = [
+        Change { column: quotient, cell: 0, delta: -4095 },
+        Change { column: remainder, cell: 0, delta: 1 - (1 << 31) },
+    ];
+    let least = replay(&circuit, &program, &data, &inputs, &changes);
+    assert_eq!(least.columns[quotient.0 as usize][0], -2048);
+    let found = provable_violations(&circuit, &least);
+    assert!(!found.is_empty() && found.iter().all(|v| v.starts_with("lookup")), "{found:?}");
 }

@@ -295,6 +295,12 @@ impl<'p> Builder<'p> {
         }
         let bound = Interval { low: domain.low(), high: -domain.low() - 1 };
         let quotient = self.witness("quotient", shape, bound);
+        if u32::from(shift) + u32::from(domain.bits) > 30 {
+            // `2^shift quotient + remainder` takes 2^31 values, of which the least and the greatest are equal
+            // modulo P. No accumulator within the declared bounds comes near the least; without it there is
+            // one quotient also where a dishonest key's constants are beyond theirs.
+            self.range(shape, Form::from(quotient).plus_constant(-domain.low() - 1), domain.bits.into());
+        }
         self.shift("requantize", shape, value, u32::from(shift), quotient);
         self.map(table, quotient, output)
     }

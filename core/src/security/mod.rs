@@ -327,7 +327,7 @@ fn rows_in(profile: &Profile, sizes: &Sizes, regime: Regime) -> Vec<Row> {
     );
     rows.push("opening sumcheck", 1, 2.0 * (c + a) * list, 0, "2(c+a) L/|F|", "sumcheck");
     for (name, bits, reference) in [
-        ("transcript hash", sizes.transcript_bits, "half the capacity"),
+        ("transcript hash", sizes.transcript_bits, "half the capacity less framing"),
         ("tree hash", sizes.merkle_bits, "half the digest"),
     ] {
         let bits = f64::from(bits);

@@ -159,12 +159,11 @@ where
                 if let Some((p1, q1)) = right {
                     let (dq0, dp0) = (above.1 - left.1, above.0 - left.0);
                     // Above a node with a right child there may be one without, that is with `0 / 1`.
-                    let lead = match self.right(i + half) {
-                        Some((p, q)) => self.summand((dp0, dq0), Some((p - p1, q - q1))),
-                        None => {
-                            let dq1 = E::splat(QM31::ONE) - q1;
-                            dq1 * dp0 - dq0 * p1 + self.lambda * (dq0 * dq1)
-                        }
+                    let lead = if let Some((p, q)) = self.right(i + half) {
+                        self.summand((dp0, dq0), Some((p - p1, q - q1)))
+                    } else {
+                        let dq1 = E::splat(QM31::ONE) - q1;
+                        dq1 * dp0 - dq0 * p1 + self.lambda * (dq0 * dq1)
                     };
                     sums.1 += weight * lead;
                 }
