@@ -20,29 +20,22 @@ use crate::{Reject, Stage};
 
 const ARITY: usize = 1 << FoldSchedule::ARITY_LOG;
 
-/// The cap of the fixed tree, decoded from the key.
+/// The cap of the fixed tree, decoded from the key, which must have a pin exactly if the profile asks for one.
 pub fn fixed_cap<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey) -> Result<Vec<S::Digest>, Reject> {
     if key.fixed_cap.len() != 1 << protocol.cap_log(protocol.codeword_log()) {
+        return Err(Reject::MalformedKey);
+    }
+    if protocol.pinned() != key.pin.is_some() {
         return Err(Reject::MalformedKey);
     }
     key.fixed_cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::MalformedKey)).collect()
 }
 
 /// The claim that the fixed columns are the ones that the key pins, in profiles where the cap alone does not.
-pub fn pin<S: HashSuite>(
-    protocol: &Protocol,
-    key: &VerifyingKey,
-    cap: &[S::Digest],
-    claims: &mut Claims,
-) -> Result<(), Reject> {
-    match (protocol.pinned(), key.pin) {
-        (false, None) => Ok(()),
-        (true, Some(value)) => {
-            let point = pin::point::<S>(protocol, cap);
-            pin::claim(protocol, &point, QM31::from_coordinates(value), claims);
-            Ok(())
-        }
-        _ => Err(Reject::MalformedKey),
+pub fn pin<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey, cap: &[S::Digest], claims: &mut Claims) {
+    if let Some(value) = key.pin {
+        let point = pin::point::<S>(protocol, cap);
+        pin::claim(protocol, &point, QM31::from_coordinates(value), claims);
     }
 }
 
