@@ -63,6 +63,7 @@ where
     P: Copy + Sync,
     V: Ext + Mul<P, Output = V>,
 {
+    let (mut sums_p, mut sums_q) = (Vec::new(), Vec::new());
     (0..half)
         .into_par_iter()
         .with_min_len(TASK)
@@ -70,7 +71,8 @@ where
             Some(&right) => (right * p[i] + q[i] * p[i + half], q[i] * right),
             None => alone(p[i], q[i]),
         })
-        .unzip()
+        .unzip_into_vecs(&mut sums_p, &mut sums_q);
+    (sums_p, sums_q)
 }
 
 /// The children of a node, with the second numerator as `p1 + lambda q1`: the summand is `p0 q1 + q0 last`.
