@@ -35,7 +35,7 @@ pub struct LookupTable {
 pub struct Lookup {
     /// The cells.
     pub shape: Shape,
-    /// Index into [`Circuit::tables`].
+    /// Index into [`super::Circuit::tables`].
     pub table: u32,
     /// One form for each component of the table.
     pub forms: Vec<Form>,
