@@ -8,6 +8,7 @@ pub mod float;
 pub mod graph;
 pub mod import;
 pub mod keys;
+pub mod llm;
 pub mod prove;
 pub mod quantize;
 pub mod samples;
