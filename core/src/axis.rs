@@ -4,11 +4,12 @@
 //! from [`Axis`], so that the verifier can evaluate the multilinear extension of the whole weight at the
 //! one point where the batched opening ends. No other wiring between tensors exists.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::field::QM31;
-use crate::poly::{eq, eq_table, powers};
+use crate::poly::{eq, eq_index, eq_table, powers};
 
 /// One digit of a mixed-radix index, most significant digit first in an [`Axis::Geometric`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,21 @@ pub enum Axis {
         /// Entries of the sequence on this axis.
         take: u32,
     },
+    /// `w(i) = sum over the entries k with list[k] = i of eq(point, k)`: the rows that a list names, at a point.
+    /// The last entry of the list stands for all `k` beyond it; entries outside the axis weigh nothing.
+    Listed {
+        /// Index into the axis for each `k`.
+        list: Vec<u32>,
+        /// Coordinates of `k`.
+        point: Vec<QM31>,
+    },
+    /// `w(low + 2^n high) = low-axis(low) high-axis(high)`, with `n` variables in the low axis.
+    Product {
+        /// Number of low variables.
+        split: u32,
+        /// Weights of the low and of the high part of the index.
+        parts: Box<[Axis; 2]>,
+    },
 }
 
 impl Axis {
@@ -57,6 +73,21 @@ impl Axis {
                 weights.resize(1 << log, QM31::ZERO);
                 weights
             }
+            Self::Listed { list, point } => {
+                let mut weights = vec![QM31::ZERO; 1 << log];
+                for (k, e) in eq_table(point).into_iter().enumerate() {
+                    let entry = list.get(k).or(list.last()).copied();
+                    if let Some(weight) = entry.and_then(|entry| weights.get_mut(entry as usize)) {
+                        *weight += e;
+                    }
+                }
+                weights
+            }
+            Self::Product { split, parts } => {
+                let low = parts[0].dense(*split);
+                let high = parts[1].dense(log.saturating_sub(*split));
+                high.iter().flat_map(|&h| low.iter().map(move |&l| h * l)).collect()
+            }
         }
     }
 
@@ -71,6 +102,19 @@ impl Axis {
                 }
                 let table = eq_table(point);
                 self.dense(point.len() as u32).into_iter().zip(table).map(|(w, e)| w * e).sum()
+            }
+            Self::Listed { list, point: own } => {
+                let inside = |entry: &u32| u64::from(*entry) >> point.len().min(63) == 0;
+                eq_table(own)
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(|(k, e)| Some((list.get(k).or(list.last()).filter(|v| inside(v))?, e)))
+                    .map(|(&entry, e)| e * eq_index(point, u64::from(entry)))
+                    .sum()
+            }
+            Self::Product { split, parts } => {
+                let (low, high) = point.split_at_checked(*split as usize).unwrap_or((point, &[]));
+                parts[0].evaluate(low) * parts[1].evaluate(high)
             }
         }
     }
@@ -120,6 +164,12 @@ mod tests {
                 let digits = vec![Digit { len: 3, ratio: element(8) }, Digit { len: 5, ratio: element(9) }];
                 axes.push(Axis::Geometric { digits: digits.clone(), skip: 0, take: 15 });
                 axes.push(Axis::Geometric { digits, skip: 4, take: 9 });
+            }
+            let own: Vec<QM31> = (0..2).map(|j| element(j + 80)).collect();
+            axes.push(Axis::Listed { list: vec![0, (1 << log) - 1, 1 << log], point: own.clone() });
+            if log > 1 {
+                let high = Axis::Listed { list: vec![1, 0, 1], point: own };
+                axes.push(Axis::Product { split: log - 1, parts: [Axis::sum(2), high].into() });
             }
             for axis in axes {
                 let dense = axis.dense(log);

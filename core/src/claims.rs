@@ -9,18 +9,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
-use crate::circuit::{Circuit, ColumnId, Form, Shape};
-use crate::field::QM31;
+use crate::circuit::{Circuit, ColumnId, Form};
+use crate::field::{M31, QM31};
 use crate::poly::eq_index;
 use crate::stacking::Stacking;
 
 /// Index into [`Claims::axes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AxisId(pub u32);
-
-/// A random point that several claims refer to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PointId(u32);
 
 /// `coefficient * column`, weighted along both axes, as part of a claim.
 #[derive(Clone, Copy, Debug)]
@@ -46,44 +42,76 @@ pub struct Claims {
     pub terms: Vec<Term>,
     /// The value of each claim.
     pub values: Vec<QM31>,
-    points: Vec<Vec<QM31>>,
-    slices: BTreeMap<(PointId, u32, u32), AxisId>,
+    known: BTreeMap<Vec<[M31; 4]>, AxisId>,
 }
 
-/// A stretch of coordinates of a point, as an axis: `eq(point[from .. from + len], .)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slice {
-    /// The point.
-    pub point: PointId,
-    /// First coordinate.
-    pub from: u32,
+/// Where one axis of a form is read: weights for a column that has this many entries or, by repetition, fewer.
+#[derive(Clone, Debug)]
+pub enum Reading {
+    /// At these coordinates, lowest first.
+    At(Vec<QM31>),
+    /// At these low coordinates and, for the high part of the index, at a sum of entries of a list.
+    Listed {
+        /// Low coordinates.
+        low: Vec<QM31>,
+        /// High part of the index for every `k`.
+        list: Vec<u32>,
+        /// Coordinates of `k`.
+        point: Vec<QM31>,
+    },
+}
+
+impl Reading {
+    /// At the first coordinates of a point.
+    pub fn first(point: &[QM31], len: u32) -> Self {
+        Self::At(point.get(..len as usize).unwrap_or_default().to_vec())
+    }
+
+    /// The coordinates, where they are all there is.
+    pub fn coordinates(&self) -> &[QM31] {
+        match self {
+            Self::At(point) => point,
+            Self::Listed { low, .. } => low,
+        }
+    }
 }
 
 impl Claims {
-    /// Registers a point.
-    pub fn point(&mut self, coordinates: Vec<QM31>) -> PointId {
-        self.points.push(coordinates);
-        PointId(self.points.len() as u32 - 1)
-    }
-
     /// Adds weights.
     pub fn axis(&mut self, axis: Axis) -> AxisId {
         self.axes.push(axis);
         AxisId(self.axes.len() as u32 - 1)
     }
 
-    /// Weights `eq` at `len` coordinates of a point, starting where the slice does.
-    pub fn eq(&mut self, slice: Slice, len: u32) -> AxisId {
-        // All empty slices are the same: weight one on a single entry.
-        let slice = if len == 0 { Slice { from: 0, ..slice } } else { slice };
-        if let Some(&id) = self.slices.get(&(slice.point, slice.from, len)) {
+    /// Weights `eq` at a point.
+    pub fn eq(&mut self, point: &[QM31]) -> AxisId {
+        let key: Vec<[M31; 4]> = point.iter().map(|x| x.coordinates()).collect();
+        if let Some(&id) = self.known.get(&key) {
             return id;
         }
-        let point = self.points.get(slice.point.0 as usize).map_or(&[][..], Vec::as_slice);
-        let range = slice.from as usize..(slice.from + len) as usize;
-        let id = self.axis(Axis::Eq(point.get(range).unwrap_or_default().to_vec()));
-        self.slices.insert((slice.point, slice.from, len), id);
+        let id = self.axis(Axis::Eq(point.to_vec()));
+        self.known.insert(key, id);
         id
+    }
+
+    /// The weights of an axis of `2^log` entries that is read in this way.
+    fn read(&mut self, reading: &Reading, log: u32) -> AxisId {
+        let log = log as usize;
+        match reading {
+            Reading::At(point) => {
+                if let Some(first) = point.get(..log) {
+                    return self.eq(first);
+                }
+                let mut padded = point.clone();
+                padded.resize(log, QM31::ZERO);
+                self.eq(&padded)
+            }
+            Reading::Listed { low, list, point } => {
+                let high = Axis::Listed { list: list.clone(), point: point.clone() };
+                let parts = [Axis::Eq(low.clone()), high].into();
+                self.axis(Axis::Product { split: low.len() as u32, parts })
+            }
+        }
     }
 
     /// Starts a claim; terms that follow belong to it.
@@ -97,21 +125,19 @@ impl Claims {
         self.terms.push(Term { claim, coefficient, column, rows, cols });
     }
 
-    /// Adds `coefficient * form` without its constant, read over `shape` at a point given by a slice for each
-    /// axis. Columns repeated along an axis do not depend on that axis' coordinates.
+    /// Adds `coefficient * form` without what is known of it, read in this way along each axis.
     pub fn add_form(
         &mut self,
         circuit: &Circuit,
         coefficient: QM31,
         form: &Form,
-        shape: Shape,
-        rows: Slice,
-        cols: Slice,
+        rows: &Reading,
+        cols: &Reading,
     ) {
         for &(c, column) in &form.terms {
             let own = circuit.column(column).shape;
-            let row_axis = self.eq(rows, own.log_rows().min(shape.log_rows()));
-            let col_axis = self.eq(cols, own.log_cols().min(shape.log_cols()));
+            let row_axis = self.read(rows, own.log_rows());
+            let col_axis = self.read(cols, own.log_cols());
             self.add(coefficient * QM31::from_i64(c), column, row_axis, col_axis);
         }
     }

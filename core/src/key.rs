@@ -20,6 +20,8 @@ pub struct VerifyingKey {
     pub program: Program,
     /// The set of security parameters.
     pub profile: ProfileId,
+    /// Log of the number of rows of the committed matrices.
+    pub log_rows: u8,
     /// The hash suite, by id.
     pub suite: u8,
     /// The cap of the fixed tree: weights and tables.
@@ -49,13 +51,16 @@ impl VerifyingKey {
     }
 }
 
-/// What a proof is about: the public tensors, row by row, as integers at the program's scales.
+/// What a proof is about: the public tensors, row by row, as integers at the program's scales, and the public
+/// lists of indices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
     /// One list for each input of the program.
     pub inputs: Vec<Vec<i32>>,
     /// One list for each output of the program.
     pub outputs: Vec<Vec<i32>>,
+    /// One list of indices for each of the program's.
+    pub lists: Vec<Vec<u32>>,
 }
 
 impl Statement {
@@ -68,6 +73,11 @@ impl Statement {
                 bytes.extend((tensor.len() as u64).to_le_bytes());
                 bytes.extend(tensor.iter().flat_map(|v| v.to_le_bytes()));
             }
+        }
+        bytes.extend((self.lists.len() as u64).to_le_bytes());
+        for list in &self.lists {
+            bytes.extend((list.len() as u64).to_le_bytes());
+            bytes.extend(list.iter().flat_map(|v| v.to_le_bytes()));
         }
         blake2s::hash(blake2s::DIGEST, &bytes)
     }

@@ -12,6 +12,7 @@ pub mod axis;
 pub mod circuit;
 pub mod claims;
 pub mod code;
+pub mod decoder;
 pub mod field;
 pub mod hash;
 pub mod key;

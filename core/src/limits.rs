@@ -18,3 +18,5 @@ pub const PARTS: usize = 1 << 16;
 /// Largest number of entries, all together, of those axes of wirings that have several digits: a verifier
 /// weighs every one of them.
 pub const WEIGHED: u64 = 1 << 22;
+/// Log of the largest number of columns of a committed matrix.
+pub const LOG_MATRIX_COLUMNS: u32 = 12;

@@ -21,7 +21,7 @@
 use alloc::vec::Vec;
 
 use crate::circuit::{Circuit, Component};
-use crate::claims::{Claims, Slice};
+use crate::claims::{Claims, Reading};
 use crate::field::{M31, QM31};
 use crate::poly::{eq_index, powers};
 
@@ -95,11 +95,11 @@ impl Leaves {
         circuit: &Circuit,
         challenges: Challenges,
         point: &[QM31],
-        numerator: QM31,
-        denominator: QM31,
+        lists: &[Vec<u32>],
+        [numerator, denominator]: [QM31; 2],
         claims: &mut Claims,
     ) {
-        let whole = claims.point(point.to_vec());
+        let low = |len: u32| point.get(..len as usize).unwrap_or_default();
         let alphas = powers(
             challenges.alpha,
             2 + circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0),
@@ -115,8 +115,7 @@ impl Leaves {
             match block.source {
                 Source::Lookup(_) => add_to_last(claims, weight),
                 Source::Table(i) => {
-                    let rows = claims.eq(Slice { point: whole, from: 0 }, 0);
-                    let cols = claims.eq(Slice { point: whole, from: 0 }, block.log_size);
+                    let (rows, cols) = (claims.eq(&[]), claims.eq(low(block.log_size)));
                     claims.add(weight, circuit.tables[i].multiplicity, rows, cols);
                 }
             }
@@ -126,7 +125,6 @@ impl Leaves {
         claims.begin(QM31::ONE - denominator);
         for block in &self.blocks {
             let weight = prefix(block);
-            let cols = Slice { point: whole, from: 0 };
             let tag = match block.source {
                 Source::Lookup(i) => circuit.lookups[i].table as usize,
                 Source::Table(i) => i,
@@ -135,22 +133,25 @@ impl Leaves {
             match block.source {
                 Source::Lookup(i) => {
                     let lookup = &circuit.lookups[i];
-                    let rows = Slice { point: whole, from: lookup.shape.log_cols() };
+                    let log_cols = lookup.shape.log_cols() as usize;
+                    let (cols, rows) = low(block.log_size).split_at_checked(log_cols).unwrap_or_default();
+                    let (rows, cols) = (Reading::At(rows.to_vec()), Reading::At(cols.to_vec()));
                     for (form, &alpha) in lookup.forms.iter().zip(&alphas[1..]) {
-                        constant -= alpha * QM31::from_i64(form.constant);
-                        claims.add_form(circuit, weight * alpha, form, lookup.shape, rows, cols);
+                        constant -= alpha * form.known(lists, rows.coordinates(), cols.coordinates());
+                        claims.add_form(circuit, weight * alpha, form, &rows, &cols);
                     }
                 }
                 Source::Table(i) => {
                     for (component, &alpha) in circuit.tables[i].components.iter().zip(&alphas[1..]) {
                         match *component {
-                            Component::Index { low } => {
-                                constant -= alpha
-                                    * index_at(low, point.get(..block.log_size as usize).unwrap_or_default());
+                            Component::Index { low: least } => {
+                                constant -= alpha * index_at(least, low(block.log_size));
+                            }
+                            Component::Unit { at } => {
+                                constant -= alpha * eq_index(low(block.log_size), at.into());
                             }
                             Component::Column(column) => {
-                                let (row_axis, col_axis) =
-                                    (claims.eq(cols, 0), claims.eq(cols, block.log_size));
+                                let (row_axis, col_axis) = (claims.eq(&[]), claims.eq(low(block.log_size)));
                                 claims.add(weight * alpha, column, row_axis, col_axis);
                             }
                         }

@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use crate::circuit::{Circuit, ColumnId, Tree};
-use crate::claims::{Claims, Slice};
+use crate::claims::Claims;
 use crate::field::QM31;
 use crate::hash::HashSuite;
 use crate::merkle::cap_root;
@@ -43,12 +43,12 @@ fn places<'a>(
 /// The claim that the fixed columns take `value` at the point.
 pub fn claim(protocol: &Protocol, point: &[QM31], value: QM31, claims: &mut Claims) {
     let circuit = &protocol.circuit;
-    let whole = claims.point(point.to_vec());
     claims.begin(value);
     for (id, place) in places(circuit, protocol, point) {
         let shape = circuit.column(id).shape;
-        let rows = claims.eq(Slice { point: whole, from: shape.log_cols() }, shape.log_rows());
-        let cols = claims.eq(Slice { point: whole, from: 0 }, shape.log_cols());
+        let own = point.get(..shape.log_size() as usize).unwrap_or_default();
+        let (cols, rows) = own.split_at_checked(shape.log_cols() as usize).unwrap_or_default();
+        let (rows, cols) = (claims.eq(rows), claims.eq(cols));
         claims.add(place, id, rows, cols);
     }
 }

@@ -4,6 +4,7 @@
 //! scale, and ops whose every rounding is specified. Its structure (this module) is part of the verifying
 //! key; its numbers (weights and table contents, [`Data`]) are committed to and stay with the prover.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -20,6 +21,13 @@ pub struct ConstantId(pub u32);
 /// Index of a table in [`Program::tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableId(pub u32);
+
+/// Index of a list in [`Program::lists`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ListId(pub u32);
+
+/// The bound of a wide tensor: a sum that many ops add to, held in two limbs.
+pub const WIDE: i64 = 1 << 19;
 
 /// A matrix of activations: `rows` (tokens or samples) by `cols` (channels).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +115,114 @@ pub struct LayerNorm {
     pub requantize: Requantize,
 }
 
+/// Which rows a [`Op::Gather`] takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rows {
+    /// Those that a list of the statement names.
+    Listed(ListId),
+    /// These.
+    Given(Vec<u32>),
+}
+
+/// Where the rows of a [`Op::Gather`] come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// A committed matrix.
+    Constant(ConstantId),
+    /// An activation.
+    Tensor(TensorId),
+}
+
+/// Integer parameters of an RMSNorm, see `ops::rmsnorm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RmsNorm {
+    /// Added to the sum of squares; at least one.
+    pub epsilon: u32,
+    /// `y = requantize(x * floor(numerator / root))`.
+    pub numerator: u32,
+    /// Rounding of the normalized value.
+    pub requantize: Requantize,
+}
+
+/// A norm of every head's channels with a scale, see `ops::attention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadNorm {
+    /// The norm.
+    pub norm: RmsNorm,
+    /// One entry per channel of a head.
+    pub gain: ConstantId,
+    /// Rounding of the scaled value.
+    pub requantize: Requantize,
+}
+
+/// A projection into heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Projection {
+    /// `heads * channels` rows, one column per input channel.
+    pub weight: ConstantId,
+    /// `heads * channels` rows of one column, at the accumulator's scale.
+    pub bias: Option<ConstantId>,
+    /// Rounding of the accumulator.
+    pub requantize: Requantize,
+    /// Norm of every head.
+    pub norm: Option<HeadNorm>,
+}
+
+/// Rotation of query and key channels by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// Channel `c` is turned with channel `c ^ 2^pair`.
+    pub pair: u8,
+    /// Cosines: one row per position, one column per channel of a head.
+    pub cos: ConstantId,
+    /// Sines, with the sign that the channel's partner gets.
+    pub sin: ConstantId,
+    /// Rounding of `q cos + partner sin` for queries.
+    pub query: Requantize,
+    /// The same for keys.
+    pub key: Requantize,
+}
+
+/// Keys and values of a constant position that all others see, one row per group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefix {
+    /// Rotated keys.
+    pub key: ConstantId,
+    /// Values.
+    pub value: ConstantId,
+}
+
+/// Attention with everything around it from a normalized activation to the sum, see `ops::attention`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Number of query heads.
+    pub heads: u32,
+    /// Number of groups of heads that share keys and values; divides `heads`.
+    pub groups: u32,
+    /// Channels of a head; a power of two.
+    pub channels: u32,
+    /// Queries.
+    pub query: Projection,
+    /// Keys.
+    pub key: Projection,
+    /// Values.
+    pub value: Projection,
+    /// Rotation of queries and keys.
+    pub rotation: Option<Rotation>,
+    /// A constant position before the first.
+    pub prefix: Option<Prefix>,
+    /// Rounding of the products of queries and keys.
+    pub score: Requantize,
+    /// `exp`: `table[d - 2^(bits-1)]` belongs to a distance `d` from the row's greatest score.
+    pub exp: TableId,
+    /// Whether a position sees only itself and those before it.
+    pub causal: bool,
+    /// Output projection: one column per channel of every head.
+    pub output: ConstantId,
+    /// Bits that are rounded away from the output projection.
+    pub output_shift: u8,
+}
+
 /// One operation. All operands are tensors that earlier ops (or the input) produced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
@@ -192,6 +308,83 @@ pub enum Op {
         /// Result.
         y: TensorId,
     },
+    /// `y(t, c) = source(rows[t], c)`.
+    Gather {
+        /// Where the rows come from.
+        source: Source,
+        /// Which rows.
+        rows: Rows,
+        /// Result; wide if the source is.
+        y: TensorId,
+    },
+    /// `y = base + floor((2^left x + half) / 2^right)`: a narrow tensor goes into a wide one.
+    Widen {
+        /// Wide summand.
+        base: Option<TensorId>,
+        /// Narrow summand.
+        x: TensorId,
+        /// Scale alignment.
+        left: u8,
+        /// Bits that are rounded away.
+        right: u8,
+        /// Result, wide.
+        y: TensorId,
+    },
+    /// `y = base + floor((x weight^T + bias + half) / 2^shift)`: a matrix product goes into a wide tensor.
+    MatMulAdd {
+        /// Wide summand.
+        base: Option<TensorId>,
+        /// Left factor.
+        x: TensorId,
+        /// Right factor, `W[out][in]`.
+        weight: ConstantId,
+        /// One entry per output channel, at the accumulator's scale.
+        bias: Option<ConstantId>,
+        /// Bits that are rounded away.
+        shift: u8,
+        /// Result, wide.
+        y: TensorId,
+    },
+    /// Root-mean-square normalization over the columns of every row.
+    RmsNorm {
+        /// Operand, wide.
+        x: TensorId,
+        /// Integer parameters.
+        params: RmsNorm,
+        /// Result.
+        y: TensorId,
+    },
+    /// `y = base + attention(x)`.
+    Attention {
+        /// Wide summand.
+        base: Option<TensorId>,
+        /// Operand; a power of two of rows.
+        x: TensorId,
+        /// Integer parameters.
+        params: Box<Attention>,
+        /// Result, wide.
+        y: TensorId,
+    },
+    /// The list names, for every row, the first column at which `x weight^T` is greatest.
+    ArgMax {
+        /// Left factor.
+        x: TensorId,
+        /// Right factor, `W[out][in]`.
+        weight: ConstantId,
+        /// The statement's list.
+        list: ListId,
+    },
+}
+
+/// A public list of indices: tokens that go in, or that come out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// Name, for people.
+    pub name: String,
+    /// Number of entries.
+    pub len: u32,
+    /// Every entry is below this.
+    pub limit: u32,
 }
 
 /// A whole integer program.
@@ -211,6 +404,8 @@ pub struct Program {
     pub inputs: Vec<TensorId>,
     /// Tensors whose entries are public and proven.
     pub outputs: Vec<TensorId>,
+    /// Public lists of indices.
+    pub lists: Vec<List>,
 }
 
 /// The numbers that belong to a [`Program`]: row-major constants and the values of each table in the order
@@ -224,16 +419,22 @@ pub struct Data {
 }
 
 impl Op {
-    /// The tensor this op produces.
-    pub fn result(&self) -> TensorId {
+    /// The tensor this op produces, if it does.
+    pub fn result(&self) -> Option<TensorId> {
         match self {
+            Self::ArgMax { .. } => None,
             Self::MatMul { y, .. }
             | Self::Add { y, .. }
             | Self::Mul { y, .. }
             | Self::Affine { y, .. }
             | Self::Map { y, .. }
             | Self::LayerNorm { y, .. }
-            | Self::Rewire { y, .. } => *y,
+            | Self::Rewire { y, .. }
+            | Self::Gather { y, .. }
+            | Self::Widen { y, .. }
+            | Self::MatMulAdd { y, .. }
+            | Self::RmsNorm { y, .. }
+            | Self::Attention { y, .. } => Some(*y),
         }
     }
 
@@ -247,6 +448,12 @@ impl Op {
             Self::Map { .. } => "Map",
             Self::LayerNorm { .. } => "LayerNorm",
             Self::Rewire { .. } => "Rewire",
+            Self::Gather { .. } => "Gather",
+            Self::Widen { .. } => "Widen",
+            Self::MatMulAdd { .. } => "MatMulAdd",
+            Self::RmsNorm { .. } => "RmsNorm",
+            Self::Attention { .. } => "Attention",
+            Self::ArgMax { .. } => "ArgMax",
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Everything about a proof that the key fixes: shapes, orders, counts. Prover and verifier both start here.
 
+use alloc::format;
+
 use crate::circuit::{Circuit, CircuitError, LookupTable};
 use crate::code::Domain;
 use crate::key::VerifyingKey;
+use crate::limits;
 use crate::lookup::Leaves;
 use crate::profile::{Profile, Regime};
 use crate::program::Program;
 use crate::relations::Reduction;
 use crate::security::Sizes;
-use crate::stacking::{FoldSchedule, Stacking};
+use crate::stacking::{FoldSchedule, MIN_LOG_ROWS, Stacking};
 
 /// The domain separator of all transcripts.
 pub const DOMAIN: &[u8] = b"circlet/1";
@@ -37,16 +40,33 @@ impl Protocol {
     pub fn new(program: &Program, profile: Profile) -> Result<Self, CircuitError> {
         let circuit = Circuit::new(program)?;
         let stacking = Stacking::new(&circuit, &profile);
+        Ok(Self::build(circuit, stacking, profile))
+    }
+
+    /// The protocol with matrices of `2^log_rows` rows.
+    pub fn with_rows(program: &Program, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+        if !(MIN_LOG_ROWS..=profile.max_log_rows).contains(&log_rows) {
+            return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows")));
+        }
+        let circuit = Circuit::new(program)?;
+        let stacking = Stacking::with_rows(&circuit, log_rows);
+        if stacking.log_columns > limits::LOG_MATRIX_COLUMNS {
+            return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows are too narrow")));
+        }
+        Ok(Self::build(circuit, stacking, profile))
+    }
+
+    fn build(circuit: Circuit, stacking: Stacking, profile: Profile) -> Self {
         let leaves = Leaves::new(&circuit);
         let reduction = Reduction::new(&circuit);
         let schedule = FoldSchedule::new(stacking.log_rows);
         let domain = Domain::new(stacking.log_rows + profile.log_blowup);
-        Ok(Self { profile, circuit, stacking, leaves, reduction, schedule, domain })
+        Self { profile, circuit, stacking, leaves, reduction, schedule, domain }
     }
 
     /// The protocol of a key.
     pub fn of_key(key: &VerifyingKey) -> Result<Self, CircuitError> {
-        Self::new(&key.program, *key.profile.profile())
+        Self::with_rows(&key.program, *key.profile.profile(), key.log_rows.into())
     }
 
     /// Whether a key must pin its fixed columns: everywhere but in the unique-decoding regime.
@@ -76,6 +96,8 @@ impl Protocol {
             + usize::from(self.pinned())
             + self.reduction.operands.len()
             + circuit.wirings.len()
+            + circuit.gathers.len()
+            + circuit.picks.len()
             + circuit.inputs.len()
             + circuit.outputs.len();
         Sizes {

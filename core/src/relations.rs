@@ -19,32 +19,52 @@
 //! | row dot | `(c, t)` | `[c < len] eq(r_t, t)` | `(t, c)`, `(t, c)` |
 //! | contract | `k` | `[k < len]` | `(r_t, k)`, `(r_c, k)` |
 //! | contract transposed | `k` | `[k < len]` | `(r_t, k)`, `(k, r_c)` |
+//! | to heads | `k` | `[k < len]` | `(r_t, k)`, `((r_c, r_h), k)` |
+//! | from heads | `(c, h)` | `[c < C] [h < H]` | `((r_t, h), c)`, `(r_c, (c, h))` |
+//! | scores | `(c, h)` | `[c < len] eq(r_h, h)` | `((r_t, h), c)`, `((r_c, g(h)), c)` |
+//! | mix | `(j, h)` | `[j < len] eq(r_h, h)` | `((r_t, h), j)`, `((j, g(h)), r_c)` |
+//!
+//! Where heads occur, the row `h T + t` of a shape has the coordinates `r_t` low and `r_h` high.
 //!
 //! Coordinates are bound from the highest down. A product with `v` of the `n` variables counts as `2^(v - n)`
 //! times itself over all `n`, so that it is constant until its own variables come. The prover ends by sending
 //! `a_j` and `b_j` at the random point; each is a linear claim.
 
 use alloc::collections::BTreeMap;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
 use crate::circuit::{Circuit, Form, Kind, Product, Shape};
-use crate::claims::{Claims, PointId, Slice};
+use crate::claims::{Claims, Reading};
 use crate::field::QM31;
 use crate::poly::{eq, powers};
 
 /// Degree of the round polynomials: weight, `a` and `b`.
 pub const DEGREE: usize = 3;
 
-/// Which point an axis of an operand is read at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where some consecutive coordinates of an axis come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum At {
-    /// The row coordinates of the relations' point.
-    Rows,
-    /// The column coordinates of the relations' point.
-    Cols,
+    /// The row coordinates of the relations' point, from this one on.
+    Rows(u32),
+    /// The column coordinates of the relations' point, from this one on.
+    Cols(u32),
     /// The sumcheck's point, from this coordinate on.
     Bound(u32),
+    /// One minus a coordinate of the sumcheck's point.
+    Flipped(u32),
+    /// The sumcheck's point from this coordinate on, as a choice of groups: the last part of an axis.
+    Groups(u32, Vec<u32>),
+}
+
+/// A stretch of coordinates of an axis.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// Number of coordinates; for groups, of those that choose.
+    pub len: u32,
+    /// Where they come from.
+    pub at: At,
 }
 
 /// A linear form and where it is evaluated: one element of the proof.
@@ -54,10 +74,18 @@ pub struct Operand {
     pub form: Form,
     /// Shape over which it is read.
     pub shape: Shape,
-    /// Where its rows are read.
-    pub rows: At,
-    /// Where its columns are read.
-    pub cols: At,
+    /// Where its rows are read, lowest coordinates first.
+    pub rows: Vec<Part>,
+    /// Where its columns are read, lowest coordinates first.
+    pub cols: Vec<Part>,
+}
+
+impl Operand {
+    /// Number of variables that the sumcheck binds.
+    pub fn variables(&self) -> u32 {
+        let bound = |part: &&Part| !matches!(part.at, At::Rows(_) | At::Cols(_));
+        self.rows.iter().chain(&self.cols).filter(bound).map(|part| part.len).sum()
+    }
 }
 
 /// One product in the sumcheck.
@@ -71,10 +99,14 @@ pub struct Term {
     pub kind: Kind,
     /// Number of its variables.
     pub variables: u32,
-    /// Number of variables that belong to columns (the low ones).
+    /// Number of low variables: those of a column index.
     pub low: u32,
-    /// Number of real entries along the summed axis.
+    /// Number of real entries along the low variables, where they are summed.
     pub len: u32,
+    /// Number of real entries along the high variables, where they are summed.
+    pub high_len: u32,
+    /// First row coordinate of the relations' point that meets the high variables, where they are not.
+    pub inner: u32,
     /// Left operand, an index into [`Reduction::operands`].
     pub a: usize,
     /// Right operand.
@@ -110,7 +142,12 @@ pub struct Point {
 impl Reduction {
     /// Collects the products of a circuit.
     pub fn new(circuit: &Circuit) -> Self {
-        let shapes = || circuit.relations.iter().map(|r| r.shape);
+        // Gathers and picks are read at the same point.
+        let shapes = || {
+            let gathered = circuit.gathers.iter().map(|gather| circuit.column(gather.output).shape);
+            let picked = circuit.picks.iter().map(|pick| Shape { rows: pick.rows, cols: 1 });
+            circuit.relations.iter().map(|r| r.shape).chain(gathered).chain(picked)
+        };
         let mut reduction = Self {
             terms: Vec::new(),
             operands: Vec::new(),
@@ -131,19 +168,60 @@ impl Reduction {
     fn push(&mut self, relation: usize, product: &Product, known: &mut BTreeMap<Operand, usize>) {
         let Product { coefficient, kind, a_shape, b_shape, .. } = *product;
         let low = a_shape.log_cols();
-        let variables = match kind {
-            Kind::Entrywise | Kind::RowDot => a_shape.log_size(),
-            Kind::Contract | Kind::ContractTransposed => low,
+        let part = |len: u32, at: At| Part { len, at };
+        let all = |shape: Shape, at: At| vec![part(shape.log_rows(), at)];
+        let (b_low, heads) = (b_shape.log_cols(), (product.groups.len().max(1) as u32).trailing_zeros());
+        // Row coordinates below the heads', in `a`.
+        let tokens = a_shape.log_rows().saturating_sub(heads);
+        let grouped = || part(heads, At::Groups(low, product.groups.clone()));
+        let headed = || vec![part(tokens, At::Rows(0)), part(heads, At::Bound(low))];
+        let summed = vec![part(b_low, At::Bound(0))];
+        let (variables, inner, a_rows, b_rows, b_cols) = match kind {
+            Kind::Entrywise | Kind::RowDot => {
+                (a_shape.log_size(), 0, all(a_shape, At::Bound(low)), all(b_shape, At::Bound(low)), summed)
+            }
+            Kind::Contract => (low, 0, all(a_shape, At::Rows(0)), all(b_shape, At::Cols(0)), summed),
+            Kind::ContractTransposed => {
+                let b_cols = vec![part(b_low, At::Cols(0))];
+                (low, 0, all(a_shape, At::Rows(0)), all(b_shape, At::Bound(0)), b_cols)
+            }
+            Kind::ToHeads { channels } => {
+                let b_rows = vec![
+                    part(channels, At::Cols(0)),
+                    part(b_shape.log_rows().saturating_sub(channels), At::Rows(a_shape.log_rows())),
+                ];
+                (low, 0, all(a_shape, At::Rows(0)), b_rows, summed)
+            }
+            Kind::FromHeads { tokens } => {
+                let heads = a_shape.log_rows().saturating_sub(tokens);
+                let a_rows = vec![part(tokens, At::Rows(0)), part(heads, At::Bound(low))];
+                (b_low, 0, a_rows, all(b_shape, At::Cols(0)), summed)
+            }
+            Kind::Scores { group } => {
+                (low + heads, tokens, headed(), vec![part(group, At::Cols(0)), grouped()], summed)
+            }
+            Kind::Mix { group } => {
+                let b_cols = vec![part(b_low, At::Cols(0))];
+                (low + heads, tokens, headed(), vec![part(group, At::Bound(0)), grouped()], b_cols)
+            }
         };
-        let (a_rows, b_rows, b_cols) = match kind {
-            Kind::Entrywise | Kind::RowDot => (At::Bound(low), At::Bound(low), At::Bound(0)),
-            Kind::Contract => (At::Rows, At::Cols, At::Bound(0)),
-            Kind::ContractTransposed => (At::Rows, At::Bound(0), At::Cols),
+        let a_cols = match product.flip {
+            None => vec![part(low, At::Bound(0))],
+            Some(bit) => vec![
+                part(bit, At::Bound(0)),
+                part(1, At::Flipped(bit)),
+                part(low.saturating_sub(bit + 1), At::Bound(bit + 1)),
+            ],
         };
-        let a = Operand { form: product.a.clone(), shape: a_shape, rows: a_rows, cols: At::Bound(0) };
+        let high_len = match kind {
+            Kind::FromHeads { tokens } => a_shape.rows >> tokens,
+            _ => 1,
+        };
+        let a = Operand { form: product.a.clone(), shape: a_shape, rows: a_rows, cols: a_cols };
         let b = Operand { form: product.b.clone(), shape: b_shape, rows: b_rows, cols: b_cols };
         let (a, b) = (self.operand(a, known), self.operand(b, known));
-        self.terms.push(Term { relation, coefficient, kind, variables, low, len: a_shape.cols, a, b });
+        let len = a_shape.cols;
+        self.terms.push(Term { relation, coefficient, kind, variables, low, len, high_len, inner, a, b });
     }
 
     fn operand(&mut self, operand: Operand, known: &mut BTreeMap<Operand, usize>) -> usize {
@@ -154,21 +232,33 @@ impl Reduction {
     }
 
     /// The claim that the linear parts sum to `-V`.
-    pub fn linear_claim(&self, circuit: &Circuit, point: &Point, products: QM31, claims: &mut Claims) {
-        let rows = Slice { point: claims.point(point.rows.clone()), from: 0 };
-        let cols = Slice { point: claims.point(point.cols.clone()), from: 0 };
-        let constants: QM31 = circuit
+    pub fn linear_claim(
+        &self,
+        circuit: &Circuit,
+        lists: &[Vec<u32>],
+        point: &Point,
+        products: QM31,
+        claims: &mut Claims,
+    ) {
+        let sides = |shape: Shape| {
+            (Reading::first(&point.rows, shape.log_rows()), Reading::first(&point.cols, shape.log_cols()))
+        };
+        let known: QM31 = circuit
             .relations
             .iter()
             .zip(&point.gammas)
-            .map(|(r, &gamma)| gamma * QM31::from_i64(r.value.form.constant))
+            .map(|(r, &gamma)| {
+                let (rows, cols) = sides(r.shape);
+                gamma * r.value.form.known(lists, rows.coordinates(), cols.coordinates())
+            })
             .sum();
-        claims.begin(-products - constants);
+        claims.begin(-products - known);
         for (relation, &gamma) in circuit.relations.iter().zip(&point.gammas) {
-            claims.add_form(circuit, gamma, &relation.value.form, relation.shape, rows, cols);
+            let (rows, cols) = sides(relation.shape);
+            claims.add_form(circuit, gamma, &relation.value.form, &rows, &cols);
             for sum in &relation.value.sums {
                 let shape = circuit.column(sum.column).shape;
-                let row_axis = claims.eq(rows, shape.log_rows());
+                let row_axis = claims.eq(point.rows.get(..shape.log_rows() as usize).unwrap_or_default());
                 let col_axis = claims.axis(Axis::sum(shape.cols));
                 claims.add(gamma * QM31::from_i64(sum.coefficient), sum.column, row_axis, col_axis);
             }
@@ -204,29 +294,33 @@ impl Reduction {
         values: &[QM31],
         claims: &mut Claims,
     ) {
-        let rows = claims.point(point.rows.clone());
-        let cols = claims.point(point.cols.clone());
-        let bound = claims.point(bound.to_vec());
-        let slice = |at: At| -> Slice {
-            let (point, from): (PointId, u32) = match at {
-                At::Rows => (rows, 0),
-                At::Cols => (cols, 0),
-                At::Bound(from) => (bound, from),
-            };
-            Slice { point, from }
-        };
         for (operand, &value) in self.operands.iter().zip(values) {
             claims.begin(value - QM31::from_i64(operand.form.constant));
-            claims.add_form(
-                circuit,
-                QM31::ONE,
-                &operand.form,
-                operand.shape,
-                slice(operand.rows),
-                slice(operand.cols),
-            );
+            let (rows, cols) = (reading(&operand.rows, point, bound), reading(&operand.cols, point, bound));
+            claims.add_form(circuit, QM31::ONE, &operand.form, &rows, &cols);
         }
     }
+}
+
+/// Where the parts of an axis lead, once the sumcheck's point is known.
+fn reading(parts: &[Part], point: &Point, bound: &[QM31]) -> Reading {
+    let take = |from: &[QM31], at: u32, len: u32| -> Vec<QM31> {
+        let range = at as usize..at as usize + len as usize;
+        from.get(range).unwrap_or_default().to_vec()
+    };
+    let mut low: Vec<QM31> = Vec::new();
+    for part in parts {
+        match &part.at {
+            At::Rows(from) => low.extend(take(&point.rows, *from, part.len)),
+            At::Cols(from) => low.extend(take(&point.cols, *from, part.len)),
+            At::Bound(from) => low.extend(take(bound, *from, part.len)),
+            At::Flipped(from) => low.extend(take(bound, *from, part.len).into_iter().map(|x| QM31::ONE - x)),
+            At::Groups(from, list) => {
+                return Reading::Listed { low, list: list.clone(), point: take(bound, *from, part.len) };
+            }
+        }
+    }
+    Reading::At(low)
 }
 
 impl Term {
@@ -237,10 +331,18 @@ impl Term {
             .unwrap_or_default()
             .split_at_checked(self.low as usize)
             .unwrap_or_default();
+        let outer = point.rows.get(self.inner as usize..).unwrap_or_default();
         match self.kind {
             Kind::Entrywise => eq(&point.cols, low) * eq(&point.rows, high),
-            Kind::RowDot => Axis::sum(self.len).evaluate(low) * eq(&point.rows, high),
-            Kind::Contract | Kind::ContractTransposed => Axis::sum(self.len).evaluate(low),
+            Kind::RowDot | Kind::Scores { .. } | Kind::Mix { .. } => {
+                Axis::sum(self.len).evaluate(low) * eq(outer, high)
+            }
+            Kind::Contract | Kind::ContractTransposed | Kind::ToHeads { .. } => {
+                Axis::sum(self.len).evaluate(low)
+            }
+            Kind::FromHeads { .. } => {
+                Axis::sum(self.len).evaluate(low) * Axis::sum(self.high_len).evaluate(high)
+            }
         }
     }
 }

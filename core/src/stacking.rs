@@ -30,6 +30,15 @@ pub struct Stacking {
 impl Stacking {
     /// Lays out a circuit. The number of rows is the one for which query answers are smallest.
     pub fn new(circuit: &Circuit, profile: &Profile) -> Self {
+        Self::build(circuit, |ends| best_log_rows(ends, profile))
+    }
+
+    /// Lays out a circuit in matrices of `2^log_rows` rows.
+    pub fn with_rows(circuit: &Circuit, log_rows: u32) -> Self {
+        Self::build(circuit, |_| log_rows)
+    }
+
+    fn build(circuit: &Circuit, log_rows: impl Fn([u64; 2]) -> u32) -> Self {
         let mut order: Vec<usize> = (0..circuit.columns.len()).collect();
         order.sort_by_key(|&i| core::cmp::Reverse(circuit.columns[i].shape.log_size()));
         let mut offsets = vec![0u64; circuit.columns.len()];
@@ -40,7 +49,7 @@ impl Stacking {
             offsets[i] = *end;
             *end += column.shape.size() as u64;
         }
-        let log_rows = best_log_rows(ends, profile);
+        let log_rows = log_rows(ends);
         let matrix_columns = ends.map(|end| end.div_ceil(1 << log_rows).max(1) as usize);
         let widest = matrix_columns[0].max(matrix_columns[1]);
         let log_columns = widest.next_power_of_two().trailing_zeros();

@@ -4,7 +4,7 @@
 //! expectation. Memory adds up the tables that are alive at the prover's peak. Times are counts of the work in
 //! each stage times the measured [`COSTS`] of one core.
 
-use circlet_core::circuit::{Tree, Value};
+use circlet_core::circuit::{Shape, Tree, Value};
 use circlet_core::protocol::Protocol;
 use circlet_core::stacking::FoldSchedule;
 
@@ -211,10 +211,7 @@ fn memory_bytes(protocol: &Protocol) -> u64 {
     let twiddles = 3 * 4 * slots;
     // All layers of numerators and denominators, and the four tables of the largest sumcheck.
     let lookup = ((2 * 2 + 2) * ELEMENT) << protocol.leaves.depth;
-    let operand = |o: &circlet_core::relations::Operand| {
-        let bound = |at, log: u32| if matches!(at, circlet_core::relations::At::Bound(_)) { log } else { 0 };
-        ELEMENT << (bound(o.rows, o.shape.log_rows()) + bound(o.cols, o.shape.log_cols()))
-    };
+    let operand = |o: &circlet_core::relations::Operand| ELEMENT << o.variables();
     let widest =
         protocol.circuit.relations.iter().map(|r| 8 * r.shape.size() as u64).max().unwrap_or_default();
     let relation = protocol.reduction.operands.iter().map(operand).sum::<u64>() + widest;
@@ -228,18 +225,9 @@ fn memory_bytes(protocol: &Protocol) -> u64 {
 const BASELINE: u64 = 12 << 20;
 
 fn multiplications(protocol: &Protocol) -> u64 {
-    use circlet_core::circuit::Kind;
-    let value = |value: &Value| -> u64 {
-        let product = |p: &circlet_core::circuit::Product| match p.kind {
-            Kind::Entrywise | Kind::RowDot => u64::from(p.a_shape.rows) * u64::from(p.a_shape.cols),
-            Kind::Contract | Kind::ContractTransposed => {
-                let n = if p.kind == Kind::Contract { p.b_shape.rows } else { p.b_shape.cols };
-                u64::from(p.a_shape.rows) * u64::from(p.a_shape.cols) * u64::from(n)
-            }
-        };
-        value.products.iter().map(product).sum()
-    };
-    protocol.circuit.relations.iter().map(|relation| value(&relation.value)).sum()
+    let cells = |shape: Shape| u64::from(shape.rows) * u64::from(shape.cols);
+    let summands = |value: &Value| value.products.iter().map(|p| u64::from(p.summands())).sum::<u64>();
+    protocol.circuit.relations.iter().map(|r| cells(r.shape) * summands(&r.value)).sum()
 }
 
 /// Compressions of a tree over `2^log` rows of `width` elements.

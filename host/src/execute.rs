@@ -41,6 +41,34 @@ pub enum ExecuteError {
         /// The largest magnitude allowed.
         bound: i64,
     },
+    /// Another number of lists than the program has.
+    #[error("the program has {expected} lists of indices, {got} were given")]
+    ListCount {
+        /// Lists of the program.
+        expected: usize,
+        /// Lists given.
+        got: usize,
+    },
+    /// A list has the wrong number of entries.
+    #[error("list {index} has {got} entries, the program takes {expected}")]
+    ListLength {
+        /// Which list.
+        index: usize,
+        /// Entries the program takes; none where it computes them.
+        expected: usize,
+        /// Entries given.
+        got: usize,
+    },
+    /// A list entry is out of range.
+    #[error("list {index} holds {entry}; the program takes indices below {limit}")]
+    ListRange {
+        /// Which list.
+        index: usize,
+        /// The entry.
+        entry: u32,
+        /// The least index that is too large.
+        limit: u32,
+    },
     /// A value leaves the range that can be proven: the input is too far from what the program was made for.
     #[error(
         "{column}: the value {value} is outside {low}..={high}; this input drives the model beyond the range \
@@ -63,6 +91,8 @@ pub enum ExecuteError {
 pub struct Trace {
     /// One list of `shape.size()` entries for each column of the circuit.
     pub columns: Vec<Vec<i32>>,
+    /// The program's public lists of indices.
+    pub lists: Vec<Vec<u32>>,
 }
 
 impl Trace {
@@ -99,14 +129,26 @@ pub fn fixed_columns(circuit: &Circuit, program: &Program, data: &Data) -> Vec<(
         .collect()
 }
 
-/// Runs the program: fills every column, multiplicities included.
+/// Runs a program without lists: fills every column, multiplicities included.
 pub fn execute(
     circuit: &Circuit,
     program: &Program,
     data: &Data,
     inputs: &[Vec<i32>],
 ) -> Result<Trace, ExecuteError> {
-    let mut trace = Trace { columns: vec![Vec::new(); circuit.columns.len()] };
+    execute_listed(circuit, program, data, inputs, &[])
+}
+
+/// Runs a program on public tensors and lists of indices. A list that the program computes is given empty.
+pub fn execute_listed(
+    circuit: &Circuit,
+    program: &Program,
+    data: &Data,
+    inputs: &[Vec<i32>],
+    lists: &[Vec<u32>],
+) -> Result<Trace, ExecuteError> {
+    check_lists(circuit, lists)?;
+    let mut trace = Trace { columns: vec![Vec::new(); circuit.columns.len()], lists: lists.to_vec() };
     for (id, cells) in fixed_columns(circuit, program, data) {
         trace.columns[id.0 as usize] = cells;
     }
@@ -116,6 +158,23 @@ pub fn execute(
     }
     count_multiplicities(circuit, &mut trace);
     Ok(trace)
+}
+
+fn check_lists(circuit: &Circuit, lists: &[Vec<u32>]) -> Result<(), ExecuteError> {
+    if lists.len() != circuit.lists.len() {
+        return Err(ExecuteError::ListCount { expected: circuit.lists.len(), got: lists.len() });
+    }
+    for (index, (list, entries)) in circuit.lists.iter().zip(lists).enumerate() {
+        let computed = circuit.steps.iter().any(|s| matches!(s, Step::Best { list, .. } if *list == index));
+        let expected = if computed { 0 } else { list.len as usize };
+        if entries.len() != expected {
+            return Err(ExecuteError::ListLength { index, expected, got: entries.len() });
+        }
+        if let Some(&entry) = entries.iter().find(|&&entry| entry >= list.limit) {
+            return Err(ExecuteError::ListRange { index, entry, limit: list.limit });
+        }
+    }
+    Ok(())
 }
 
 fn load_inputs(circuit: &Circuit, inputs: &[Vec<i32>], trace: &mut Trace) -> Result<(), ExecuteError> {
@@ -203,6 +262,75 @@ fn run(circuit: &Circuit, data: &Data, step: &Step, trace: &mut Trace) -> Result
             let values: Result<Vec<i64>, _> = trace.columns[input.0 as usize].iter().map(look_up).collect();
             store(circuit, trace, *output, values?.into_iter())?;
         }
+        Step::MapForm { table, shape, input, output } => {
+            let table = &data.tables[table.0 as usize];
+            let low = -(table.len() as i64) / 2;
+            let look_up = |argument: i64| {
+                let row = usize::try_from(argument - low).ok();
+                row.and_then(|row| table.get(row)).map(|&v| i64::from(v)).ok_or_else(|| {
+                    ExecuteError::OutOfRange {
+                        column: format!("argument of {}", circuit.column(*output).name),
+                        value: argument,
+                        low,
+                        high: -low - 1,
+                    }
+                })
+            };
+            let arguments = form_values(circuit, trace, input, *shape);
+            let values: Result<Vec<i64>, _> = arguments.into_iter().map(look_up).collect();
+            store(circuit, trace, *output, values?.into_iter())?;
+        }
+        Step::RowMax { columns, causal, output } => {
+            let rows = circuit.column(*output).shape.log_rows();
+            let mut greatest = vec![i64::MIN; 1 << rows];
+            for &id in columns {
+                let shape = circuit.column(id).shape;
+                let masked = causal.filter(|&log| shape.log_cols() == log && shape.cols > 1);
+                for (t, row) in trace.columns[id.0 as usize].chunks(1 << shape.log_cols()).enumerate() {
+                    let seen = masked.map_or(shape.cols as usize, |log| (t & ((1 << log) - 1)) + 1);
+                    for &v in &row[..seen] {
+                        greatest[t] = greatest[t].max(v.into());
+                    }
+                }
+            }
+            store(circuit, trace, *output, greatest.into_iter())?;
+        }
+        Step::Gather(index) => {
+            let gather = &circuit.gathers[*index];
+            let shape = circuit.column(gather.output).shape;
+            let rows = gather.rows.list(&trace.lists);
+            let mut cells: Vec<i32> = Vec::with_capacity(shape.size());
+            for t in 0..1usize << shape.log_rows() {
+                let row = rows[t.min(rows.len() - 1)];
+                let &(first, source) = gather
+                    .source
+                    .iter()
+                    .rev()
+                    .find(|(first, _)| *first <= row)
+                    .expect("the first block begins with row zero");
+                let at = ((row - first) as usize) << shape.log_cols();
+                cells.extend(&trace.columns[source.0 as usize][at..at + (1 << shape.log_cols())]);
+            }
+            trace.columns[gather.output.0 as usize] = cells;
+        }
+        Step::Best { blocks, list, high, low, bits, offset } => {
+            let shape = circuit.column(*high).shape;
+            let mut best = vec![(i64::MIN, 0u32); 1 << shape.log_rows()];
+            for (first, cells, value) in blocks {
+                let values = evaluate(circuit, trace, value, *cells);
+                for (best, row) in best.iter_mut().zip(values.chunks(1 << cells.log_cols())) {
+                    for (n, &v) in (*first..).zip(&row[..cells.cols as usize]) {
+                        if v > best.0 {
+                            *best = (v, n);
+                        }
+                    }
+                }
+            }
+            let shifted = || best.iter().map(|(v, _)| v + offset);
+            store(circuit, trace, *high, shifted().map(|v| v >> bits))?;
+            store(circuit, trace, *low, shifted().map(|v| v & ((1 << bits) - 1)))?;
+            trace.lists[*list] = best[..shape.rows as usize].iter().map(|b| b.1).collect();
+        }
         Step::Wire(index) => {
             let wiring = &circuit.wirings[*index];
             let entries = sequence(trace, circuit, &wiring.from);
@@ -235,7 +363,7 @@ pub fn form_values(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape) 
         let own = circuit.column(id).shape;
         let cells = &trace.columns[id.0 as usize];
         let (row_mask, col_mask) = ((1usize << own.log_rows()) - 1, (1usize << own.log_cols()) - 1);
-        if own.log_size() == shape.log_size() {
+        if (own.log_rows(), own.log_cols()) == (shape.log_rows(), shape.log_cols()) {
             for (slot, &v) in out.iter_mut().zip(cells) {
                 *slot += c * i64::from(v);
             }
@@ -243,6 +371,13 @@ pub fn form_values(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape) 
             for (i, slot) in out.iter_mut().enumerate() {
                 let (t, k) = (i >> log_cols & row_mask, i & ((1 << log_cols) - 1) & col_mask);
                 *slot += c * i64::from(cells[(t << own.log_cols()) + k]);
+            }
+        }
+    }
+    for &(c, set) in &form.indicators {
+        for (i, slot) in out.iter_mut().enumerate() {
+            if set.contains(&trace.lists, i >> log_cols, i & ((1 << log_cols) - 1)) {
+                *slot += c;
             }
         }
     }
@@ -266,7 +401,10 @@ fn evaluate(circuit: &Circuit, trace: &Trace, value: &Value, shape: Shape) -> Ve
 }
 
 fn add_product(circuit: &Circuit, trace: &Trace, product: &Product, shape: Shape, out: &mut [i64]) {
-    let a = form_values(circuit, trace, &product.a, product.a_shape);
+    let mut a = form_values(circuit, trace, &product.a, product.a_shape);
+    if let Some(bit) = product.flip {
+        a = (0..a.len()).map(|i| a[i ^ 1 << bit]).collect();
+    }
     let b = form_values(circuit, trace, &product.b, product.b_shape);
     let (a_width, b_width) = (1 << product.a_shape.log_cols(), 1usize << product.b_shape.log_cols());
     let (len, c) = (product.a_shape.cols as usize, product.coefficient);
@@ -291,12 +429,51 @@ fn add_product(circuit: &Circuit, trace: &Trace, product: &Product, shape: Shape
         }
         Kind::ContractTransposed => {
             for (row, x) in out.chunks_mut(1 << shape.log_cols()).zip(a.chunks(a_width)) {
-                for (x, y) in x[..len].iter().zip(b.chunks(b_width)) {
-                    for (slot, y) in row.iter_mut().zip(y) {
-                        *slot += c * x * y;
+                mix(row, c, &x[..len], &b, b_width);
+            }
+        }
+        Kind::ToHeads { channels } => {
+            let tokens = product.a_shape.log_rows();
+            for (i, row) in out.chunks_mut(1 << channels).enumerate() {
+                let x = &a[(i & ((1 << tokens) - 1)) * a_width..][..len];
+                let heads = &b[((i >> tokens) << channels) * b_width..];
+                for (slot, y) in row.iter_mut().zip(heads.chunks(b_width)) {
+                    *slot += c * dot(x, &y[..len]);
+                }
+            }
+        }
+        Kind::FromHeads { tokens } => {
+            let heads = product.a_shape.rows as usize >> tokens;
+            for (t, row) in out.chunks_mut(1 << shape.log_cols()).enumerate() {
+                for (slot, y) in row.iter_mut().zip(b.chunks(b_width)) {
+                    for h in 0..heads {
+                        let x = &a[((h << tokens) + t) * a_width..][..len];
+                        *slot += c * dot(x, &y[h * len..(h + 1) * len]);
                     }
                 }
             }
+        }
+        Kind::Scores { group } | Kind::Mix { group } => {
+            let tokens = product.a_shape.log_rows() - product.groups.len().trailing_zeros();
+            for (i, (row, x)) in out.chunks_mut(1 << shape.log_cols()).zip(a.chunks(a_width)).enumerate() {
+                let keys = &b[((product.groups[i >> tokens] as usize) << group) * b_width..];
+                if matches!(product.kind, Kind::Mix { .. }) {
+                    mix(row, c, &x[..len], keys, b_width);
+                    continue;
+                }
+                for (slot, y) in row.iter_mut().zip(keys.chunks(b_width)) {
+                    *slot += c * dot(&x[..len], &y[..len]);
+                }
+            }
+        }
+    }
+}
+
+/// `row += c sum_k x_k b_k` with rows `b_k`.
+fn mix(row: &mut [i64], c: i64, x: &[i64], b: &[i64], b_width: usize) {
+    for (x, y) in x.iter().zip(b.chunks(b_width)) {
+        for (slot, y) in row.iter_mut().zip(y) {
+            *slot += c * x * y;
         }
     }
 }
@@ -313,6 +490,7 @@ fn integers(circuit: &Circuit, trace: &Trace, value: &Int, shape: Shape) -> Vec<
         Int::Mul(pair) => both(pair, |x, y| x * y),
         Int::Div(pair) => both(pair, i64::div_euclid),
         Int::Mod(pair) => both(pair, i64::rem_euclid),
+        Int::IsZero(x) => integers(circuit, trace, x, shape).into_iter().map(|v| i64::from(v == 0)).collect(),
         Int::Root(x) => integers(circuit, trace, x, shape).into_iter().map(|v| v.max(0).isqrt()).collect(),
     }
 }

@@ -103,6 +103,7 @@ impl<S: BulkHash> ProvingKey<S> {
         let verifying = VerifyingKey {
             program,
             profile: protocol.profile.id,
+            log_rows: protocol.stacking.log_rows as u8,
             suite: S::ID,
             fixed_cap: fixed.tree.cap().iter().map(S::digest_to_bytes).collect(),
             pin,

@@ -4,7 +4,7 @@ use circlet::execute::{Trace, fixed_columns};
 use circlet_core::circuit::{Circuit, ColumnId, Int, Placement, Shape, Step};
 use circlet_core::program::{Data, Program};
 
-use crate::satisfied::{cell, value};
+use crate::satisfied::{cell, form, value};
 
 /// Add this number to this cell, as soon as a step has filled its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,20 @@ pub fn replay(
     inputs: &[Vec<i32>],
     changes: &[Change],
 ) -> Trace {
-    let mut trace = Trace { columns: circuit.columns.iter().map(|c| vec![0; c.shape.size()]).collect() };
+    replay_listed(circuit, program, data, (inputs, &[]), changes)
+}
+
+/// The same for a program with lists; those that are given stay as they are, also where the program computes
+/// them, unless they are empty.
+pub fn replay_listed(
+    circuit: &Circuit,
+    program: &Program,
+    data: &Data,
+    (inputs, lists): (&[Vec<i32>], &[Vec<u32>]),
+    changes: &[Change],
+) -> Trace {
+    let columns = circuit.columns.iter().map(|c| vec![0; c.shape.size()]).collect();
+    let mut trace = Trace { columns, lists: lists.to_vec() };
     for (id, cells) in fixed_columns(circuit, program, data) {
         trace.columns[id.0 as usize] = cells;
     }
@@ -66,6 +79,69 @@ pub fn replay(
                 };
                 let all: Vec<i128> = trace.columns[input.0 as usize].iter().map(look_up).collect();
                 store(&mut trace, *output, all.into_iter(), changes);
+            }
+            Step::MapForm { table, shape, input, output } => {
+                let values = &data.tables[table.0 as usize];
+                let half = values.len() as i128 / 2;
+                let all = cells(*shape, |t, c| {
+                    let row = usize::try_from(form(circuit, &trace, input, *shape, t, c) + half).ok();
+                    i128::from(row.and_then(|row| values.get(row)).copied().unwrap_or(0))
+                });
+                store(&mut trace, *output, all.into_iter(), changes);
+            }
+            Step::RowMax { columns, causal, output } => {
+                let shape = circuit.column(*output).shape;
+                let all = cells(shape, |t, _| {
+                    let row = columns.iter().flat_map(|&id| {
+                        let own = circuit.column(id).shape;
+                        let masked = causal.filter(|&log| own.cols == 1 << log && own.cols > 1);
+                        let seen = masked.map_or(own.cols as usize, |log| t % (1 << log) + 1);
+                        (0..seen).map(move |c| (id, cell(own, t, c)))
+                    });
+                    row.map(|(id, at)| i128::from(trace.columns[id.0 as usize][at])).max().unwrap_or(0)
+                });
+                store(&mut trace, *output, all.into_iter(), changes);
+            }
+            Step::Gather(index) => {
+                let gather = &circuit.gathers[*index];
+                let shape = circuit.column(gather.output).shape;
+                let rows = gather.rows.list(&trace.lists);
+                let all = cells(shape, |t, c| {
+                    let row = rows[t.min(rows.len() - 1)];
+                    let blocks = gather.source.iter().filter(|(first, _)| *first <= row);
+                    let &(first, source) =
+                        blocks.max_by_key(|(first, _)| *first).expect("a block for every row");
+                    let own = circuit.column(source).shape;
+                    trace.columns[source.0 as usize][cell(own, (row - first) as usize, c)].into()
+                });
+                store(&mut trace, gather.output, all.into_iter(), changes);
+            }
+            Step::Best { blocks, list, high, low, bits, offset } => {
+                let shape = circuit.column(*high).shape;
+                let best: Vec<(i128, u32)> = (0..1usize << shape.log_rows())
+                    .map(|t| {
+                        let mut best = (i128::MIN, 0);
+                        for (first, cells, logits) in blocks {
+                            for n in 0..cells.cols {
+                                let v = value(circuit, &trace, logits, *cells, t, n as usize);
+                                // A cheating prover claims the listed channel to be the best.
+                                let listed = trace.lists[*list].get(t).or(trace.lists[*list].last());
+                                let better = match listed {
+                                    Some(&entry) => entry == first + n,
+                                    None => v > best.0,
+                                };
+                                if better {
+                                    best = (v, first + n);
+                                }
+                            }
+                        }
+                        best
+                    })
+                    .collect();
+                let shifted: Vec<i128> = best.iter().map(|(v, _)| v + i128::from(*offset)).collect();
+                store(&mut trace, *high, shifted.iter().map(|v| v >> bits), changes);
+                store(&mut trace, *low, shifted.iter().map(|v| v & ((1 << bits) - 1)), changes);
+                trace.lists[*list] = best[..shape.rows as usize].iter().map(|b| b.1).collect();
             }
             Step::Wire(index) => {
                 let wiring = &circuit.wirings[*index];
@@ -125,6 +201,7 @@ fn integer(circuit: &Circuit, trace: &Trace, expression: &Int, shape: Shape, t: 
             let (x, y) = both(pair);
             x.checked_rem_euclid(y).unwrap_or(0)
         }
+        Int::IsZero(x) => i128::from(integer(circuit, trace, x, shape, t, c) == 0),
         Int::Root(x) => integer(circuit, trace, x, shape, t, c).max(0).isqrt(),
     }
 }

@@ -1,7 +1,9 @@
 //! Small integer programs for tests, each with its numbers and one input on which it has a result.
 
+use circlet_core::decoder::{Decoder, Extent, Layer, Linear, Matrix};
 use circlet_core::program::{
-    Constant, ConstantId, Data, Factor, LayerNorm, Op, Program, Requantize, Table, TableId, Tensor, TensorId,
+    Constant, ConstantId, Data, Factor, LayerNorm, Op, Program, Requantize, RmsNorm, Table, TableId, Tensor,
+    TensorId,
 };
 
 /// A program, its numbers, and its inputs.
@@ -54,6 +56,7 @@ impl ProgramBuilder {
             ops: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            lists: Vec::new(),
         };
         let seed = name.bytes().fold(1u64, |h, b| h.wrapping_mul(0x100_0000_01b3) ^ u64::from(b));
         Self { program, data: Data::default(), random: Random(seed) }
@@ -450,4 +453,97 @@ pub fn all() -> Vec<Case> {
         single_row(),
         single_column(),
     ]
+}
+
+/// A small decoder with random weights: all its constants and tables, in the order of its programs.
+pub fn decoder(layers: usize, heads: u32, groups: u32, prefix: bool) -> (Decoder, Data) {
+    let mut b = ProgramBuilder::new("decoder");
+    let clamp14 = b.clamp(16, 8191);
+    let clamp13 = b.clamp(16, 4095);
+    let score = b.clamp(16, 15_000);
+    let silu = b.table("silu", 14, |x| {
+        let v = x as f64 / 256.0;
+        (v / (1.0 + (-v).exp()) * 256.0).round() as i64
+    });
+    let exponential = |most: f64| {
+        move |x: i64| {
+            let distance = (x + (1 << 15)) as f64 / 64.0;
+            if distance < 16.0 { (most * (-distance).exp()).round() as i64 } else { 0 }
+        }
+    };
+    let near = b.table("exp", 16, exponential(3900.0));
+    let far = b.table("exp.long", 16, exponential(2000.0));
+    let Random(seed) = b.random;
+    let mut random = Random(seed);
+    let (width, ffn, channels, vocab, positions) = (24u32, 40u32, 8u32, 48u32, 64u32);
+    let to = |shift: u8, table: TableId| Requantize { shift, table };
+    let matrix = |bound: i64, cols: u32| Matrix { bound, row_l1: bound * i64::from(cols) };
+    // Normalized values have a root mean square of about 512.
+    let norm = RmsNorm {
+        epsilon: 200,
+        numerator: (24f64.sqrt() * 2f64.powi(23)) as u32,
+        requantize: to(14, clamp14),
+    };
+    let layer = Layer {
+        attention_norm: norm,
+        query: Linear { matrix: matrix(300, width), bias: None, requantize: to(9, clamp13) },
+        query_norm: None,
+        query_rotated: to(14, clamp13),
+        key: Linear { matrix: matrix(300, width), bias: Some(90_000), requantize: to(9, clamp13) },
+        key_norm: None,
+        key_rotated: to(14, clamp13),
+        value: Linear { matrix: matrix(300, width), bias: None, requantize: to(9, clamp13) },
+        score: to(14, score),
+        output: matrix(300, heads * channels),
+        output_shift: 10,
+        ffn_norm: norm,
+        gate: Linear { matrix: matrix(200, width), bias: None, requantize: to(10, silu) },
+        up: Linear { matrix: matrix(200, width), bias: None, requantize: to(10, clamp14) },
+        product: to(8, clamp14),
+        down: matrix(200, ffn),
+        down_shift: 10,
+    };
+    let decoder = Decoder {
+        name: String::from("random"),
+        vocab,
+        width,
+        ffn,
+        heads,
+        groups,
+        channels,
+        positions,
+        pair: 2,
+        angle: 1 << 14,
+        prefix: prefix.then_some(3),
+        pad: 0,
+        embedding: matrix(900, width),
+        embedding_align: (0, 1),
+        layers: vec![layer; layers],
+        final_norm: norm,
+        final_gain: Some((2000, to(10, clamp14))),
+        head: Some(matrix(500, width)),
+        tables: b.program.tables,
+        exponentials: vec![(16, near), (64, far)],
+    };
+    let program = decoder.program(Extent { rows: 4, first: 0, generated: 1 });
+    let constants = program.constants.iter().map(|constant| {
+        let cols = constant.cols as usize;
+        let angle = |row: usize, col: usize| (row + 1) as f64 * 100f64.powf(-((col % 4) as f64) / 4.0);
+        let cell = |i: usize, random: &mut Random| match constant.name.as_str() {
+            "cos" => (16384.0 * angle(i / cols, i % cols).cos()).round() as i32,
+            "sin" if i % cols < 4 => -(16384.0 * angle(i / cols, i % cols).sin()).round() as i32,
+            "sin" => (16384.0 * angle(i / cols, i % cols).sin()).round() as i32,
+            _ => random.symmetric(constant.bound),
+        };
+        (0..constant.rows as usize * cols).map(|i| cell(i, &mut random)).collect()
+    });
+    let data = Data { constants: constants.collect(), tables: b.data.tables };
+    (decoder, data)
+}
+
+/// A text of that decoder's: the given number of prompt tokens and of tokens to come.
+pub fn prompt(decoder: &Decoder, given: usize) -> Vec<u32> {
+    let mut random = Random(given as u64 + 77);
+    let prompt = (0..given).map(|_| random.below(u64::from(decoder.vocab)) as u32);
+    decoder.prefix.into_iter().chain(prompt).collect()
 }

@@ -36,7 +36,9 @@ pub fn run(program: &Program, data: &Data, inputs: &[Vec<i32>]) -> Result<Vec<Ve
     }
     for op in &program.ops {
         let result = machine.op(op).map_err(|e| format!("{}: {e}", op.name()))?;
-        machine.tensors[op.result().0 as usize] = Some(result);
+        if let Some(id) = op.result() {
+            machine.tensors[id.0 as usize] = Some(result);
+        }
     }
     let narrow = |v: i128| i32::try_from(v).map_err(|_| String::from("an entry needs more than 32 bits"));
     machine.tensors.into_iter().map(|t| t.unwrap_or_default().into_iter().map(narrow).collect()).collect()
@@ -147,6 +149,7 @@ impl Machine<'_> {
                 }
             }
             Op::Rewire { x, dims, permutation, .. } => y = rewire(self.tensor(*x)?, dims, permutation),
+            _ => return Err(String::from("not interpreted")),
         }
         Ok(y)
     }

@@ -1,11 +1,12 @@
 //! A naive checker of traces, from the documentation of [`circlet_core::circuit`]: evaluates every lookup,
-//! relation and wiring cell by cell.
+//! relation, wiring, gather and pick cell by cell.
 
 use std::collections::BTreeMap;
 
 use circlet::execute::Trace;
 use circlet_core::circuit::{
-    Circuit, ColumnId, Component, Content, Form, Kind, Placement, Positions, Product, Shape, Value,
+    Circuit, ColumnId, Component, Content, Form, Indicator, Kind, Placement, Positions, Product, Rows, Shape,
+    Value,
 };
 
 /// The field's characteristic.
@@ -36,7 +37,7 @@ pub fn provable_violations(circuit: &Circuit, trace: &Trace) -> Vec<String> {
     found
 }
 
-/// Lookups, relations and wirings that fail.
+/// Lookups, relations, wirings, gathers and picks that fail.
 pub fn constraint_violations(circuit: &Circuit, trace: &Trace, cells: Cells) -> Vec<String> {
     let mut found = Vec::new();
     for (index, lookup) in circuit.lookups.iter().enumerate() {
@@ -65,6 +66,41 @@ pub fn constraint_violations(circuit: &Circuit, trace: &Trace, cells: Cells) -> 
             match (from.get(position), to.get(position)) {
                 (Some(x), Some(y)) if (x - y) % P == 0 => {}
                 pair => found.push(format!("wiring {index} at {position}: {pair:?}")),
+            }
+        }
+    }
+    for (index, gather) in circuit.gathers.iter().enumerate() {
+        let shape = circuit.columns[gather.output.0 as usize].shape;
+        let rows: Vec<u32> = match &gather.rows {
+            Rows::Listed(list) => trace.lists[*list].clone(),
+            Rows::Given(rows) => rows.clone(),
+        };
+        for (t, c) in coordinates(shape, cells) {
+            let row = rows[t.min(rows.len() - 1)];
+            let sources = gather.source.iter().filter(|(first, _)| *first <= row);
+            let &(first, source) = sources.max_by_key(|(first, _)| *first).expect("blocks begin at row zero");
+            let own = circuit.columns[source.0 as usize].shape;
+            let from = trace.columns[source.0 as usize][cell(own, (row - first) as usize, c)];
+            let to = trace.columns[gather.output.0 as usize][cell(shape, t, c)];
+            if (i128::from(from) - i128::from(to)) % P != 0 {
+                found.push(format!("gather {index} at ({t}, {c}): {from} became {to}"));
+            }
+        }
+    }
+    for (index, pick) in circuit.picks.iter().enumerate() {
+        for (t, _) in coordinates(Shape { rows: pick.rows, cols: 1 }, cells) {
+            let list = &trace.lists[pick.list];
+            let entry = list[t.min(list.len() - 1)];
+            let blocks = pick.blocks.iter().filter(|(first, _)| *first <= entry);
+            let (first, terms) =
+                blocks.max_by_key(|(first, _)| *first).expect("blocks begin at channel zero");
+            let at = |id: ColumnId| {
+                let own = circuit.columns[id.0 as usize].shape;
+                i128::from(trace.columns[id.0 as usize][cell(own, t, (entry - first) as usize)])
+            };
+            let sum: i128 = terms.iter().map(|&(c, id)| i128::from(c) * at(id)).sum();
+            if sum % P != 0 {
+                found.push(format!("pick {index} at row {t}: {sum}"));
             }
         }
     }
@@ -132,12 +168,13 @@ fn row_of(circuit: &Circuit, trace: &Trace, table: u32, tuple: &[i128]) -> Optio
     // Every table has an index, which leaves one candidate.
     let row = table.components.iter().zip(tuple).find_map(|(component, v)| match component {
         Component::Index { low } => Some((v - i128::from(*low)).rem_euclid(P)),
-        Component::Column(_) => None,
+        Component::Unit { .. } | Component::Column(_) => None,
     })?;
     let row = usize::try_from(row).ok().filter(|&row| row < 1 << table.bits)?;
     let equal = table.components.iter().zip(tuple).all(|(component, v)| {
         let own = match component {
             Component::Index { low } => i128::from(*low) + row as i128,
+            Component::Unit { at } => i128::from(row == *at as usize),
             Component::Column(id) => i128::from(trace.columns[id.0 as usize][row]),
         };
         (v - own) % P == 0
@@ -150,9 +187,22 @@ pub fn form(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape, t: usiz
     let mut sum = i128::from(form.constant);
     for &(coefficient, id) in &form.terms {
         let own = circuit.columns[id.0 as usize].shape;
-        let row = if own.rows == 1 && shape.rows > 1 { 0 } else { t };
-        let col = if own.cols == 1 && shape.cols > 1 { 0 } else { c };
+        // A shorter column is repeated, of a longer one the first entries are read.
+        let wrap = |index: usize, own: u32, all: u32| if own == all { index } else { index % own as usize };
+        let (row, col) = (wrap(t, own.rows, shape.rows), wrap(c, own.cols, shape.cols));
         sum += i128::from(coefficient) * i128::from(trace.columns[id.0 as usize][cell(own, row, col)]);
+    }
+    for &(coefficient, set) in &form.indicators {
+        let listed = |list: usize| {
+            let entries = &trace.lists[list];
+            entries[t.min(entries.len() - 1)] as usize
+        };
+        let inside = match set {
+            Indicator::Future { log } => c > t % (1 << log),
+            Indicator::Below { list, first } => first as usize + c < listed(list),
+            Indicator::Beyond { cols } => c >= cols as usize,
+        };
+        sum += i128::from(coefficient) * i128::from(inside);
     }
     sum
 }
@@ -174,14 +224,35 @@ pub fn value(circuit: &Circuit, trace: &Trace, value: &Value, shape: Shape, t: u
 }
 
 fn product(circuit: &Circuit, trace: &Trace, product: &Product, t: usize, n: usize) -> i128 {
-    let a = |t, c| form(circuit, trace, &product.a, product.a_shape, t, c);
+    let flip = |c: usize| product.flip.map_or(c, |bit| c ^ 1 << bit);
+    let a = |t, c| form(circuit, trace, &product.a, product.a_shape, t, flip(c));
     let b = |t, c| form(circuit, trace, &product.b, product.b_shape, t, c);
     let len = product.a_shape.cols as usize;
+    // Rows `h T + t` of heads of `T` rows.
+    let all_rows = (product.a_shape.rows as usize).next_power_of_two();
+    let group = |tokens: usize| product.groups[t / tokens] as usize;
     match product.kind {
         Kind::Entrywise => a(t, n) * b(t, n),
         Kind::RowDot => (0..len).map(|c| a(t, c) * b(t, c)).sum(),
         Kind::Contract => (0..len).map(|k| a(t, k) * b(n, k)).sum(),
         Kind::ContractTransposed => (0..len).map(|k| a(t, k) * b(k, n)).sum(),
+        Kind::ToHeads { channels } => {
+            let (tokens, head) = (product.a_shape.rows as usize, t / product.a_shape.rows as usize);
+            (0..len).map(|k| a(t % tokens, k) * b((head << channels) + n, k)).sum()
+        }
+        Kind::FromHeads { tokens } => {
+            let heads = product.a_shape.rows as usize >> tokens;
+            let head = |h: usize| (0..len).map(|c| a((h << tokens) + t, c) * b(n, h * len + c)).sum::<i128>();
+            (0..heads).map(head).sum()
+        }
+        Kind::Scores { group: rows } => {
+            let first = group(all_rows / product.groups.len()) << rows;
+            (0..len).map(|c| a(t, c) * b(first + n, c)).sum()
+        }
+        Kind::Mix { group: rows } => {
+            let first = group(all_rows / product.groups.len()) << rows;
+            (0..len).map(|j| a(t, j) * b(first + j, n)).sum()
+        }
     }
 }
 

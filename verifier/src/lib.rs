@@ -68,8 +68,8 @@ fn run<S: HashSuite>(
 
     let witness_cap = channel.cap(Label::WitnessRoot, protocol.cap_log(protocol.codeword_log()))?;
     let mut claims = Claims::default();
-    stages::lookup::verify(protocol, &mut channel, &mut claims)?;
-    stages::relation::verify(protocol, &mut channel, &mut claims)?;
+    stages::lookup::verify(protocol, &statement.lists, &mut channel, &mut claims)?;
+    stages::relation::verify(protocol, &statement.lists, &mut channel, &mut claims)?;
     stages::statement::claims(protocol, statement, &mut channel, &mut claims)?;
     stages::opening::pin::<S>(protocol, key, &fixed_cap, &mut claims);
     stages::opening::verify(protocol, &mut channel, &claims, &[fixed_cap, witness_cap])?;

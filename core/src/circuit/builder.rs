@@ -7,11 +7,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Circuit, CircuitError, Column, ColumnId, Component, Content, Form, Interval, Kind, Lookup, LookupTable,
-    Placement, Positions, Product, Public, Relation, Shape, Step, Stride, Value, Wiring,
+    Circuit, CircuitError, Column, ColumnId, Component, Content, Form, Gather, Int, Interval, Kind, List,
+    Lookup, LookupTable, Pick, Placement, Positions, Product, Public, Relation, Rows, Shape, Step, Stride,
+    Value, Wiring,
 };
 use crate::limits;
-use crate::program::{Constant, ConstantId, Op, Program, Requantize, TableId, Tensor, TensorId};
+use crate::program::{
+    Constant, ConstantId, ListId, Op, Program, Requantize, TableId, Tensor, TensorId, WIDE,
+};
 
 /// Dyadic blocks of a channel axis of `len` entries: `(offset, len)` each, at most two. A length that is not
 /// a power of two becomes its largest power of two and the rest, unless the padded rest is as large.
@@ -21,6 +24,34 @@ pub fn split(len: u32) -> Vec<(u32, u32)> {
     if rest == 0 || rest.next_power_of_two() >= high { vec![(0, len)] } else { vec![(0, high), (high, rest)] }
 }
 
+/// How the circuit holds a block of a tensor's channels.
+#[derive(Clone, Copy, Debug)]
+enum Block {
+    /// One column.
+    Narrow(ColumnId),
+    /// `1024 high + low`.
+    Wide(Limbs),
+}
+
+/// The two columns of a block of a wide tensor: `1024 high + low` with ten bits each, `high` signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limbs {
+    /// Multiples of 1024.
+    pub high: ColumnId,
+    /// The rest.
+    pub low: ColumnId,
+}
+
+impl Limbs {
+    /// Bits of the lower limb.
+    pub const LOW: u32 = 10;
+
+    /// The number they stand for.
+    pub fn form(self) -> Form {
+        Form::from(self.low).plus(1 << Self::LOW, self.high)
+    }
+}
+
 /// A part of a constant: which one, from which row and column on, and its extents.
 type Rectangle = (ConstantId, u32, u32, Shape);
 
@@ -28,10 +59,13 @@ type Rectangle = (ConstantId, u32, u32, Shape);
 pub struct Builder<'p> {
     program: &'p Program,
     circuit: Circuit,
-    /// Columns of each tensor, block by block; empty before it is produced.
-    tensors: Vec<Vec<ColumnId>>,
+    /// Blocks of each tensor; empty before it is produced.
+    tensors: Vec<Vec<Block>>,
     rectangles: BTreeMap<Rectangle, ColumnId>,
     maps: Vec<Option<u32>>,
+    distances: Vec<Option<u32>>,
+    table_values: Vec<ColumnId>,
+    beginnings: BTreeMap<(ConstantId, u32), ColumnId>,
     ranges: Vec<(u32, u32)>,
     scope: String,
 }
@@ -58,9 +92,26 @@ impl<'p> Builder<'p> {
             tensors: vec![Vec::new(); program.tensors.len()],
             rectangles: BTreeMap::new(),
             maps: vec![None; program.tables.len()],
+            distances: vec![None; program.tables.len()],
+            table_values: Vec::new(),
+            beginnings: BTreeMap::new(),
             ranges: Vec::new(),
             scope: String::from("input"),
         };
+        for list in &program.lists {
+            if list.len == 0 || list.len > limits::EXTENT || list.limit > limits::EXTENT {
+                return Err(CircuitError::Malformed(format!("list {}: length or limit", list.name)));
+            }
+            builder.circuit.lists.push(List { len: list.len, limit: list.limit });
+        }
+        // All tables have their place, whether this program looks anything up in them or not: programs of one
+        // family share a commitment.
+        for (index, table) in (0u32..).zip(&program.tables) {
+            let shape = Shape { rows: 1, cols: 1 << table.bits };
+            let content = Content::Table(TableId(index));
+            let values = builder.column(&table.name, shape, Interval::symmetric(table.bound), content);
+            builder.table_values.push(values);
+        }
         if program.inputs.len() > limits::PARTS || program.outputs.len() > limits::PARTS {
             return Err(CircuitError::Malformed(String::from("too many public tensors")));
         }
@@ -86,7 +137,7 @@ impl<'p> Builder<'p> {
     }
 
     pub(super) fn finish(mut self) -> Result<Circuit, CircuitError> {
-        if self.program.outputs.is_empty() {
+        if self.program.outputs.is_empty() && self.circuit.picks.is_empty() {
             return Err(CircuitError::Malformed(String::from("no outputs")));
         }
         for &id in &self.program.outputs {
@@ -117,22 +168,51 @@ impl<'p> Builder<'p> {
         self.program.constants.get(id.0 as usize).ok_or_else(|| self.refuse("unknown constant"))
     }
 
-    /// The columns of a tensor that an earlier op produced, with their channel offsets.
-    pub fn blocks(&self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+    fn held(&self, id: TensorId) -> Result<impl Iterator<Item = (u32, Block)> + use<>, CircuitError> {
         let tensor = self.tensor(id)?;
-        let columns = &self.tensors[id.0 as usize];
-        if columns.is_empty() {
+        let blocks = self.tensors[id.0 as usize].clone();
+        if blocks.is_empty() {
             return Err(self.refuse(&format!("tensor {} is used before it is produced", tensor.name)));
         }
-        Ok(split(tensor.cols).into_iter().map(|(offset, _)| offset).zip(columns.iter().copied()).collect())
+        Ok(split(tensor.cols).into_iter().map(|(offset, _)| offset).zip(blocks))
     }
 
-    /// Declares the columns of a tensor that the current op produces.
-    pub fn produce(&mut self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+    /// The columns of a tensor that an earlier op produced, with their channel offsets.
+    pub fn blocks(&self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+        self.held(id)?
+            .map(|(offset, block)| match block {
+                Block::Narrow(column) => Ok((offset, column)),
+                Block::Wide(_) => Err(self.refuse("takes no wide tensor here")),
+            })
+            .collect()
+    }
+
+    /// The limbs of a wide tensor that an earlier op produced, with their channel offsets.
+    pub fn wide_blocks(&self, id: TensorId) -> Result<Vec<(u32, Limbs)>, CircuitError> {
+        self.held(id)?
+            .map(|(offset, block)| match block {
+                Block::Wide(limbs) => Ok((offset, limbs)),
+                Block::Narrow(_) => Err(self.refuse("takes only a wide tensor here")),
+            })
+            .collect()
+    }
+
+    /// Whether an earlier op produced this as a wide tensor.
+    pub fn is_wide(&self, id: TensorId) -> bool {
+        matches!(self.tensors.get(id.0 as usize).and_then(|blocks| blocks.first()), Some(Block::Wide(_)))
+    }
+
+    fn unproduced(&self, id: TensorId) -> Result<&'p Tensor, CircuitError> {
         let tensor = self.tensor(id)?;
         if !self.tensors[id.0 as usize].is_empty() {
             return Err(self.refuse(&format!("tensor {} is produced twice", tensor.name)));
         }
+        Ok(tensor)
+    }
+
+    /// Declares the columns of a tensor that the current op produces.
+    pub fn produce(&mut self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+        let tensor = self.unproduced(id)?;
         let blocks: Vec<(u32, ColumnId)> = split(tensor.cols)
             .into_iter()
             .map(|(offset, cols)| {
@@ -140,8 +220,62 @@ impl<'p> Builder<'p> {
                 (offset, self.column(&tensor.name, shape, Interval::symmetric(tensor.bound), Content::Trace))
             })
             .collect();
-        self.tensors[id.0 as usize] = blocks.iter().map(|&(_, column)| column).collect();
+        self.tensors[id.0 as usize] = blocks.iter().map(|&(_, column)| Block::Narrow(column)).collect();
         Ok(blocks)
+    }
+
+    /// Declares the limbs of a wide tensor that the current op produces, with their range checks.
+    pub fn produce_wide(&mut self, id: TensorId) -> Result<Vec<(u32, Limbs)>, CircuitError> {
+        let tensor = self.unproduced(id)?;
+        if tensor.bound != WIDE {
+            return Err(self.refuse(&format!("a wide tensor has the bound {WIDE}")));
+        }
+        let blocks: Vec<(u32, Limbs)> = split(tensor.cols)
+            .into_iter()
+            .map(|(offset, cols)| {
+                let shape = Shape { rows: tensor.rows, cols };
+                let half = WIDE >> Limbs::LOW;
+                let high =
+                    self.ranged(&format!("high{offset}"), shape, Interval { low: -half, high: half - 1 });
+                let low = self.ranged(&format!("low{offset}"), shape, Interval::bits(Limbs::LOW));
+                (offset, Limbs { high, low })
+            })
+            .collect();
+        self.tensors[id.0 as usize] = blocks.iter().map(|&(_, limbs)| Block::Wide(limbs)).collect();
+        Ok(blocks)
+    }
+
+    /// `limbs = base + floor((value + half) / 2^shift)`.
+    pub fn accumulate(
+        &mut self,
+        shape: Shape,
+        mut value: Value,
+        shift: u8,
+        base: Option<Limbs>,
+        limbs: Limbs,
+    ) -> Result<(), CircuitError> {
+        if shift > 24 {
+            return Err(self.refuse("shift above 24"));
+        }
+        let shift = u32::from(shift);
+        if shift > 0 {
+            value.form.constant += 1 << (shift - 1);
+        }
+        // Small enough that `2^shift summand` stays below 2^29.
+        let half = 1i64 << (29 - shift).min(Limbs::LOW + 9);
+        let summand = self.ranged("summand", shape, Interval { low: -half, high: half - 1 });
+        self.shift("round", shape, value, shift, summand);
+        let sum = base.map_or_else(Form::default, Limbs::form).plus(1, summand);
+        let divisor = 1 << Limbs::LOW;
+        self.step(Step::Divide {
+            shape,
+            value: sum.clone().into(),
+            divisor,
+            quotient: limbs.high,
+            remainder: Some(limbs.low),
+        });
+        self.relation("sum", shape, sum.plus_form(limbs.form().times(-1)).into());
+        Ok(())
     }
 
     /// The column that holds `rows x cols` entries of a constant from `(row, col)` on.
@@ -235,12 +369,86 @@ impl<'p> Builder<'p> {
         if let Some(index) = self.maps[id.0 as usize] {
             return Ok(index);
         }
-        let shape = Shape { rows: 1, cols: 1 << table.bits };
-        let values = self.column(&table.name, shape, Interval::symmetric(table.bound), Content::Table(id));
+        let values = self.table_values[id.0 as usize];
         let components = vec![Component::Index { low: table.low() }, Component::Column(values)];
         let index = self.table(table.name.clone(), u32::from(table.bits), components);
         self.maps[id.0 as usize] = Some(index);
         Ok(index)
+    }
+
+    /// `(input, output, unit)` is, in every cell, a row of a program table with its argument counted from zero
+    /// and an indicator of its first row.
+    pub fn distance(
+        &mut self,
+        id: TableId,
+        shape: Shape,
+        input: &Form,
+        output: ColumnId,
+        unit: ColumnId,
+    ) -> Result<(), CircuitError> {
+        let table = self.program.tables.get(id.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
+        let index = if let Some(index) = self.distances[id.0 as usize] {
+            index
+        } else {
+            let values = self.table_values[id.0 as usize];
+            let components =
+                vec![Component::Index { low: 0 }, Component::Column(values), Component::Unit { at: 0 }];
+            let index = self.table(format!("{}.distance", table.name), u32::from(table.bits), components);
+            self.distances[id.0 as usize] = Some(index);
+            index
+        };
+        let forms = vec![input.clone(), output.into(), unit.into()];
+        self.circuit.lookups.push(Lookup { shape, table: index, forms });
+        self.step(Step::MapForm {
+            table: id,
+            shape,
+            input: input.clone().plus_constant(table.low()),
+            output,
+        });
+        self.step(Step::Set { shape, value: Int::from(input.clone()).is_zero(), column: unit });
+        Ok(())
+    }
+
+    /// A table of the program.
+    pub fn table_bound(&self, id: TableId) -> Result<(u32, i64), CircuitError> {
+        let table = self.program.tables.get(id.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
+        Ok((table.bits.into(), table.bound))
+    }
+
+    /// A witness column that repeats the first rows of a constant.
+    pub fn first_rows(&mut self, id: ConstantId, rows: u32) -> Result<ColumnId, CircuitError> {
+        if let Some(&column) = self.beginnings.get(&(id, rows)) {
+            return Ok(column);
+        }
+        let constant = self.constant(id)?;
+        let source = self.rectangle(id, 0, 0, Shape { rows: constant.rows, cols: constant.cols })?;
+        let shape = Shape { rows, cols: constant.cols };
+        let output = self.witness(&constant.name, shape, Interval::symmetric(constant.bound));
+        self.gather(Gather { source: vec![(0, source)], rows: Rows::Given((0..rows).collect()), output });
+        self.beginnings.insert((id, rows), output);
+        Ok(output)
+    }
+
+    /// The largest magnitude in a column.
+    pub fn bound(&self, column: ColumnId) -> i64 {
+        let Interval { low, high } = self.circuit.column(column).bound;
+        low.abs().max(high.abs())
+    }
+
+    /// Declares that rows of one column are rows of others, and the step that copies them.
+    pub fn gather(&mut self, gather: Gather) {
+        self.circuit.gathers.push(gather);
+        self.step(Step::Gather(self.circuit.gathers.len() - 1));
+    }
+
+    /// Declares that a form vanishes in the cells that a list names.
+    pub fn pick(&mut self, pick: Pick) {
+        self.circuit.picks.push(pick);
+    }
+
+    /// A list of the program.
+    pub fn list(&self, id: ListId) -> Result<&'p crate::program::List, CircuitError> {
+        self.program.lists.get(id.0 as usize).ok_or_else(|| self.refuse("unknown list"))
     }
 
     /// `value = 0` in every cell.
@@ -368,7 +576,7 @@ impl<'p> Builder<'p> {
 
     /// A product of two columns or forms over the same shape.
     pub fn entrywise(&self, coefficient: i64, shape: Shape, a: Form, b: Form) -> Product {
-        Product { coefficient, kind: Kind::Entrywise, a, b, a_shape: shape, b_shape: shape, bound: None }
+        Product { coefficient, ..Product::new(Kind::Entrywise, (a, shape), (b, shape)) }
     }
 }
 

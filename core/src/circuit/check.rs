@@ -7,7 +7,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Circuit, ColumnId, Component, Content, Form, Interval, Kind, Product, Relation, Shape, Tree};
+use super::{
+    Circuit, ColumnId, Component, Content, Form, Indicator, Interval, Kind, Product, Relation, Rows, Shape,
+    Tree,
+};
 use crate::field::P;
 use crate::limits;
 
@@ -68,6 +71,11 @@ impl Wide {
     }
 }
 
+/// The exponent of a power of two.
+fn power(n: u32) -> Option<u32> {
+    n.is_power_of_two().then(|| n.trailing_zeros())
+}
+
 impl Circuit {
     /// Checks shapes, ranges and rule U. [`Circuit::new`] has done so.
     pub fn check(&self) -> Result<(), CircuitError> {
@@ -81,6 +89,9 @@ impl Circuit {
             ("relations", self.relations.len()),
             ("products", self.relations.iter().map(|r| r.value.products.len()).sum()),
             ("wirings", self.wirings.len()),
+            ("gathers", self.gathers.len()),
+            ("picks", self.picks.len()),
+            ("lists", self.lists.len()),
         ] {
             if count > limits::PARTS {
                 return Err(CircuitError::TooLarge(what, count as u64));
@@ -94,7 +105,57 @@ impl Circuit {
         for relation in &self.relations {
             self.no_wrap(relation)?;
         }
+        self.listed()?;
         self.bounded()
+    }
+
+    /// Gathers and picks name rows and channels that exist.
+    fn listed(&self) -> Result<(), CircuitError> {
+        let bad = |what: &str| Err(CircuitError::Malformed(format!("{what}: shapes or lists do not fit")));
+        let mut entries: u64 = self.lists.iter().map(|list| u64::from(list.len)).sum();
+        for gather in &self.gathers {
+            let output = self.column(gather.output).shape;
+            let mut next = 0u32;
+            for &(first, source) in &gather.source {
+                let shape = self.column(source).shape;
+                if first != next || shape.cols != output.cols {
+                    return bad("gather");
+                }
+                next = next.saturating_add(shape.rows);
+            }
+            let fits = match &gather.rows {
+                Rows::Listed(list) => {
+                    self.lists.get(*list).is_some_and(|l| l.len == output.rows && l.limit <= next)
+                }
+                Rows::Given(rows) => {
+                    entries += rows.len() as u64;
+                    rows.len() as u64 == u64::from(output.rows) && rows.iter().all(|&row| row < next)
+                }
+            };
+            if !fits {
+                return bad("gather");
+            }
+        }
+        for pick in &self.picks {
+            let mut next = 0u32;
+            for (first, terms) in &pick.blocks {
+                let Some(shape) = terms.first().map(|&(_, column)| self.column(column).shape) else {
+                    return bad("pick");
+                };
+                let alike = terms.iter().all(|&(_, column)| self.column(column).shape == shape);
+                if *first != next || !alike || shape.rows != pick.rows {
+                    return bad("pick");
+                }
+                next = next.saturating_add(shape.cols);
+            }
+            if !self.lists.get(pick.list).is_some_and(|l| l.len == pick.rows && l.limit <= next) {
+                return bad("pick");
+            }
+        }
+        if entries > limits::WEIGHED {
+            return Err(CircuitError::TooLarge("entries of lists", entries));
+        }
+        Ok(())
     }
 
     /// Sizes stay where indices fit 32 bits and a verifier's work is small.
@@ -119,7 +180,7 @@ impl Circuit {
     fn readable(&self, form: &Form, shape: Shape) -> Result<(), CircuitError> {
         for &(_, id) in &form.terms {
             let column = self.column(id);
-            let fits = |own: u32, all: u32| own == all || own == 1;
+            let fits = |own: u32, all: u32| own == all || own.is_power_of_two();
             if !fits(column.shape.rows, shape.rows) || !fits(column.shape.cols, shape.cols) {
                 return Err(CircuitError::Malformed(format!(
                     "column {} read over another shape",
@@ -127,17 +188,29 @@ impl Circuit {
                 )));
             }
         }
+        for &(_, indicator) in &form.indicators {
+            let known = match indicator {
+                Indicator::Future { log } => shape.log_cols() == log && shape.log_rows() >= log,
+                Indicator::Beyond { cols } => cols == shape.cols,
+                Indicator::Below { list, .. } => self.lists.get(list).is_some_and(|l| l.len == shape.rows),
+            };
+            if !known {
+                return Err(CircuitError::Malformed(format!("{indicator:?} over another shape")));
+            }
+        }
         Ok(())
     }
 
     fn interval(&self, form: &Form) -> Wide {
-        form.terms.iter().fold(
-            Wide { low: i128::from(form.constant), high: i128::from(form.constant) },
-            |sum, &(c, id)| {
-                let Interval { low, high } = self.column(id).bound;
-                sum.plus(Wide { low: low.into(), high: high.into() }.times(c))
-            },
-        )
+        let mut sum = Wide { low: i128::from(form.constant), high: i128::from(form.constant) };
+        for &(c, id) in &form.terms {
+            let Interval { low, high } = self.column(id).bound;
+            sum = sum.plus(Wide { low: low.into(), high: high.into() }.times(c));
+        }
+        for &(c, _) in &form.indicators {
+            sum = sum.plus(Wide { low: 0, high: 1 }.times(c));
+        }
+        sum
     }
 
     fn product(&self, relation: &Relation, product: &Product) -> Result<Wide, CircuitError> {
@@ -145,7 +218,7 @@ impl Circuit {
         self.readable(a, *a_shape)?;
         self.readable(b, *b_shape)?;
         let shape = relation.shape;
-        let matches = match kind {
+        let matches = match *kind {
             Kind::Entrywise => *a_shape == shape && *b_shape == shape,
             Kind::RowDot => a_shape == b_shape && a_shape.rows == shape.rows && shape.cols == 1,
             Kind::Contract => {
@@ -154,8 +227,38 @@ impl Circuit {
             Kind::ContractTransposed => {
                 a_shape.cols == b_shape.rows && a_shape.rows == shape.rows && b_shape.cols == shape.cols
             }
+            Kind::ToHeads { channels } => {
+                // A head has `T = a_shape.rows` rows and `C = shape.cols` channels, both powers of two.
+                a_shape.cols == b_shape.cols
+                    && power(shape.cols) == Some(channels)
+                    && a_shape.rows.is_power_of_two()
+                    && u64::from(shape.rows) * u64::from(shape.cols)
+                        == u64::from(b_shape.rows) * u64::from(a_shape.rows)
+            }
+            Kind::FromHeads { tokens } => {
+                power(shape.rows) == Some(tokens)
+                    && power(a_shape.cols).is_some()
+                    && b_shape.rows == shape.cols
+                    && u64::from(a_shape.rows) * u64::from(a_shape.cols)
+                        == u64::from(b_shape.cols) * u64::from(shape.rows)
+            }
+            Kind::Scores { group } => {
+                self.heads(product, shape, group)
+                    && a_shape.cols == b_shape.cols
+                    && power(shape.cols) == Some(group)
+            }
+            Kind::Mix { group } => {
+                self.heads(product, shape, group)
+                    && shape.cols == b_shape.cols
+                    && power(a_shape.cols) == Some(group)
+            }
         };
-        if !matches {
+        let headed = matches!(kind, Kind::Scores { .. } | Kind::Mix { .. });
+        let plain = [a, b].iter().all(|form| form.indicators.is_empty());
+        let flipped = product.flip.is_none_or(|bit| {
+            *kind == Kind::Entrywise && a_shape.cols.is_power_of_two() && bit < a_shape.log_cols()
+        });
+        if !matches || !plain || !flipped || headed == product.groups.is_empty() {
             return Err(CircuitError::Malformed(format!("{}: operand shapes", relation.name)));
         }
         let (x, y) = (self.interval(a), self.interval(b));
@@ -165,12 +268,25 @@ impl Circuit {
         for corner in corners {
             one = Wide { low: one.low.min(corner), high: one.high.max(corner) };
         }
-        let len = if matches!(kind, Kind::Entrywise) { 1 } else { a_shape.cols };
-        let mut all = one.times(i64::from(len));
+        let mut all = one.times(i64::from(product.summands()));
         if let Some(bound) = product.bound {
             all = Wide { low: all.low.max(-i128::from(bound)), high: all.high.min(bound.into()) };
         }
         Ok(all.times(product.coefficient))
+    }
+
+    /// Whether the rows of `a` and of the relation are those of the product's heads, and those of `b` of groups
+    /// that include the heads'.
+    fn heads(&self, product: &Product, shape: Shape, group: u32) -> bool {
+        let Product { a_shape, b_shape, groups, .. } = product;
+        let heads = groups.len() as u64;
+        let log = u64::from(heads.max(1).trailing_zeros());
+        let available = b_shape.rows >> group.min(31);
+        heads.is_power_of_two()
+            && a_shape.rows == shape.rows
+            && u64::from(shape.log_rows()) >= log
+            && b_shape.rows == available << group.min(31)
+            && groups.iter().all(|&g| g < available)
     }
 
     fn no_wrap(&self, relation: &Relation) -> Result<(), CircuitError> {
@@ -185,9 +301,15 @@ impl Circuit {
             let cell = Wide { low: column.bound.low.into(), high: column.bound.high.into() };
             total = total.plus(cell.times(column.shape.cols.into()).times(sum.coefficient));
         }
+        let mut products = Wide { low: 0, high: 0 };
         for product in &value.products {
-            total = total.plus(self.product(relation, product)?);
+            products = products.plus(self.product(relation, product)?);
         }
+        if let Some(bound) = value.bound {
+            let bound = i128::from(bound);
+            products = Wide { low: products.low.max(-bound), high: products.high.min(bound) };
+        }
+        total = total.plus(products);
         let limit = i128::from(P) - 1;
         if total.magnitude() > limit {
             return Err(CircuitError::MayWrap {
@@ -216,11 +338,15 @@ impl Circuit {
             let table = &self.tables[lookup.table as usize];
             for (form, component) in lookup.forms.iter().zip(&table.components) {
                 let [(sign @ (1 | -1), id)] = form.terms[..] else { continue };
+                if !form.indicators.is_empty() {
+                    continue;
+                }
                 if self.column(id).shape != lookup.shape {
                     continue;
                 }
                 let (low, high) = match *component {
                     Component::Index { low } => (low, low + (1 << table.bits) - 1),
+                    Component::Unit { .. } => (0, 1),
                     Component::Column(values) => {
                         let bound = self.column(values).bound;
                         (bound.low, bound.high)
@@ -245,6 +371,15 @@ impl Circuit {
             for placement in &wiring.to {
                 narrow(&mut proven[placement.column.0 as usize], low, high);
             }
+        }
+        for gather in &self.gathers {
+            let mut low = i64::MAX;
+            let mut high = i64::MIN;
+            for &(_, source) in &gather.source {
+                let bound = self.column(source).bound;
+                (low, high) = (low.min(bound.low), high.max(bound.high));
+            }
+            narrow(&mut proven[gather.output.0 as usize], low, high);
         }
         for (column, proven) in self.columns.iter().zip(proven) {
             let trusted = column.tree() == Tree::Fixed || matches!(column.content, Content::Multiplicity(_));

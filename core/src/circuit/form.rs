@@ -4,21 +4,98 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{ColumnId, Shape};
+use crate::field::QM31;
+use crate::poly::eq_index;
 
-/// A linear form over the cells of some shape: `constant + sum coefficient * column(cell)`. A column with one
-/// row (or one column) where the shape has more is repeated along that axis.
+/// A linear form over the cells of some shape: `constant + sum coefficient * column(cell)` and public
+/// indicators of cells.
+///
+/// A column may have other extents than the shape along an axis if its own is a power of two: a shorter column
+/// is repeated, of a longer one the first entries are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Form {
     /// Coefficients and columns.
     pub terms: Vec<(i64, ColumnId)>,
     /// Constant term.
     pub constant: i64,
+    /// Coefficients and sets of cells that both sides know.
+    pub indicators: Vec<(i64, Indicator)>,
+}
+
+/// A public set of cells `(t, c)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Indicator {
+    /// `c > t mod 2^log`: positions after a row's own, in a shape of `2^log` columns.
+    Future {
+        /// Log of the number of positions.
+        log: u32,
+    },
+    /// `first + c < list[t]`: channels before the one that a public list names for the row.
+    Below {
+        /// Which list of the statement.
+        list: usize,
+        /// Index of the shape's first channel.
+        first: u32,
+    },
+    /// `c >= cols`: padding channels.
+    Beyond {
+        /// Number of real channels.
+        cols: u32,
+    },
+}
+
+impl Indicator {
+    /// Whether a cell is in the set. The last entry of a list stands for all rows after it.
+    pub fn contains(self, lists: &[Vec<u32>], row: usize, col: usize) -> bool {
+        match self {
+            Self::Future { log } => col > row & ((1 << log) - 1),
+            Self::Beyond { cols } => col >= cols as usize,
+            Self::Below { list, first } => {
+                let entries = lists.get(list).map_or(&[][..], Vec::as_slice);
+                let entry = entries.get(row).or(entries.last());
+                entry.is_some_and(|&entry| first as usize + col < entry as usize)
+            }
+        }
+    }
+
+    /// The multilinear extension of the set's indicator.
+    pub fn evaluate(self, lists: &[Vec<u32>], rows: &[QM31], cols: &[QM31]) -> QM31 {
+        match self {
+            Self::Future { log } => {
+                // From the lowest coordinate up: the higher of two differing bits decides.
+                let rows = rows.get(..log as usize).unwrap_or_default();
+                rows.iter().zip(cols).fold(QM31::ZERO, |less, (&t, &c)| {
+                    let differ = (QM31::ONE - t) * c;
+                    let both = t * c;
+                    differ + (QM31::ONE - t - c + both.double()) * less
+                })
+            }
+            Self::Beyond { cols: real } => QM31::ONE - crate::axis::Axis::sum(real).evaluate(cols),
+            Self::Below { list, first } => {
+                let entries = lists.get(list).map_or(&[][..], Vec::as_slice);
+                (0..1u64 << rows.len().min(32))
+                    .map(|t| {
+                        let entry = entries.get(t as usize).or(entries.last()).copied().unwrap_or(0);
+                        let len = entry.saturating_sub(first).min(1 << cols.len().min(31));
+                        eq_index(rows, t) * crate::axis::Axis::sum(len).evaluate(cols)
+                    })
+                    .sum()
+            }
+        }
+    }
 }
 
 impl Form {
     /// A constant.
     pub fn constant(constant: i64) -> Self {
-        Self { terms: Vec::new(), constant }
+        Self { constant, ..Self::default() }
+    }
+
+    /// Adds `coefficient` in the cells of a set.
+    #[must_use]
+    pub fn plus_indicator(mut self, coefficient: i64, indicator: Indicator) -> Self {
+        self.indicators.push((coefficient, indicator));
+        self
     }
 
     /// Adds `coefficient * column`.
@@ -41,6 +118,9 @@ impl Form {
         for (c, _) in &mut self.terms {
             *c *= coefficient;
         }
+        for (c, _) in &mut self.indicators {
+            *c *= coefficient;
+        }
         self.constant *= coefficient;
         self
     }
@@ -49,8 +129,16 @@ impl Form {
     #[must_use]
     pub fn plus_form(mut self, other: Self) -> Self {
         self.terms.extend(other.terms);
+        self.indicators.extend(other.indicators);
         self.constant += other.constant;
         self
+    }
+
+    /// The extension, at a point, of what both sides know of the form: its constant and indicators.
+    pub fn known(&self, lists: &[Vec<u32>], rows: &[QM31], cols: &[QM31]) -> QM31 {
+        let constant = QM31::from_i64(self.constant);
+        let sets = self.indicators.iter();
+        constant + sets.map(|(c, set)| QM31::from_i64(*c) * set.evaluate(lists, rows, cols)).sum::<QM31>()
     }
 }
 
@@ -71,6 +159,27 @@ pub enum Kind {
     Contract,
     /// `sum_{k < len} a(t, k) b(k, n)` in the cell `(t, n)`.
     ContractTransposed,
+    /// `sum_{k < len} a(t, k) b(h C + c, k)` in the cell `(h T + t, c)`: a projection into heads.
+    ToHeads {
+        /// Log of `C`, the number of channels of a head.
+        channels: u32,
+    },
+    /// `sum_{h < H, c < C} a(h T + t, c) b(n, h C + c)` in the cell `(t, n)`: a projection out of `H` heads.
+    FromHeads {
+        /// Log of `T`, the number of rows of a head.
+        tokens: u32,
+    },
+    /// `sum_{c < len} a(h T + t, c) b(g(h) J + j, c)` in the cell `(h T + t, j)`: every row of a head against
+    /// all rows of the head's group.
+    Scores {
+        /// Log of `J`, the number of rows of a group.
+        group: u32,
+    },
+    /// `sum_{j < len} a(h T + t, j) b(g(h) J + j, c)` in the cell `(h T + t, c)`: rows of the head's group, mixed.
+    Mix {
+        /// Log of `J`, the number of rows of a group.
+        group: u32,
+    },
 }
 
 /// A product of two linear forms, summed as its [`Kind`] says.
@@ -91,6 +200,26 @@ pub struct Product {
     /// A bound on the absolute value of the (summed) product that follows from other proven facts, where the
     /// operands' ranges alone would not do; the op that claims it gives the argument.
     pub bound: Option<i64>,
+    /// For [`Kind::Scores`] and [`Kind::Mix`]: `g`, the group of each head, for a power of two of heads.
+    pub groups: Vec<u32>,
+    /// `a` is read in the column whose index differs in this bit.
+    pub flip: Option<u32>,
+}
+
+impl Product {
+    /// A product of two forms over the given shapes.
+    pub fn new(kind: Kind, (a, a_shape): (Form, Shape), (b, b_shape): (Form, Shape)) -> Self {
+        Self { coefficient: 1, kind, a, b, a_shape, b_shape, bound: None, groups: Vec::new(), flip: None }
+    }
+
+    /// How many products are summed in a cell.
+    pub fn summands(&self) -> u32 {
+        match self.kind {
+            Kind::Entrywise => 1,
+            Kind::FromHeads { .. } => self.b_shape.cols,
+            _ => self.a_shape.cols,
+        }
+    }
 }
 
 /// `coefficient * sum_{c < cols} column(t, c)` in the cell `(t, 0)`.
@@ -111,6 +240,8 @@ pub struct Value {
     pub sums: Vec<RowSum>,
     /// Linear form.
     pub form: Form,
+    /// A bound on the absolute value of all products together, like [`Product::bound`].
+    pub bound: Option<i64>,
 }
 
 impl From<Form> for Value {

@@ -13,6 +13,11 @@ pub enum Component {
         /// Value in row zero.
         low: i64,
     },
+    /// One in row `at`, zero elsewhere: a closed form too.
+    Unit {
+        /// The row.
+        at: u32,
+    },
     /// A column of the fixed tree.
     Column(ColumnId),
 }

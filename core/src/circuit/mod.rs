@@ -11,6 +11,8 @@
 //! * A **relation** says that in every cell `products + sums + linear form = 0`, as integers: it is proven
 //!   modulo `P`, and `check` shows from the proven ranges that both sides are too small to wrap.
 //! * A **wiring** says that two sets of cells hold the same sequence of numbers.
+//! * A **gather** says that every row of a column is the row of another that a public list names.
+//! * A **pick** says that a form vanishes in one cell of every row, which a public list names.
 
 mod builder;
 mod check;
@@ -24,12 +26,12 @@ mod wiring;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use builder::{Builder, split};
+pub use builder::{Builder, Limbs, split};
 pub use check::CircuitError;
-pub use form::{Form, Kind, Product, Relation, RowSum, Value};
+pub use form::{Form, Indicator, Kind, Product, Relation, RowSum, Value};
 pub use lookup::{Component, Lookup, LookupTable};
 pub use step::{Int, Step};
-pub use wiring::{Placement, Positions, Public, Stride, Wiring};
+pub use wiring::{Gather, List, Pick, Placement, Positions, Public, Rows, Stride, Wiring};
 
 use crate::program::{ConstantId, Program, TableId};
 
@@ -157,6 +159,12 @@ pub struct Circuit {
     pub relations: Vec<Relation>,
     /// All wirings.
     pub wirings: Vec<Wiring>,
+    /// All gathers.
+    pub gathers: Vec<Gather>,
+    /// All picks.
+    pub picks: Vec<Pick>,
+    /// Public lists of indices, in the program's order.
+    pub lists: Vec<List>,
     /// Public inputs, in the program's order.
     pub inputs: Vec<Public>,
     /// Public outputs, in the program's order.

@@ -1,6 +1,7 @@
 //! How the executor fills the trace.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use super::{ColumnId, Form, Shape, Value};
 use crate::program::TableId;
@@ -22,6 +23,8 @@ pub enum Int {
     Mod(Box<[Int; 2]>),
     /// `floor(sqrt(x))` of a non-negative `x`.
     Root(Box<Int>),
+    /// One where the number is zero, else zero.
+    IsZero(Box<Int>),
 }
 
 /// How the executor fills columns of the trace, in order.
@@ -58,8 +61,46 @@ pub enum Step {
         /// Receives the value.
         output: ColumnId,
     },
+    /// `output = table[input]` in every cell.
+    MapForm {
+        /// Program table.
+        table: TableId,
+        /// The cells.
+        shape: Shape,
+        /// Argument.
+        input: Form,
+        /// Receives the value.
+        output: ColumnId,
+    },
+    /// The greatest number of every row.
+    RowMax {
+        /// Columns of equally many rows.
+        columns: Vec<ColumnId>,
+        /// If given, of a column of `2^log` columns the row `t` counts up to `t mod 2^log`.
+        causal: Option<u32>,
+        /// Receives it; one column.
+        output: ColumnId,
+    },
     /// Copies a sequence of cells.
     Wire(usize),
+    /// Copies rows.
+    Gather(usize),
+    /// The greatest number `m` of every row and the index of its first occurrence, over blocks of channels:
+    /// `m = 2^bits high + low - offset`.
+    Best {
+        /// Index of the first channel, cells and numbers of each block.
+        blocks: Vec<(u32, Shape, Value)>,
+        /// The statement's list that receives the index.
+        list: usize,
+        /// Receives the quotient; one column.
+        high: ColumnId,
+        /// Receives the remainder; one column.
+        low: ColumnId,
+        /// Log of the divisor.
+        bits: u32,
+        /// Added before division.
+        offset: i64,
+    },
 }
 
 impl From<Value> for Int {
@@ -103,6 +144,12 @@ impl Int {
     #[must_use]
     pub fn modulo(self, divisor: impl Into<Self>) -> Self {
         Self::Mod([self, divisor.into()].into())
+    }
+
+    /// One where `self` is zero, else zero.
+    #[must_use]
+    pub fn is_zero(self) -> Self {
+        Self::IsZero(Box::new(self))
     }
 
     /// `floor(sqrt(self))`.

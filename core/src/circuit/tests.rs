@@ -54,6 +54,7 @@ fn program() -> Program {
         ],
         inputs: vec![t(0), t(5)],
         outputs: vec![t(4), t(6)],
+        lists: vec![],
     }
 }
 

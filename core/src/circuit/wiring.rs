@@ -57,6 +57,57 @@ pub struct Public {
     /// Its cells.
     pub cells: Vec<Placement>,
 }
+
+/// A public list of indices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Number of entries.
+    pub len: u32,
+    /// Every entry is below this.
+    pub limit: u32,
+}
+
+/// Which rows a [`Gather`] takes. The last one stands for all rows of the padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Those that a list of the statement names.
+    Listed(usize),
+    /// These.
+    Given(Vec<u32>),
+}
+
+impl Rows {
+    /// The rows themselves.
+    pub fn list<'a>(&'a self, lists: &'a [Vec<u32>]) -> &'a [u32] {
+        match self {
+            Self::Listed(list) => lists.get(*list).map_or(&[], Vec::as_slice),
+            Self::Given(rows) => rows,
+        }
+    }
+}
+
+/// `output(t, c) = source(rows[t], c)` in every cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// The source, in blocks of rows: the first row of each and its column.
+    pub source: Vec<(u32, ColumnId)>,
+    /// Which rows.
+    pub rows: Rows,
+    /// Receives them.
+    pub output: ColumnId,
+}
+
+/// `sum_k coefficient_k column_k(t, list[t] - first) = 0` in every row `t`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Blocks of channels: index of the first channel, and coefficients and columns.
+    pub blocks: Vec<(u32, Vec<(i64, ColumnId)>)>,
+    /// Which list of the statement.
+    pub list: usize,
+    /// Number of rows.
+    pub rows: u32,
+}
+
 impl Positions {
     /// The position of every entry of the axis.
     pub fn list(&self) -> Vec<u64> {

@@ -23,6 +23,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::elementwise::scaled;
+use super::integer::{Width, computed, inverse, limbs};
 use crate::circuit::{
     Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Product, RowSum, Shape, Step, Value,
 };
@@ -32,26 +33,6 @@ use crate::program::{LayerNorm, TensorId};
 const MAX_BOUND: i64 = (1 << 13) - 1;
 /// Largest number of channels.
 const MAX_COLS: u32 = 1 << 12;
-/// Bits of the low limb of a wide per-row integer.
-const LIMB: u32 = 11;
-
-/// A column whose values a step computes and a range check bounds.
-fn computed(b: &mut Builder<'_>, name: &str, shape: Shape, bound: Interval, value: Int) -> Form {
-    let column = b.ranged(name, shape, bound);
-    b.step(Step::Set { shape, value, column });
-    column.into()
-}
-
-/// An integer of `low .. low + 2^bits` as two range-checked limbs.
-fn limbs(b: &mut Builder<'_>, name: &str, shape: Shape, low: i64, bits: u32, value: Int) -> Form {
-    let shifted = value.minus(low);
-    let part = |b: &mut Builder<'_>, suffix: &str, bits, value| {
-        computed(b, &format!("{name}.{suffix}"), shape, Interval::bits(bits), value)
-    };
-    let lo = part(b, "low", LIMB, shifted.clone().modulo(1 << LIMB));
-    let hi = part(b, "high", bits - LIMB, shifted.over(1 << LIMB));
-    hi.times(1 << LIMB).plus_form(lo).plus_constant(low)
-}
 
 pub(super) fn define(
     b: &mut Builder<'_>,
@@ -85,7 +66,7 @@ pub(super) fn define(
     let deviations: Vec<Deviation> = blocks.iter().map(|&(at, x)| deviation(b, at, x, mean)).collect();
     let energy = energy(b, &deviations, row);
     let root = root(b, &energy, row, params.epsilon);
-    let inverse = inverse(b, &root, row, params.numerator);
+    let inverse = inverse(b, &root, row, params.numerator, Width { limb: 9, limbs: 3, divisor: 20 });
     let outputs = b.produce(y)?;
     for (deviation, (at, output)) in deviations.iter().zip(outputs) {
         let shape = b.shape(output);
@@ -150,12 +131,7 @@ fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
     let dot = |coefficient, left: fn(&Deviation) -> Form, right: fn(&Deviation) -> Form| -> Value {
         let product = |d: &Deviation| Product {
             coefficient,
-            kind: Kind::RowDot,
-            a: left(d),
-            b: right(d),
-            a_shape: d.shape,
-            b_shape: d.shape,
-            bound: None,
+            ..Product::new(Kind::RowDot, (left(d), d.shape), (right(d), d.shape))
         };
         Value { products: deviations.iter().map(product).collect(), ..Value::default() }
     };
@@ -214,43 +190,6 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
     let slack = root.clone().times(2).plus_form(rest.times(-1)).plus_form(slack.times(-1));
     b.relation("root.slack", row, slack.into());
     root
-}
-
-/// `r = floor(numerator / q)` in three limbs of nine bits.
-fn inverse(b: &mut Builder<'_>, root: &Form, row: Shape, numerator: u32) -> Form {
-    let digit = |k: u32| i64::from(numerator >> (9 * k) & 511);
-    let quotient = Int::from(i64::from(numerator)).over(root.clone());
-    let limb: Vec<Form> = (0..3u32)
-        .map(|k| {
-            let value = quotient.clone().over(1 << (9 * k)).modulo(512);
-            computed(b, &format!("inverse.{k}"), row, Interval::bits(9), value)
-        })
-        .collect();
-    let inverse =
-        limb[2].clone().times(1 << 18).plus_form(limb[1].clone().times(1 << 9)).plus_form(limb[0].clone());
-    let rest = Int::from(i64::from(numerator)).minus(Int::from(inverse.clone()).times(root.clone()));
-    let rest = limbs(b, "inverse.rest", row, 0, 20, rest);
-    let slack = Int::from(root.clone()).minus(1).minus(rest.clone());
-    let slack = limbs(b, "inverse.slack", row, 0, 20, slack);
-    b.relation(
-        "inverse.slack",
-        row,
-        root.clone().plus_constant(-1).plus_form(rest.clone().times(-1)).plus_form(slack.times(-1)).into(),
-    );
-    let mut carry = rest;
-    for (k, limb) in limb.into_iter().enumerate() {
-        let product = b.entrywise(1, row, limb, root.clone());
-        let form = carry.plus_constant(-digit(k as u32));
-        let value = Value { products: [product].into(), form, ..Value::default() };
-        if k == 2 {
-            b.relation("inverse.2", row, value);
-            break;
-        }
-        carry = limbs(b, &format!("inverse.carry{k}"), row, 0, 21, Int::from(value.clone()).over(512));
-        let form = value.form.clone().plus_form(carry.clone().times(-512));
-        b.relation(&format!("inverse.{k}"), row, Value { form, ..value });
-    }
-    inverse
 }
 
 /// One more than the largest magnitude of `n`.

@@ -46,28 +46,21 @@ pub(super) fn define(
         let mut value = Value::default();
         for &(in_offset, input) in &inputs {
             let a_shape = b.shape(input);
-            let (kind, right, b_shape, bound) = match factor {
+            let (kind, right, b_shape) = match factor {
                 Factor::Weight(w) => {
                     let b_shape = Shape { rows: shape.cols, cols: a_shape.cols };
                     let column = b.rectangle(w, out_offset, in_offset, b_shape)?;
-                    // Every row of the rectangle is part of a row of W.
-                    let bound = tx.bound.saturating_mul(b.constant(w)?.row_l1);
-                    (Kind::Contract, column, b_shape, Some(bound))
+                    (Kind::Contract, column, b_shape)
                 }
                 Factor::Tensor(_) => {
                     let (_, column) = rights[block];
-                    (Kind::ContractTransposed, column, b.shape(column), None)
+                    (Kind::ContractTransposed, column, b.shape(column))
                 }
             };
-            value.products.push(Product {
-                coefficient: 1,
-                kind,
-                a: input.into(),
-                b: right.into(),
-                a_shape,
-                b_shape,
-                bound,
-            });
+            value.products.push(Product::new(kind, (input.into(), a_shape), (right.into(), b_shape)));
+        }
+        if let Factor::Weight(w) = factor {
+            value.bound = Some(tx.bound.saturating_mul(b.constant(w)?.row_l1));
         }
         if let Some(bias) = bias {
             let column = b.rectangle(bias, 0, out_offset, Shape { rows: 1, cols: shape.cols })?;

@@ -1,11 +1,17 @@
 //! The definition of every op, once: its shapes, columns, lookups, relations, and how its trace is computed.
 
+mod argmax;
+mod attention;
 mod elementwise;
+mod gather;
+mod integer;
 mod layernorm;
 mod matmul;
 mod rewire;
+mod rmsnorm;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use crate::circuit::{Builder, CircuitError};
 use crate::program::Op;
@@ -26,5 +32,13 @@ pub(crate) fn define(b: &mut Builder<'_>, op: &Op) -> Result<(), CircuitError> {
         Op::Map { x, table, y } => elementwise::map(b, *x, *table, *y),
         Op::LayerNorm { x, params, y } => layernorm::define(b, *x, *params, *y),
         Op::Rewire { x, dims, permutation, y } => rewire::define(b, *x, dims, permutation, *y),
+        Op::Gather { source, rows, y } => gather::define(b, *source, rows, *y),
+        Op::Widen { base, x, left, right, y } => wide::widen(b, *base, *x, (*left, *right), *y),
+        Op::MatMulAdd { base, x, weight, bias, shift, y } => {
+            wide::matmul(b, *base, *x, *weight, *bias, *shift, *y)
+        }
+        Op::RmsNorm { x, params, y } => rmsnorm::define(b, *x, *params, *y),
+        Op::Attention { base, x, params, y } => attention::define(b, *base, *x, params, *y),
+        Op::ArgMax { x, weight, list } => argmax::define(b, *x, *weight, *list),
     }
 }

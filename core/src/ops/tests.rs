@@ -27,6 +27,7 @@ fn layernorm(cols: u32, bound: i64, params: LayerNorm) -> Result<Circuit, Circui
         ops: vec![Op::LayerNorm { x: TensorId(0), params, y: TensorId(1) }],
         inputs: vec![TensorId(0)],
         outputs: vec![TensorId(1)],
+        lists: vec![],
     })
 }
 

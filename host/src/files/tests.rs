@@ -18,6 +18,7 @@ fn program() -> Program {
         ops: Vec::new(),
         inputs: vec![TensorId(0)],
         outputs: vec![TensorId(0)],
+        lists: vec![],
     }
 }
 
@@ -43,7 +44,8 @@ fn key() -> VerifyingKey {
 }
 
 fn proof_file() -> ProofFile {
-    let statement = Statement { inputs: vec![vec![1, -1, 1 << 20]], outputs: vec![vec![i32::MIN]] };
+    let statement =
+        Statement { inputs: vec![vec![1, -1, 1 << 20]], outputs: vec![vec![i32::MIN]], lists: vec![] };
     ProofFile { key_digest: [9; 32], statement, proof: (0..=255).collect() }
 }
 

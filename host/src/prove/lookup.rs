@@ -21,6 +21,7 @@ use crate::prove::read::form_lanes;
 pub fn prove<S: BulkHash>(
     protocol: &Protocol,
     trace: &Trace,
+    lists: &[Vec<u32>],
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
 ) {
@@ -65,7 +66,8 @@ pub fn prove<S: BulkHash>(
         next.push(top);
         point = next;
     }
-    protocol.leaves.claims(&protocol.circuit, challenges, &point, numerator, denominator, claims);
+    let ends = [numerator, denominator];
+    protocol.leaves.claims(&protocol.circuit, challenges, &point, lists, ends, claims);
 }
 
 /// The fractions of all blocks: numerators in the base field, denominators in the extension.
@@ -93,6 +95,11 @@ fn leaves(protocol: &Protocol, trace: &Trace, challenges: Challenges) -> Fractio
                 let components = table.components.iter().map(|component| match *component {
                     Component::Index { low } => {
                         let cells: Vec<i32> = (0..1i64 << table.bits).map(|row| (low + row) as i32).collect();
+                        pack_all(&cells)
+                    }
+                    Component::Unit { at } => {
+                        let cells: Vec<i32> =
+                            (0..1u32 << table.bits).map(|row| i32::from(row == at)).collect();
                         pack_all(&cells)
                     }
                     Component::Column(id) => pack_all(&trace.columns[id.0 as usize]),

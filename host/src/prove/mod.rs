@@ -25,7 +25,7 @@ use adversary::{Adversary, Honest};
 use channel::Channel;
 use commit::Commitment;
 
-/// Runs the program on the inputs and proves the outputs.
+/// Runs a program without lists on the inputs and proves the outputs.
 pub fn prove<S: BulkHash>(
     key: &ProvingKey<S>,
     inputs: &[Vec<i32>],
@@ -39,7 +39,8 @@ pub fn prove<S: BulkHash>(
 /// The public tensors of a trace.
 pub fn statement<S: BulkHash>(key: &ProvingKey<S>, trace: &Trace) -> Statement {
     let read = |publics: &[Public]| publics.iter().map(|p| trace.public(key.circuit(), &p.cells)).collect();
-    Statement { inputs: read(&key.circuit().inputs), outputs: read(&key.circuit().outputs) }
+    let lists = trace.lists.clone();
+    Statement { inputs: read(&key.circuit().inputs), outputs: read(&key.circuit().outputs), lists }
 }
 
 /// Proves a statement with whatever trace it is given. The trace is not checked: if it is not one of the
@@ -66,8 +67,12 @@ pub fn prove_trace<S: BulkHash>(
     drop(stage);
 
     let mut claims = Claims::default();
-    tracing::info_span!("lookup").in_scope(|| lookup::prove(protocol, trace, &mut channel, &mut claims));
-    tracing::info_span!("relation").in_scope(|| relation::prove(protocol, trace, &mut channel, &mut claims));
+    tracing::info_span!("lookup").in_scope(|| {
+        lookup::prove(protocol, trace, &statement.lists, &mut channel, &mut claims);
+    });
+    tracing::info_span!("relation").in_scope(|| {
+        relation::prove(protocol, trace, &statement.lists, &mut channel, &mut claims);
+    });
     let stage = tracing::info_span!("opening").entered();
     channel.work(protocol.profile.g_wiring);
     let theta = channel.challenge(Label::WiringChallenge);

@@ -10,7 +10,9 @@ use crate::execute::{Trace, form_values};
 pub fn form_lanes(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape) -> Vec<B> {
     if let [(1, id)] = form.terms[..] {
         let column = circuit.column(id);
-        if form.constant == 0 && column.shape.log_size() == shape.log_size() {
+        let alike =
+            (column.shape.log_rows(), column.shape.log_cols()) == (shape.log_rows(), shape.log_cols());
+        if form.constant == 0 && form.indicators.is_empty() && alike {
             return pack_all(&trace.columns[id.0 as usize]);
         }
     }

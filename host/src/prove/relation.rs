@@ -7,12 +7,13 @@ use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
 use circlet_core::poly::{eq_table, powers, univariate};
 use circlet_core::protocol::Protocol;
-use circlet_core::relations::{At, Operand, Point, Term, round};
+use circlet_core::relations::{At, Operand, Part, Point, Term, round};
 use circlet_core::transcript::Label;
+use circlet_core::wiring::listed_claims;
 use rayon::prelude::*;
 
 use super::channel::Channel;
-use crate::backend::field::{E, Ext, LANES, LOG_LANES};
+use crate::backend::field::{B, E, Ext, LANES, LOG_LANES, pack_all};
 use crate::backend::merkle::BulkHash;
 use crate::backend::products::{Coefficients, sum, sum_round};
 use crate::backend::table::{Table, eq};
@@ -23,6 +24,7 @@ use crate::prove::read::form_lanes;
 pub fn prove<S: BulkHash>(
     protocol: &Protocol,
     trace: &Trace,
+    lists: &[Vec<u32>],
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
 ) {
@@ -49,52 +51,98 @@ pub fn prove<S: BulkHash>(
     bound.reverse();
     let mut values: Vec<QM31> = sumcheck.operands.iter().map(Table::first).collect();
     channel.send_slice(Label::RelationEvals, &mut values);
-    reduction.linear_claim(circuit, &point, products, claims);
+    reduction.linear_claim(circuit, lists, &point, products, claims);
     reduction.operand_claims(circuit, &point, &bound, &values, claims);
+    listed_claims(circuit, lists, &point, claims);
 }
 
 /// An operand over the variables that the sumcheck binds: the others are bound to the relations' point.
 fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand) -> Table {
-    let (log_rows, log_cols) = (operand.shape.log_rows() as usize, operand.shape.log_cols() as usize);
     let lanes = || form_lanes(&protocol.circuit, trace, &operand.form, operand.shape);
     let cells = || form_values(&protocol.circuit, trace, &operand.form, operand.shape);
-    let fixed = |at: At| -> Option<&[QM31]> {
-        match at {
-            At::Rows => Some(&point.rows),
-            At::Cols => Some(&point.cols),
-            At::Bound(_) => None,
+    let (rows, rest) = known(&operand.rows, point);
+    let (cols, _) = known(&operand.cols, point);
+    let width = operand.shape.log_cols();
+
+    let table = if rows.is_empty() && cols.is_empty() {
+        if let Some(Part { at: At::Flipped(bit), .. }) = operand.cols.get(1) {
+            let cells = cells();
+            let flipped = (0..cells.len()).map(|i| cells[i ^ 1 << bit]);
+            if cells.len() >= LANES {
+                let flipped: Vec<i32> = flipped.map(|v| v as i32).collect();
+                return Table::of_base(pack_all(&flipped));
+            }
+            return Table::new(flipped.map(QM31::from_i64).collect());
         }
+        if operand.shape.size() >= LANES {
+            Table::of_base(lanes())
+        } else {
+            Table::new(cells().into_iter().map(QM31::from_i64).collect())
+        }
+    } else if cols.is_empty() {
+        contract_rows(&eq_table(&rows), width, &lanes, &cells)
+    } else {
+        let weights = eq_table(&cols);
+        let dot = |row: &[i64]| weights.iter().zip(row).map(|(&w, &v)| w * M31::from_i64(v)).sum();
+        Table::new(cells().chunks(1 << width).map(dot).collect())
     };
-    match (fixed(operand.rows), fixed(operand.cols)) {
-        (None, None) if operand.shape.size() >= LANES => Table::of_base(lanes()),
-        (None, None) => Table::new(cells().into_iter().map(QM31::from_i64).collect()),
-        (Some(rows), _) => {
-            let weights = eq_table(&rows[..log_rows]);
-            if log_cols >= LOG_LANES as usize {
-                let width = 1 << (log_cols - LOG_LANES as usize);
-                let mut out = vec![E::splat(QM31::ZERO); width];
-                for (&w, row) in weights.iter().zip(lanes().chunks(width)) {
-                    let w = E::splat(w);
-                    for (slot, &v) in out.iter_mut().zip(row) {
-                        *slot += w * v;
-                    }
-                }
-                return Table::of_vectors(out);
-            }
-            let mut out = vec![QM31::ZERO; 1 << log_cols];
-            for (&w, row) in weights.iter().zip(cells().chunks(1 << log_cols)) {
-                for (slot, &v) in out.iter_mut().zip(row) {
-                    *slot += w * M31::from_i64(v);
-                }
-            }
-            Table::new(out)
-        }
-        (None, Some(cols)) => {
-            let weights = eq_table(&cols[..log_cols]);
-            let dot = |row: &[i64]| weights.iter().zip(row).map(|(&w, &v)| w * M31::from_i64(v)).sum();
-            Table::new(cells().chunks(1 << log_cols).map(dot).collect())
-        }
+    let Some((Part { at: At::Groups(_, groups), .. }, below)) = rest.split_last() else { return table };
+    // Every head reads the rows of its group.
+    let inner = below.iter().map(|part| part.len).sum::<u32>() + if cols.is_empty() { width } else { 0 };
+    let elements = table.elements();
+    Table::new(
+        groups.iter().flat_map(|&g| elements[(g as usize) << inner..][..1 << inner].to_vec()).collect(),
+    )
+}
+
+/// The coordinates that are known before the sumcheck, which lead an axis, and the parts after them.
+fn known<'a>(parts: &'a [Part], point: &Point) -> (Vec<QM31>, &'a [Part]) {
+    let mut coordinates = Vec::new();
+    for (k, part) in parts.iter().enumerate() {
+        let (from, at) = match part.at {
+            At::Rows(at) => (&point.rows, at as usize),
+            At::Cols(at) => (&point.cols, at as usize),
+            At::Bound(_) | At::Flipped(_) | At::Groups(..) => return (coordinates, &parts[k..]),
+        };
+        coordinates.extend(&from[at..at + part.len as usize]);
     }
+    (coordinates, &[])
+}
+
+/// Sums of `weights.len()` consecutive rows each.
+fn contract_rows(
+    weights: &[QM31],
+    log_cols: u32,
+    lanes: &dyn Fn() -> Vec<B>,
+    cells: &dyn Fn() -> Vec<i64>,
+) -> Table {
+    if log_cols >= LOG_LANES {
+        let width = 1 << (log_cols - LOG_LANES);
+        let mut out = Vec::new();
+        for block in lanes().chunks(width * weights.len()) {
+            let mut sum = vec![E::splat(QM31::ZERO); width];
+            for (&w, row) in weights.iter().zip(block.chunks(width)) {
+                let w = E::splat(w);
+                for (slot, &v) in sum.iter_mut().zip(row) {
+                    *slot += w * v;
+                }
+            }
+            out.extend(sum);
+        }
+        return Table::of_vectors(out);
+    }
+    let width = 1 << log_cols;
+    let mut out = Vec::new();
+    for block in cells().chunks(width * weights.len()) {
+        let mut sum = vec![QM31::ZERO; width];
+        for (&w, row) in weights.iter().zip(block.chunks(width)) {
+            for (slot, &v) in sum.iter_mut().zip(row) {
+                *slot += w * M31::from_i64(v);
+            }
+        }
+        out.extend(sum);
+    }
+    Table::new(out)
 }
 
 /// What a term is weighted with: nothing, or one of the shared tables.
@@ -115,17 +163,18 @@ struct Sumcheck<'a> {
 impl<'a> Sumcheck<'a> {
     fn new(terms: &'a [Term], point: &Point, operands: Vec<Table>) -> Self {
         let mut weights = Vec::new();
-        let mut known: BTreeMap<(bool, u32, u32, u32), usize> = BTreeMap::new();
+        let mut known: BTreeMap<(bool, u32, u32, u32, u32), usize> = BTreeMap::new();
         let mut weight_of = Vec::new();
         for term in terms {
-            let full = term.len == 1 << term.low;
+            let full = term.len == 1 << term.low && term.high_len.is_power_of_two();
             let entrywise = term.kind == Kind::Entrywise;
-            let contract = matches!(term.kind, Kind::Contract | Kind::ContractTransposed);
-            if contract && full {
+            let summed = !entrywise && !weighs_rows(term.kind);
+            if summed && full {
                 weight_of.push(None);
                 continue;
             }
-            let key = (entrywise, term.low, term.variables, if entrywise { 0 } else { term.len });
+            let outer = if summed { u32::MAX - term.high_len } else { term.inner };
+            let key = (entrywise, term.low, term.variables, outer, if entrywise { 0 } else { term.len });
             let index = *known.entry(key).or_insert_with(|| {
                 weights.push((term.variables, weight(term, point)));
                 weights.len() - 1
@@ -199,15 +248,20 @@ fn weight(term: &Term, point: &Point) -> Table {
             let joined: Vec<QM31> = point.cols[..low].iter().chain(&point.rows[..high]).copied().collect();
             eq(&joined)
         }
-        Kind::RowDot => {
-            let rows = eq_table(&point.rows[..high]);
+        kind => {
+            let high = if weighs_rows(kind) {
+                eq_table(&point.rows[term.inner as usize..][..high])
+            } else {
+                (0..1u32 << high).map(|h| QM31::from_i64(i64::from(h < term.high_len))).collect()
+            };
             let inside = |c: usize| c < term.len as usize;
             let row = |&e: &QM31| (0..1 << low).map(move |c| if inside(c) { e } else { QM31::ZERO });
-            Table::new(rows.iter().flat_map(row).collect())
-        }
-        Kind::Contract | Kind::ContractTransposed => {
-            let inside = |c: usize| if c < term.len as usize { QM31::ONE } else { QM31::ZERO };
-            Table::new((0..1 << low).map(inside).collect())
+            Table::new(high.iter().flat_map(row).collect())
         }
     }
+}
+
+/// Whether the high variables of a term meet row coordinates of the relations' point; else they are summed.
+fn weighs_rows(kind: Kind) -> bool {
+    matches!(kind, Kind::RowDot | Kind::Scores { .. } | Kind::Mix { .. })
 }

@@ -37,6 +37,7 @@ impl Assembly {
             ops: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            lists: Vec::new(),
         };
         Self { program, data: Data::default(), open: Vec::new(), table_bits }
     }

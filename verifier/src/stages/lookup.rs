@@ -16,6 +16,7 @@ use crate::{Reject, Stage};
 /// Reduces "all lookups hold" to two claims on the columns.
 pub fn verify<S: HashSuite>(
     protocol: &Protocol,
+    lists: &[Vec<u32>],
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
 ) -> Result<(), Reject> {
@@ -50,6 +51,7 @@ pub fn verify<S: HashSuite>(
         point = next;
     }
     let challenges = Challenges { alpha, beta };
-    protocol.leaves.claims(&protocol.circuit, challenges, &point, numerator, denominator, claims);
+    let ends = [numerator, denominator];
+    protocol.leaves.claims(&protocol.circuit, challenges, &point, lists, ends, claims);
     Ok(())
 }

@@ -9,13 +9,16 @@ use circlet_core::poly::{powers, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::relations::{Point, round};
 use circlet_core::transcript::Label;
+use circlet_core::wiring::listed_claims;
 
 use crate::channel::Channel;
 use crate::{Reject, Stage};
 
-/// Reduces "all relations hold" to claims on the columns: one for all linear parts, one for each operand.
+/// Reduces "all relations hold" to claims on the columns: one for all linear parts, one for each operand,
+/// one for each gather and pick.
 pub fn verify<S: HashSuite>(
     protocol: &Protocol,
+    lists: &[Vec<u32>],
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
 ) -> Result<(), Reject> {
@@ -39,7 +42,8 @@ pub fn verify<S: HashSuite>(
     if reduction.expected(&point, &bound, &values) != claim {
         return Err(Reject::FinalClaim(Stage::Relation));
     }
-    reduction.linear_claim(&protocol.circuit, &point, products, claims);
+    reduction.linear_claim(&protocol.circuit, lists, &point, products, claims);
     reduction.operand_claims(&protocol.circuit, &point, &bound, &values, claims);
+    listed_claims(&protocol.circuit, lists, &point, claims);
     Ok(())
 }

@@ -28,6 +28,17 @@ pub fn check(protocol: &Protocol, statement: &Statement) -> Result<(), Reject> {
     if statement.inputs.len() != circuit.inputs.len() || statement.outputs.len() != circuit.outputs.len() {
         return Err(Reject::StatementShape);
     }
+    if statement.lists.len() != circuit.lists.len() {
+        return Err(Reject::StatementShape);
+    }
+    for (list, entries) in circuit.lists.iter().zip(&statement.lists) {
+        if entries.len() as u64 != u64::from(list.len) {
+            return Err(Reject::StatementShape);
+        }
+        if entries.iter().any(|&entry| entry >= list.limit) {
+            return Err(Reject::StatementRange);
+        }
+    }
     for (public, entries) in tensors(protocol, statement) {
         if entries.len() as u64 != u64::from(public.rows) * u64::from(public.cols) {
             return Err(Reject::StatementShape);

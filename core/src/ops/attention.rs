@@ -1,0 +1,348 @@
+//! Attention: `y = base + concat_h(softmax(q_h k_g(h)^T) v_g(h)) W_o^T`, exactly as follows.
+//!
+//! For `T` positions, a power of two, and heads of `C` channels, queries, keys and values lie head by head: row
+//! `h T + t` of a column of `C` channels. In the cells of head `h`, position `t`, with the group `g` of the head:
+//!
+//! ```text
+//! q, k, v   = requantize(x W^T + bias)                    then, for q and k: norm, rotation
+//! z(t, j)   = table[floor((sum_c q(t, c) k(j, c) + half) / 2^s)]
+//! m(t)      = max over visible j of z(t, j)               d(t, j) = m(t) - z(t, j)
+//! e(t, j)   = exp[d(t, j)]                                E(t)    = sum over visible j of e(t, j)
+//! o(t, c)   = floor((2 sum_j e(t, j) v(j, c) + E(t)) / 2E(t))
+//! y(t, n)   = base(t, n) + floor((sum_(h, c) o(h, t, c) W_o(n, h C + c) + half) / 2^s)
+//! ```
+//!
+//! A constant prefix position, if there is one, is visible to all and counts in the maximum, in `E` and in the sum.
+//!
+//! * Visibility: for `j > t` the table's argument is `d + 2^15`. Clamped scores differ by less than `2^15 - 1024`,
+//!   and the table is zero from 1024 on, so such a position has no weight whatever its score.
+//! * The maximum: `d` is an argument of the table, so no visible score exceeds `m`; and the indicator of `d = 0`,
+//!   a component of the same table, is one somewhere in every row. It cannot be one at a `j > t`, where the
+//!   argument is at least 1024 if any visible `d` is not negative.
+//! * The division: `0 <= remainder < 2E` makes `o` unique, and `E >= exp[0] > 0`. Nothing wraps: from the ranges
+//!   alone, four times `(T + 1) max(e) (max|v| + 1)` stays below `2^31`.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::rmsnorm;
+use super::wide::bases;
+use crate::circuit::{
+    Builder, CircuitError, ColumnId, Form, Indicator, Int, Interval, Kind, Limbs, Product, RowSum, Shape,
+    Step, Value, split,
+};
+use crate::program::{Attention, ConstantId, HeadNorm, Projection, Requantize, Rotation, TensorId};
+
+/// Added to the distance of invisible positions.
+const FAR: i64 = 1 << 15;
+/// From this distance on the exponential is zero.
+const NEAR: i64 = 1 << 10;
+
+pub(super) fn define(
+    b: &mut Builder<'_>,
+    base: Option<TensorId>,
+    x: TensorId,
+    params: &Attention,
+    y: TensorId,
+) -> Result<(), CircuitError> {
+    let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
+    let Attention { heads, groups, channels, .. } = *params;
+    if !tx.rows.is_power_of_two() || !channels.is_power_of_two() || tx.rows != ty.rows {
+        return Err(b.refuse("attention takes a power of two of rows and of channels of a head"));
+    }
+    if groups == 0 || heads == 0 || !heads.is_multiple_of(groups) || heads > 1 << 10 {
+        return Err(b.refuse("the number of heads must be a multiple of the number of groups"));
+    }
+    let shared = Shared { input: b.blocks(x)?, bound: tx.bound, cols: tx.cols, tokens: tx.rows, params };
+    let keys = shared.heads(b, "key", (0, groups), &params.key, params.rotation.map(|r| (r, r.key)))?;
+    let values = shared.heads(b, "value", (0, groups), &params.value, None)?;
+
+    let weight = b.constant(params.output)?;
+    if (weight.rows, u64::from(weight.cols)) != (ty.cols, u64::from(heads) * u64::from(channels)) {
+        return Err(b.refuse("the output projection has another shape"));
+    }
+    let mut mixed = Vec::new();
+    for (first, count) in split(heads) {
+        let rotation = params.rotation.map(|r| (r, r.query));
+        let name = |what: &str| format!("{what}{first}");
+        let query = shared.heads(b, &name("query"), (first, count), &params.query, rotation)?;
+        let head = Heads { first, count, query, keys, values };
+        mixed.push((first, count, shared.attend(b, &head)?));
+    }
+
+    let bases = bases(b, base, y, split(ty.cols).len())?;
+    let bound = mixed.iter().map(|&(_, _, o)| b.bound(o)).max().unwrap_or(0);
+    let outputs = b.produce_wide(y)?;
+    for ((offset, limbs), base) in outputs.into_iter().zip(bases) {
+        let shape = b.shape(limbs.high);
+        let mut value = Value { bound: Some(bound.saturating_mul(weight.row_l1)), ..Value::default() };
+        for &(first, count, o) in &mixed {
+            let b_shape = Shape { rows: shape.cols, cols: count * channels };
+            let column = b.rectangle(params.output, offset, first * channels, b_shape)?;
+            let kind = Kind::FromHeads { tokens: tx.rows.trailing_zeros() };
+            value.products.push(Product::new(kind, (o.into(), b.shape(o)), (column.into(), b_shape)));
+        }
+        b.accumulate(shape, value, params.output_shift, base, limbs)?;
+    }
+    Ok(())
+}
+
+/// What all heads have in common.
+struct Shared<'a> {
+    input: Vec<(u32, ColumnId)>,
+    bound: i64,
+    cols: u32,
+    tokens: u32,
+    params: &'a Attention,
+}
+
+/// A block of heads.
+struct Heads {
+    first: u32,
+    count: u32,
+    query: ColumnId,
+    keys: ColumnId,
+    values: ColumnId,
+}
+
+impl Shared<'_> {
+    /// A projection into `count` heads from `first` on, normalized and rotated.
+    fn heads(
+        &self,
+        b: &mut Builder<'_>,
+        name: &str,
+        (first, count): (u32, u32),
+        projection: &Projection,
+        rotation: Option<(Rotation, Requantize)>,
+    ) -> Result<ColumnId, CircuitError> {
+        let channels = self.params.channels;
+        let shape = Shape { rows: count * self.tokens, cols: channels };
+        let weight = b.constant(projection.weight)?;
+        let rows = if name.starts_with("query") { self.params.heads } else { self.params.groups } * channels;
+        if (weight.rows, weight.cols) != (rows, self.cols) {
+            return Err(b.refuse("a projection has another shape"));
+        }
+        let kind = Kind::ToHeads { channels: channels.trailing_zeros() };
+        let mut bound = self.bound.saturating_mul(weight.row_l1);
+        let mut value = Value::default();
+        for &(offset, input) in &self.input {
+            let a_shape = b.shape(input);
+            let b_shape = Shape { rows: count * channels, cols: a_shape.cols };
+            let column = b.rectangle(projection.weight, first * channels, offset, b_shape)?;
+            value.products.push(Product::new(kind, (input.into(), a_shape), (column.into(), b_shape)));
+        }
+        if let Some(bias) = projection.bias {
+            let b_shape = Shape { rows: count * channels, cols: 1 };
+            let declared = b.constant(bias)?;
+            if (declared.rows, declared.cols) != (rows, 1) {
+                return Err(b.refuse("a projection's bias needs one row per channel of every head"));
+            }
+            bound = bound.saturating_add(declared.bound);
+            let column = b.rectangle(bias, first * channels, 0, b_shape)?;
+            let one = (Form::constant(1), Shape { rows: self.tokens, cols: 1 });
+            value.products.push(Product::new(kind, one, (column.into(), b_shape)));
+        }
+        value.bound = Some(bound);
+        let mut column = result(b, name, shape, projection.requantize)?;
+        b.requantize(shape, value, projection.requantize, column)?;
+        if let Some(norm) = projection.norm {
+            column = normalized(b, name, column, norm)?;
+        }
+        if let Some((rotation, requantize)) = rotation {
+            column = self.rotated(b, name, column, rotation, requantize)?;
+        }
+        Ok(column)
+    }
+
+    /// `requantize(x cos + partner sin)`.
+    fn rotated(
+        &self,
+        b: &mut Builder<'_>,
+        name: &str,
+        x: ColumnId,
+        rotation: Rotation,
+        requantize: Requantize,
+    ) -> Result<ColumnId, CircuitError> {
+        let shape = b.shape(x);
+        let mut products = Vec::new();
+        for (id, flip) in [(rotation.cos, None), (rotation.sin, Some(u32::from(rotation.pair)))] {
+            let angles = b.constant(id)?;
+            if angles.cols != shape.cols || angles.rows < self.tokens {
+                return Err(b.refuse("more rows than the rotation has positions"));
+            }
+            // Row `h T + t` meets position `t`: the first positions are repeated for every head.
+            let angle = b.first_rows(id, self.tokens)?;
+            products.push(Product { flip, ..b.entrywise(1, shape, x.into(), angle.into()) });
+        }
+        let column = result(b, &format!("{name}.rotated"), shape, requantize)?;
+        b.requantize(shape, Value { products, ..Value::default() }, requantize, column)?;
+        Ok(column)
+    }
+
+    /// The attention of a block of heads: `o`.
+    fn attend(&self, b: &mut Builder<'_>, heads: &Heads) -> Result<ColumnId, CircuitError> {
+        let Attention { groups, channels, heads: all, .. } = *self.params;
+        let Heads { first, count, query, keys, values } = *heads;
+        let rows = count * self.tokens;
+        let (row, cells) = (Shape { rows, cols: 1 }, Shape { rows, cols: self.tokens });
+        let log = self.tokens.trailing_zeros();
+        let share = all / groups;
+        // Padding heads belong to the last head's group.
+        let group_of = |h: u32| (first + h.min(count - 1)) / share;
+        let of: Vec<u32> = (0..count.next_power_of_two()).map(group_of).collect();
+        let per_group = |kind: Kind, a: (Form, Shape), b: (Form, Shape)| Product {
+            groups: of.clone(),
+            ..Product::new(kind, a, b)
+        };
+        let name = |what: &str| format!("{what}{first}");
+
+        // Scores, of all positions and of the prefix.
+        let (bits, clamp) = b.table_bound(self.params.score.table)?;
+        if bits > 20 || clamp >= (FAR - NEAR) / 2 {
+            return Err(b.refuse("scores need a clamp below 2^14 - 512"));
+        }
+        let (a, k) = ((query.into(), b.shape(query)), (keys.into(), b.shape(keys)));
+        let mut parts = Vec::new();
+        let product = per_group(Kind::Scores { group: log }, a.clone(), k);
+        parts.push((cells, product, self.params.causal));
+        let prefix_shape = Shape { rows: groups, cols: channels };
+        if let Some(prefix) = self.params.prefix {
+            for id in [prefix.key, prefix.value] {
+                let constant = b.constant(id)?;
+                if (constant.rows, constant.cols) != (groups, channels) {
+                    return Err(b.refuse("the prefix needs one row of channels for each group"));
+                }
+            }
+            let column = b.rectangle(prefix.key, 0, 0, prefix_shape)?;
+            parts.push((row, per_group(Kind::Scores { group: 0 }, a, (column.into(), prefix_shape)), false));
+        }
+        let mut scores = Vec::new();
+        for (k, (shape, product, causal)) in parts.into_iter().enumerate() {
+            let z = result(b, &name(["score", "prefix.score"][k]), shape, self.params.score)?;
+            let value = Value { products: [product].into(), ..Value::default() };
+            b.requantize(shape, value, self.params.score, z)?;
+            scores.push((shape, z, causal));
+        }
+
+        // Their maximum, and the exponentials of the distances from it.
+        let (exp_bits, exp_max) = b.table_bound(self.params.exp)?;
+        if exp_bits != 16 {
+            return Err(b.refuse("the exponential needs a table of 16 bits"));
+        }
+        let reach = Interval { low: -(FAR / 2), high: FAR / 2 - 1 };
+        let maximum = b.ranged(&name("maximum"), row, reach);
+        let columns = scores.iter().map(|&(_, z, _)| z).collect();
+        let causal = self.params.causal.then_some(log);
+        b.step(Step::RowMax { columns, causal, output: maximum });
+        let mut weights = Vec::new();
+        let (mut ties, mut total) = (Value::default(), Value::default());
+        for (k, &(shape, z, causal)) in scores.iter().enumerate() {
+            let mut distance = Form::from(maximum).plus(-1, z);
+            if causal {
+                distance = distance.plus_indicator(FAR, Indicator::Future { log });
+            }
+            let weight =
+                b.witness(&name(["weight", "prefix.weight"][k]), shape, Interval::symmetric(exp_max));
+            let tie = b.witness(&name(["tie", "prefix.tie"][k]), shape, Interval { low: 0, high: 1 });
+            b.distance(self.params.exp, shape, &distance, weight, tie)?;
+            for (value, column) in [(&mut ties, tie), (&mut total, weight)] {
+                if k == 0 {
+                    value.sums.push(RowSum { coefficient: 1, column });
+                } else {
+                    value.form = value.form.clone().plus(1, column);
+                }
+            }
+            weights.push((shape, weight));
+        }
+        let seen = self.tokens + u32::from(self.params.prefix.is_some());
+        let tie_bits = seen.next_power_of_two().trailing_zeros().max(1);
+        let tie_range = Interval { low: 1, high: 1 << tie_bits };
+        sum(b, &name("ties"), row, ties, tie_range);
+        let most = i64::from(seen) * exp_max;
+        let sum_bits = 64 - most.leading_zeros();
+        let sum = sum(b, &name("sum"), row, total, Interval::bits(sum_bits));
+
+        // The weighted mean of the values.
+        let out = Shape { rows, cols: channels };
+        let v_bound = b.bound(values) + 1;
+        let limit = Interval { low: -v_bound, high: v_bound - 1 };
+        let mean = b.ranged(&name("mean"), out, limit);
+        let bits = sum_bits + 1;
+        let remainder = b.ranged(&name("mean.remainder"), out, Interval::bits(bits));
+        let twice = Form::default().plus(2, sum);
+        let below = twice.clone().plus_constant(-1).plus(-1, remainder);
+        b.range(out, below, bits);
+        let mut value = Value { form: sum.into(), ..Value::default() };
+        let (shape, weight) = weights[0];
+        let own =
+            per_group(Kind::Mix { group: log }, (weight.into(), shape), (values.into(), b.shape(values)));
+        value.products.push(Product { coefficient: 2, ..own });
+        if let (Some(prefix), Some(&(shape, weight))) = (self.params.prefix, weights.get(1)) {
+            let column = b.rectangle(prefix.value, 0, 0, prefix_shape)?;
+            let own =
+                per_group(Kind::Mix { group: 0 }, (weight.into(), shape), (column.into(), prefix_shape));
+            value.products.push(Product { coefficient: 2, ..own });
+        }
+        let dividend = Int::from(value.clone());
+        b.step(Step::Set { shape: out, value: dividend.clone().over(twice.clone()), column: mean });
+        b.step(Step::Set { shape: out, value: dividend.modulo(twice), column: remainder });
+        let mut product = b.entrywise(-2, out, sum.into(), mean.into());
+        // The sum is one of `seen` weights.
+        product.bound = Some(most.saturating_mul(v_bound));
+        value.products.push(product);
+        value.form = value.form.plus(-1, remainder);
+        b.relation(&name("mean"), out, value);
+        Ok(mean)
+    }
+}
+
+/// The column that a requantization fills.
+fn result(
+    b: &mut Builder<'_>,
+    name: &str,
+    shape: Shape,
+    requantize: Requantize,
+) -> Result<ColumnId, CircuitError> {
+    let (_, bound) = b.table_bound(requantize.table)?;
+    Ok(b.witness(name, shape, Interval::symmetric(bound)))
+}
+
+/// A column that is the given sums along rows.
+fn sum(b: &mut Builder<'_>, name: &str, row: Shape, value: Value, bound: Interval) -> ColumnId {
+    let column = b.ranged(name, row, bound);
+    b.step(Step::Set { shape: row, value: value.clone().into(), column });
+    let form = value.form.clone().plus(-1, column);
+    b.relation(name, row, Value { form, ..value });
+    column
+}
+
+/// A norm of every row and a scale of every channel.
+fn normalized(
+    b: &mut Builder<'_>,
+    name: &str,
+    x: ColumnId,
+    params: HeadNorm,
+) -> Result<ColumnId, CircuitError> {
+    let shape = b.shape(x);
+    let constant: (ConstantId, Shape) = (params.gain, Shape { rows: 1, cols: shape.cols });
+    let gain = b.rectangle(constant.0, 0, 0, constant.1)?;
+    let half = 1i64 << 6;
+    let high = b.ranged(&format!("{name}.high"), shape, Interval { low: -half, high: half - 1 });
+    let low = b.ranged(&format!("{name}.low"), shape, Interval::bits(Limbs::LOW));
+    let limbs = Limbs { high, low };
+    let divisor = 1 << Limbs::LOW;
+    b.step(Step::Divide {
+        shape,
+        value: Form::from(x).into(),
+        divisor,
+        quotient: high,
+        remainder: Some(low),
+    });
+    b.relation(&format!("{name}.limbs"), shape, limbs.form().plus(-1, x).into());
+    let middle = result(b, &format!("{name}.normalized"), shape, params.norm.requantize)?;
+    rmsnorm::normalize(b, &[limbs], params.norm, &[middle])?;
+    let column = result(b, &format!("{name}.scaled"), shape, params.requantize)?;
+    let product = b.entrywise(1, shape, middle.into(), gain.into());
+    b.requantize(shape, Value { products: [product].into(), ..Value::default() }, params.requantize, column)?;
+    Ok(column)
+}
