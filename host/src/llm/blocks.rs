@@ -191,4 +191,4 @@ fn six_bits(block: &[u8], out: &mut [f32]) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

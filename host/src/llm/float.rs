@@ -458,4 +458,4 @@ fn matmul(w: &Matrix, x: &[f32]) -> Vec<f32> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -301,4 +301,4 @@ impl Raw {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

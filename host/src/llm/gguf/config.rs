@@ -65,15 +65,14 @@ pub(super) fn config(meta: &Metadata, found: &[Found], bytes: &[u8]) -> anyhow::
     let width = needed("embedding_length")?;
     let heads = needed("attention.head_count")?;
     let kv_heads = count("attention.head_count_kv")?.unwrap_or(heads);
-    let head_dim = match count("attention.key_length")? {
-        Some(n) => n,
-        None => {
-            ensure!(
-                heads > 0 && width.is_multiple_of(heads),
-                "a width of {width} is not divided by {heads} attention heads"
-            );
-            width / heads
-        }
+    let head_dim = if let Some(n) = count("attention.key_length")? {
+        n
+    } else {
+        ensure!(
+            heads > 0 && width.is_multiple_of(heads),
+            "a width of {width} is not divided by {heads} attention heads"
+        );
+        width / heads
     };
     if let Some(value) = count("attention.value_length")? {
         ensure!(value == head_dim, "values of {value} and keys of {head_dim} channels are not supported");
@@ -124,14 +123,12 @@ pub(super) fn config(meta: &Metadata, found: &[Found], bytes: &[u8]) -> anyhow::
 
 /// Whether a text begins with the beginning token.
 pub(in crate::llm) fn adds_bos(meta: &Metadata) -> bool {
-    match meta.truth("tokenizer.ggml.add_bos_token") {
-        Ok(Some(adds)) => adds,
-        // Files without the key: Llama 3's tokenizer adds it, the other byte-level ones do not.
-        _ => {
-            let is = |key: &str, value: &str| matches!(meta.text(key), Ok(Some(t)) if t == value);
-            is("tokenizer.ggml.pre", "llama-bpe") || is("tokenizer.ggml.model", "llama")
-        }
+    if let Ok(Some(adds)) = meta.truth("tokenizer.ggml.add_bos_token") {
+        return adds;
     }
+    // Files without the key: Llama 3's tokenizer adds it, the other byte-level ones do not.
+    let is = |key: &str, value: &str| matches!(meta.text(key), Ok(Some(t)) if t == value);
+    is("tokenizer.ggml.pre", "llama-bpe") || is("tokenizer.ggml.model", "llama")
 }
 
 /// The epsilon is stored as `f32`; the decimal number that was meant is the shortest one that rounds to it.

@@ -196,7 +196,7 @@ fn place(found: &mut [Found], metadata: &Metadata, end: usize, size: usize) -> a
             "tensor {name:?} lies at offset {}, which is no multiple of {alignment}; download the file again",
             tensor.start
         );
-        tensor.start = tensor.start.checked_add(base).unwrap_or(usize::MAX);
+        tensor.start = tensor.start.saturating_add(base);
         // The size of an unknown format is unknown; such a tensor is refused when it is assigned.
         let Ok(block) = tensor.block else { continue };
         let Some(&cols) = tensor.dims.last() else { continue };

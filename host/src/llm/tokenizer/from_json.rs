@@ -22,6 +22,7 @@ struct Raw {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the file's own form")]
 struct Added {
     id: u32,
     content: String,
@@ -153,12 +154,11 @@ pub fn from_json(value: &Value) -> anyhow::Result<Tokenizer> {
         vocab.len()
     );
     for id in 0..len as u32 {
-        match vocab.remove(&id) {
-            Some(token) => data.tokens.push(token),
-            None => {
-                data.tokens.push(vec![]);
-                data.unused.push(id);
-            }
+        if let Some(token) = vocab.remove(&id) {
+            data.tokens.push(token);
+        } else {
+            data.tokens.push(vec![]);
+            data.unused.push(id);
         }
     }
     data.unknown = unknown;
