@@ -3,9 +3,21 @@
 //! A [`Checkpoint`] is an opened model: its [`Config`], and its weights as matrices that are read a few rows at
 //! a time, so that a model much larger than memory can be imported. Nothing here depends on the file format.
 
+pub mod blocks;
 pub mod config;
+pub mod float;
+pub mod gguf;
+mod map;
+mod open;
+pub mod safetensors;
+mod stored;
+pub mod tokenizer;
 
+pub use blocks::Block;
 pub use config::{Activation, Config, Family, Rope, RopePairs, RopeScaling};
+pub use open::{Opened, open};
+pub use stored::Stores;
+pub use tokenizer::Tokenizer;
 
 use std::ops::Range;
 

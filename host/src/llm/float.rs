@@ -1,0 +1,461 @@
+//! Reference: a decoder in floats, from the dequantized weights.
+//!
+//! With `norm(x) = x / sqrt(mean(x^2) + epsilon) * gain`, a block maps the residual `r` of a position to
+//!
+//! `r' = r + O softmax(q K^T / sqrt(head_dim)) V` with `q, k, v` from `norm(r)` and `q, k` rotated,
+//! `r'' = r' + D (act(G n) * U n)` with `n = norm(r')`,
+//!
+//! and the logits are `H norm(r)` after the last block. It computes in `f32` with sums of norms and attention in `f64`. What
+//! passes through can be watched at every [`Site`]; quantization chooses its scales from that.
+
+use anyhow::ensure;
+use rayon::prelude::*;
+
+use super::{Activation, Checkpoint, Config, RopePairs, Weight};
+
+/// A place in the decoder where numbers can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Site {
+    /// The residual, `width` numbers: when a layer begins (layer 0: the embedding), between attention and feed-forward of
+    /// that layer, and with `layer = layers` at the end.
+    Residual,
+    /// What the projections to queries, keys and values read, `width` numbers.
+    AttentionNorm,
+    /// Queries before norm and rotation, `heads * head_dim` numbers.
+    Query,
+    /// Keys before norm and rotation, `kv_heads * head_dim` numbers.
+    Key,
+    /// Values, `kv_heads * head_dim` numbers.
+    Value,
+    /// Queries after norm and rotation.
+    QueryRotated,
+    /// Keys after norm and rotation.
+    KeyRotated,
+    /// Scores before softmax, divided by `sqrt(head_dim)`: `position + 1` of every head in turn.
+    Scores,
+    /// What the output projection reads, `heads * head_dim` numbers.
+    AttentionOutput,
+    /// What attention adds to the residual, `width` numbers.
+    OutputProjection,
+    /// What gate and up projections read, `width` numbers.
+    FeedForwardNorm,
+    /// Gate before the nonlinearity, `ffn` numbers.
+    Gate,
+    /// Up, `ffn` numbers.
+    Up,
+    /// What the down projection reads, `ffn` numbers.
+    Gated,
+    /// What the feed-forward block adds to the residual, `width` numbers.
+    Down,
+    /// What the head reads, `width` numbers; `layer = layers`.
+    FinalNorm,
+    /// Logits, `vocab` numbers; `layer = layers`.
+    Logits,
+}
+
+/// Watches the numbers of a forward pass.
+pub trait Hook {
+    /// Sees the numbers of one position at one site. Positions come in order within a site and layer; sites [`Site::FinalNorm`] and
+    /// [`Site::Logits`] only see the wanted positions.
+    fn see(&mut self, site: Site, layer: usize, position: usize, values: &[f32]);
+}
+
+/// Watches nothing.
+impl Hook for () {
+    fn see(&mut self, _: Site, _: usize, _: usize, _: &[f32]) {}
+}
+
+/// A weight matrix in memory.
+struct Matrix {
+    cols: usize,
+    values: Vec<f32>,
+}
+
+struct Layer {
+    attention_norm: Vec<f32>,
+    query: Matrix,
+    key: Matrix,
+    value: Matrix,
+    output: Matrix,
+    /// Of query, key and value.
+    biases: Option<[Vec<f32>; 3]>,
+    /// Of query and key heads.
+    norms: Option<[Vec<f32>; 2]>,
+    feed_forward_norm: Vec<f32>,
+    gate: Matrix,
+    up: Matrix,
+    down: Matrix,
+}
+
+/// A decoder in memory.
+pub struct FloatModel<'a> {
+    config: &'a Config,
+    embedding: Matrix,
+    layers: Vec<Layer>,
+    final_norm: Vec<f32>,
+    /// Unless it is the embedding.
+    head: Option<Matrix>,
+    frequencies: Vec<f64>,
+}
+
+/// Keys and values of the positions so far.
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    length: usize,
+    /// Of every layer, position after position.
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+}
+
+impl Cache {
+    /// Number of positions.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether nothing has been read yet.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Rotated keys of a layer, `kv_heads * head_dim` numbers for each position.
+    pub fn keys(&self, layer: usize) -> &[f32] {
+        &self.keys[layer]
+    }
+
+    /// Values of a layer, `kv_heads * head_dim` numbers for each position.
+    pub fn values(&self, layer: usize) -> &[f32] {
+        &self.values[layer]
+    }
+}
+
+impl<'a> FloatModel<'a> {
+    /// Reads all weights, four bytes for each.
+    pub fn load(checkpoint: &'a dyn Checkpoint) -> anyhow::Result<Self> {
+        let config = checkpoint.config();
+        let matrix = |weight| read(checkpoint, weight);
+        let vector = |weight| Ok::<_, anyhow::Error>(read(checkpoint, weight)?.values);
+        let layer = |l| {
+            anyhow::Ok(Layer {
+                attention_norm: vector(Weight::AttentionNorm(l))?,
+                query: matrix(Weight::Query(l))?,
+                key: matrix(Weight::Key(l))?,
+                value: matrix(Weight::Value(l))?,
+                output: matrix(Weight::Output(l))?,
+                biases: if config.attention_bias {
+                    let [q, k, v] =
+                        [Weight::QueryBias(l), Weight::KeyBias(l), Weight::ValueBias(l)].map(vector);
+                    Some([q?, k?, v?])
+                } else {
+                    None
+                },
+                norms: if config.qk_norm {
+                    let [q, k] = [Weight::QueryNorm(l), Weight::KeyNorm(l)].map(vector);
+                    Some([q?, k?])
+                } else {
+                    None
+                },
+                feed_forward_norm: vector(Weight::FeedForwardNorm(l))?,
+                gate: matrix(Weight::Gate(l))?,
+                up: matrix(Weight::Up(l))?,
+                down: matrix(Weight::Down(l))?,
+            })
+        };
+        Ok(Self {
+            config,
+            embedding: matrix(Weight::Embedding)?,
+            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
+            final_norm: vector(Weight::FinalNorm)?,
+            head: if config.tied_head { None } else { Some(matrix(Weight::Head)?) },
+            frequencies: config.rope.frequencies(),
+        })
+    }
+
+    /// What the model is.
+    pub fn config(&self) -> &Config {
+        self.config
+    }
+
+    /// An empty cache.
+    pub fn cache(&self) -> Cache {
+        let none = vec![vec![]; self.config.layers];
+        Cache { length: 0, keys: none.clone(), values: none }
+    }
+
+    /// Reads tokens after those in the cache, and gives the logits after those of them that are wanted (as indices into
+    /// `tokens`, ascending).
+    pub fn forward(
+        &self,
+        cache: &mut Cache,
+        tokens: &[u32],
+        wanted: &[usize],
+        hook: &mut dyn Hook,
+    ) -> anyhow::Result<Vec<Vec<f32>>> {
+        let c = self.config;
+        let first = cache.length;
+        ensure!(cache.keys.len() == c.layers, "the cache belongs to another model");
+        ensure!(
+            first + tokens.len() <= c.context,
+            "a text of {} tokens is longer than the model's context of {}; shorten it",
+            first + tokens.len(),
+            c.context
+        );
+        ensure!(
+            wanted.iter().all(|&i| i < tokens.len()),
+            "logits are wanted after a token that is not there"
+        );
+        let mut residual = Vec::with_capacity(tokens.len() * c.width);
+        for &token in tokens {
+            ensure!(
+                (token as usize) < c.vocab,
+                "token {token} is not in the vocabulary of {} tokens",
+                c.vocab
+            );
+            residual.extend_from_slice(&self.embedding.values[token as usize * c.width..][..c.width]);
+        }
+        for (l, layer) in self.layers.iter().enumerate() {
+            let mut see = |site, values: &[f32], width: usize| show(hook, site, l, first, values, width);
+            see(Site::Residual, &residual, c.width);
+            let n = self.norm(&residual, &layer.attention_norm);
+            see(Site::AttentionNorm, &n, c.width);
+            let mut qkv = [&layer.query, &layer.key, &layer.value].map(|m| matmul(m, &n));
+            if let Some(biases) = &layer.biases {
+                qkv.iter_mut().zip(biases).for_each(|(x, bias)| add(x, bias));
+            }
+            let [mut q, mut k, v] = qkv;
+            let (query_width, kv_width) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+            see(Site::Query, &q, query_width);
+            see(Site::Key, &k, kv_width);
+            see(Site::Value, &v, kv_width);
+            if let Some([query, key]) = &layer.norms {
+                q = self.norm(&q, query);
+                k = self.norm(&k, key);
+            }
+            self.rotate(&mut q, first, query_width);
+            self.rotate(&mut k, first, kv_width);
+            see(Site::QueryRotated, &q, query_width);
+            see(Site::KeyRotated, &k, kv_width);
+            cache.keys[l].truncate(first * kv_width);
+            cache.values[l].truncate(first * kv_width);
+            cache.keys[l].extend_from_slice(&k);
+            cache.values[l].extend_from_slice(&v);
+            let (scores, attended): (Vec<_>, Vec<_>) = q
+                .par_chunks(query_width)
+                .enumerate()
+                .map(|(i, q)| self.attend(q, &cache.keys[l], &cache.values[l], first + i + 1))
+                .unzip();
+            for (i, scores) in scores.iter().enumerate() {
+                hook.see(Site::Scores, l, first + i, scores);
+            }
+            let mut see = |site, values: &[f32], width: usize| show(hook, site, l, first, values, width);
+            let attended = attended.concat();
+            see(Site::AttentionOutput, &attended, query_width);
+            let delta = matmul(&layer.output, &attended);
+            see(Site::OutputProjection, &delta, c.width);
+            add(&mut residual, &delta);
+            see(Site::Residual, &residual, c.width);
+
+            let n = self.norm(&residual, &layer.feed_forward_norm);
+            see(Site::FeedForwardNorm, &n, c.width);
+            let (gate, up) = (matmul(&layer.gate, &n), matmul(&layer.up, &n));
+            see(Site::Gate, &gate, c.ffn);
+            see(Site::Up, &up, c.ffn);
+            let gated: Vec<_> =
+                gate.par_iter().zip(&up).map(|(&g, &u)| activate(c.activation, g) * u).collect();
+            see(Site::Gated, &gated, c.ffn);
+            let delta = matmul(&layer.down, &gated);
+            see(Site::Down, &delta, c.width);
+            add(&mut residual, &delta);
+        }
+        cache.length = first + tokens.len();
+        show(hook, Site::Residual, c.layers, first, &residual, c.width);
+        let rows: Vec<_> =
+            wanted.iter().flat_map(|&i| &residual[i * c.width..][..c.width]).copied().collect();
+        let n = self.norm(&rows, &self.final_norm);
+        let logits = matmul(self.head.as_ref().unwrap_or(&self.embedding), &n);
+        let logits: Vec<_> = logits.chunks_exact(c.vocab).map(<[_]>::to_vec).collect();
+        for (i, &at) in wanted.iter().enumerate() {
+            hook.see(Site::FinalNorm, c.layers, first + at, &n[i * c.width..][..c.width]);
+            hook.see(Site::Logits, c.layers, first + at, &logits[i]);
+        }
+        Ok(logits)
+    }
+
+    /// Continues a text greedily, until a token that ends it (which is included) or `most` tokens. Equal logits: lowest number.
+    pub fn greedy(&self, tokens: &[u32], most: usize) -> anyhow::Result<Vec<u32>> {
+        ensure!(!tokens.is_empty(), "there is no text to continue; give at least one token");
+        let mut cache = self.cache();
+        let mut out = Vec::new();
+        let mut next = tokens.to_vec();
+        while out.len() < most {
+            let logits = self.forward(&mut cache, &next, &[next.len() - 1], &mut ())?;
+            let token = argmax(&logits[0]);
+            out.push(token);
+            if self.config.eos.contains(&token) {
+                break;
+            }
+            next = vec![token];
+        }
+        Ok(out)
+    }
+
+    /// RMSNorm of rows as long as the gain.
+    fn norm(&self, x: &[f32], gain: &[f32]) -> Vec<f32> {
+        let mut out = x.to_vec();
+        out.par_chunks_mut(gain.len()).for_each(|row| {
+            let squares: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            let factor = 1.0 / (squares / row.len() as f64 + self.config.norm_epsilon).sqrt();
+            row.iter_mut().zip(gain).for_each(|(x, &g)| *x = (f64::from(*x) * factor) as f32 * g);
+        });
+        out
+    }
+
+    /// Rotates the heads of every position.
+    fn rotate(&self, x: &mut [f32], first: usize, width: usize) {
+        let half = self.config.rope.dims / 2;
+        x.par_chunks_mut(width).enumerate().for_each(|(i, row)| {
+            let turns: Vec<_> = self.frequencies.iter().map(|f| ((first + i) as f64 * f).sin_cos()).collect();
+            for head in row.chunks_exact_mut(self.config.head_dim) {
+                for (pair, &(sin, cos)) in turns.iter().enumerate() {
+                    let (a, b) = match self.config.rope.pairs {
+                        RopePairs::Interleaved => (2 * pair, 2 * pair + 1),
+                        RopePairs::Halves => (pair, pair + half),
+                    };
+                    let (x, y) = (f64::from(head[a]), f64::from(head[b]));
+                    head[a] = (x * cos - y * sin) as f32;
+                    head[b] = (x * sin + y * cos) as f32;
+                }
+            }
+        });
+    }
+
+    /// Attention of one position over the first `visible` ones: scores and result of all heads.
+    fn attend(&self, q: &[f32], keys: &[f32], values: &[f32], visible: usize) -> (Vec<f32>, Vec<f32>) {
+        let c = self.config;
+        let (dim, kv_width) = (c.head_dim, c.kv_heads * c.head_dim);
+        let scale = 1.0 / (dim as f64).sqrt();
+        let mut scores = Vec::with_capacity(c.heads * visible);
+        let mut out = Vec::with_capacity(c.heads * dim);
+        for (head, q) in q.chunks_exact(dim).enumerate() {
+            let at = head / (c.heads / c.kv_heads) * dim;
+            let rows = |x: &'_ [f32], j: usize| -> std::ops::Range<usize> {
+                debug_assert!(x.len() >= (j + 1) * kv_width);
+                j * kv_width + at..j * kv_width + at + dim
+            };
+            let start = scores.len();
+            scores.extend((0..visible).map(|j| (f64::from(dot(q, &keys[rows(keys, j)])) * scale) as f32));
+            let scores = &scores[start..];
+            let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<_> = scores.iter().map(|&s| f64::from(s - top).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            let mut mean = vec![0f64; dim];
+            for (j, w) in weights.iter().enumerate() {
+                let row = &values[rows(values, j)];
+                mean.iter_mut().zip(row).for_each(|(m, &v)| *m += w * f64::from(v));
+            }
+            out.extend(mean.iter().map(|m| (m / sum) as f32));
+        }
+        (scores, out)
+    }
+}
+
+/// The largest number's index, the lowest among equals.
+pub fn argmax(logits: &[f32]) -> u32 {
+    let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
+    (0..logits.len()).fold(0, better) as u32
+}
+
+fn read(checkpoint: &dyn Checkpoint, weight: Weight) -> anyhow::Result<Matrix> {
+    let shape = checkpoint.shape(weight);
+    let (rows, cols) = shape.ok_or_else(|| anyhow::anyhow!("the model has no weight {weight:?}"))?;
+    let mut values = vec![0.0; rows * cols];
+    // Some 64 thousand numbers at a time.
+    let step = (1 << 16) / cols + 1;
+    values.par_chunks_mut(step * cols).enumerate().try_for_each(|(i, out)| {
+        let start = i * step;
+        checkpoint.read(weight, start..start + out.len() / cols, out)
+    })?;
+    Ok(Matrix { cols, values })
+}
+
+fn show(hook: &mut dyn Hook, site: Site, layer: usize, first: usize, values: &[f32], width: usize) {
+    for (i, row) in values.chunks_exact(width).enumerate() {
+        hook.see(site, layer, first + i, row);
+    }
+}
+
+/// Adds to every row of `x`.
+fn add(x: &mut [f32], y: &[f32]) {
+    for row in x.chunks_exact_mut(y.len()) {
+        row.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+    }
+}
+
+fn activate(activation: Activation, x: f32) -> f32 {
+    let x = f64::from(x);
+    let y = match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::GeluErf => 0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+    };
+    y as f32
+}
+
+/// Inner product in 16 partial sums, which the compiler keeps in vector registers.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    dots(a, [b])[0]
+}
+
+/// Inner products of one vector with several.
+fn dots<const N: usize>(a: &[f32], b: [&[f32]; N]) -> [f32; N] {
+    const LANES: usize = 16;
+    let b = b.map(|b| &b[..a.len()]);
+    let whole = a.len() / LANES * LANES;
+    let mut sums = [[0f32; LANES]; N];
+    for at in (0..whole).step_by(LANES) {
+        let x: &[f32; LANES] = a[at..at + LANES].try_into().expect("as long as asked");
+        for (sums, b) in sums.iter_mut().zip(b) {
+            let y: &[f32; LANES] = b[at..at + LANES].try_into().expect("as long as asked");
+            for i in 0..LANES {
+                sums[i] = x[i].mul_add(y[i], sums[i]);
+            }
+        }
+    }
+    let tail = |b: &[f32]| a[whole..].iter().zip(&b[whole..]).map(|(x, y)| x * y).sum::<f32>();
+    std::array::from_fn(|n| sums[n].iter().sum::<f32>() + tail(b[n]))
+}
+
+/// `x W^T` for rows `x`.
+fn matmul(w: &Matrix, x: &[f32]) -> Vec<f32> {
+    let (rows, n) = (w.values.len() / w.cols, x.len() / w.cols);
+    // Column after column: row `r` of `W` gives the `r`-th number of every position.
+    let mut columns = vec![0f32; rows * n];
+    if n == 0 {
+        return columns;
+    }
+    columns.par_chunks_mut(n).with_min_len(16).zip(w.values.par_chunks(w.cols)).for_each(|(out, row)| {
+        let mut four = out.chunks_exact_mut(4);
+        let mut positions = x.chunks_exact(4 * w.cols);
+        for (out, x) in (&mut four).zip(&mut positions) {
+            let x: [&[f32]; 4] = std::array::from_fn(|i| &x[i * w.cols..][..w.cols]);
+            out.copy_from_slice(&dots(row, x));
+        }
+        for (out, x) in four.into_remainder().iter_mut().zip(positions.remainder().chunks_exact(w.cols)) {
+            *out = dot(row, x);
+        }
+    });
+    if n == 1 {
+        return columns;
+    }
+    let mut out = vec![0f32; rows * n];
+    out.par_chunks_mut(rows).enumerate().for_each(|(i, out)| {
+        out.iter_mut().enumerate().for_each(|(r, o)| *o = columns[r * n + i]);
+    });
+    out
+}
+
+#[cfg(test)]
+pub(super) mod tests;

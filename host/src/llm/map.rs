@@ -1,0 +1,19 @@
+//! Model files are mapped, not read: a model may be larger than memory.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Context;
+use memmap2::Mmap;
+
+/// Maps a whole file for reading.
+pub(super) fn map(path: &Path) -> anyhow::Result<Mmap> {
+    let file = File::open(path)
+        .with_context(|| format!("cannot open {}; check the path and its permissions", path.display()))?;
+    let size = file.metadata().with_context(|| format!("cannot read the size of {}", path.display()))?.len();
+    anyhow::ensure!(size > 0, "{} is empty; download the model again", path.display());
+    // SAFETY: the map is private to this process and only ever read as bytes, any value of which is valid. As with
+    // every map, the file must not be truncated or rewritten by someone else while it is open; a reader can
+    // not prevent that, and the worst outcome is a signal or wrong numbers, not a wrong proof.
+    unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {} into memory", path.display()))
+}
