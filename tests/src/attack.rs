@@ -33,7 +33,7 @@ pub fn replay(
     inputs: &[Vec<i32>],
     changes: &[Change],
 ) -> Trace {
-    let mut trace = Trace { columns: circuit.columns.iter().map(|c| vec![0; c.shape.size()]).collect() };
+    let mut trace = Trace::of_columns(circuit.columns.iter().map(|c| vec![0; c.shape.size()]).collect());
     for (id, cells) in fixed_columns(circuit, program, data) {
         trace.columns[id.0 as usize] = cells;
     }

@@ -138,7 +138,7 @@ fn row_of(circuit: &Circuit, trace: &Trace, table: u32, tuple: &[i128]) -> Optio
     let equal = table.components.iter().zip(tuple).all(|(component, v)| {
         let own = match component {
             Component::Index { low } => i128::from(*low) + row as i128,
-            Component::Column(id) => i128::from(trace.columns[id.0 as usize][row]),
+            Component::Column(id) => i128::from(trace.cell(*id, row)),
         };
         (v - own) % P == 0
     });
@@ -152,7 +152,7 @@ pub fn form(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape, t: usiz
         let own = circuit.columns[id.0 as usize].shape;
         let row = if own.rows == 1 && shape.rows > 1 { 0 } else { t };
         let col = if own.cols == 1 && shape.cols > 1 { 0 } else { c };
-        sum += i128::from(coefficient) * i128::from(trace.columns[id.0 as usize][cell(own, row, col)]);
+        sum += i128::from(coefficient) * i128::from(trace.cell(id, cell(own, row, col)));
     }
     sum
 }
@@ -163,7 +163,7 @@ pub fn value(circuit: &Circuit, trace: &Trace, value: &Value, shape: Shape, t: u
     for sum in &value.sums {
         let own = circuit.columns[sum.column.0 as usize].shape;
         for k in 0..own.cols as usize {
-            let entry = trace.columns[sum.column.0 as usize][cell(own, t, k)];
+            let entry = trace.cell(sum.column, cell(own, t, k));
             total += i128::from(sum.coefficient) * i128::from(entry);
         }
     }
@@ -204,7 +204,7 @@ fn sequence(circuit: &Circuit, trace: &Trace, cells: &[Placement]) -> BTreeMap<u
         for t in 0..placement.rows.take {
             for c in 0..placement.cols.take {
                 let at = position(&placement.rows, t) + position(&placement.cols, c);
-                let v = trace.columns[placement.column.0 as usize][cell(shape, t as usize, c as usize)];
+                let v = trace.cell(placement.column, cell(shape, t as usize, c as usize));
                 let previous = found.insert(at, i128::from(v));
                 assert!(previous.is_none(), "two cells at position {at}");
             }

@@ -12,11 +12,12 @@ use circlet_core::transcript::Label;
 use rayon::prelude::*;
 
 use super::channel::Channel;
-use crate::backend::field::{E, Ext, LANES, LOG_LANES};
+use crate::backend::contract::{over_cols, over_rows};
+use crate::backend::field::LANES;
 use crate::backend::merkle::BulkHash;
 use crate::backend::products::{Coefficients, sum, sum_round};
 use crate::backend::table::{Table, eq};
-use crate::execute::{Trace, form_values};
+use crate::execute::{Cells, Trace, form_values};
 use crate::prove::read::form_lanes;
 
 /// Proves that all relations hold; leaves a claim for their linear parts and one for each operand.
@@ -70,31 +71,34 @@ fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand) ->
         (None, None) => Table::new(cells().into_iter().map(QM31::from_i64).collect()),
         (Some(rows), _) => {
             let weights = eq_table(&rows[..log_rows]);
-            if log_cols >= LOG_LANES as usize {
-                let width = 1 << (log_cols - LOG_LANES as usize);
-                let mut out = vec![E::splat(QM31::ZERO); width];
-                for (&w, row) in weights.iter().zip(lanes().chunks(width)) {
-                    let w = E::splat(w);
-                    for (slot, &v) in out.iter_mut().zip(row) {
-                        *slot += w * v;
-                    }
-                }
-                return Table::of_vectors(out);
-            }
-            let mut out = vec![QM31::ZERO; 1 << log_cols];
-            for (&w, row) in weights.iter().zip(cells().chunks(1 << log_cols)) {
-                for (slot, &v) in out.iter_mut().zip(row) {
-                    *slot += w * M31::from_i64(v);
-                }
-            }
-            Table::new(out)
+            Table::new(match plain(protocol, trace, operand) {
+                Some(Cells::Narrow(cells)) => over_rows(cells, 1 << log_cols, &weights),
+                Some(Cells::Wide(cells)) => over_rows(cells, 1 << log_cols, &weights),
+                None => over_rows(&residues(cells()), 1 << log_cols, &weights),
+            })
         }
         (None, Some(cols)) => {
             let weights = eq_table(&cols[..log_cols]);
-            let dot = |row: &[i64]| weights.iter().zip(row).map(|(&w, &v)| w * M31::from_i64(v)).sum();
-            Table::new(cells().chunks(1 << log_cols).map(dot).collect())
+            Table::new(match plain(protocol, trace, operand) {
+                Some(Cells::Narrow(cells)) => over_cols(cells, &weights),
+                Some(Cells::Wide(cells)) => over_cols(cells, &weights),
+                None => over_cols(&residues(cells()), &weights),
+            })
         }
     }
+}
+
+/// The column that an operand is, if it is just one.
+fn plain<'a>(protocol: &Protocol, trace: &'a Trace, operand: &Operand) -> Option<Cells<'a>> {
+    let [(1, id)] = operand.form.terms[..] else { return None };
+    let own = protocol.circuit.column(id).shape;
+    let whole = operand.form.constant == 0 && own.log_size() == operand.shape.log_size();
+    whole.then(|| trace.cells(id))
+}
+
+/// Integers modulo `P`, as 32 bits.
+fn residues(values: Vec<i64>) -> Vec<i32> {
+    values.into_iter().map(|v| M31::from_i64(v).signed()).collect()
 }
 
 /// What a term is weighted with: nothing, or one of the shared tables.

@@ -1,0 +1,326 @@
+//! The integer executor: runs the steps of a circuit and thereby fills the trace that the prover commits to.
+//!
+//! Semantics are those of the circuit, see [`circlet_core::circuit`]; this is the one place that computes
+//! them. Padding cells are computed like real ones, so that every lookup and relation holds there too.
+
+mod count;
+mod dot;
+mod evaluate;
+mod fixed;
+mod form;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use circlet_core::circuit::{Circuit, ColumnId, Interval, Placement, Step};
+use circlet_core::program::{Data, Program, TableId};
+use rayon::prelude::*;
+
+pub use count::count_multiplicities;
+pub use fixed::{Cells, Fixed, fixed_columns};
+pub use form::{form_range, form_values};
+
+use evaluate::Expression;
+use wire::{place, sequence};
+
+/// Why a program has no result on an input.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExecuteError {
+    /// Another number of inputs than the program has.
+    #[error("the program has {expected} inputs, {got} were given")]
+    InputCount {
+        /// Inputs of the program.
+        expected: usize,
+        /// Inputs given.
+        got: usize,
+    },
+    /// An input has the wrong number of entries.
+    #[error("input {index} has {got} entries, the program takes {expected}")]
+    InputLength {
+        /// Which input.
+        index: usize,
+        /// Entries the program takes.
+        expected: u64,
+        /// Entries given.
+        got: usize,
+    },
+    /// An input entry is out of range.
+    #[error("entry {entry} of input {index} is {value}; the program takes values up to {bound}")]
+    InputRange {
+        /// Which input.
+        index: usize,
+        /// Which entry.
+        entry: usize,
+        /// Its value.
+        value: i32,
+        /// The largest magnitude allowed.
+        bound: i64,
+    },
+    /// A value leaves the range that can be proven: the input is too far from what the program was made for.
+    #[error(
+        "{column}: the value {value} is outside {low}..={high}; this input drives the model beyond the range \
+         it was calibrated for (calibrate with samples like it)"
+    )]
+    OutOfRange {
+        /// Name of the column.
+        column: String,
+        /// The value.
+        value: i64,
+        /// Least value that can be proven.
+        low: i64,
+        /// Greatest value that can be proven.
+        high: i64,
+    },
+}
+
+/// All columns of a circuit, padded, as integers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// One list of `shape.size()` entries for each column of the circuit; an empty one for columns that are in
+    /// [`Trace::fixed`].
+    pub columns: Vec<Vec<i32>>,
+    /// The columns of the fixed tree, which all traces of a program share.
+    pub fixed: Arc<Fixed>,
+}
+
+impl Trace {
+    /// A trace without anything but the columns of the fixed tree.
+    pub fn new(circuit: &Circuit, fixed: Arc<Fixed>) -> Self {
+        Self { columns: vec![Vec::new(); circuit.columns.len()], fixed }
+    }
+
+    /// A trace from all its columns.
+    pub fn of_columns(columns: Vec<Vec<i32>>) -> Self {
+        Self { columns, fixed: Arc::default() }
+    }
+
+    /// A column, as it is stored.
+    pub fn cells(&self, id: ColumnId) -> Cells<'_> {
+        match self.columns[id.0 as usize].as_slice() {
+            [] => self.fixed.cells(id),
+            cells => Cells::Wide(cells),
+        }
+    }
+
+    /// A cell of a column.
+    pub fn cell(&self, id: ColumnId, index: usize) -> i32 {
+        match self.cells(id) {
+            Cells::Narrow(cells) => cells[index].into(),
+            Cells::Wide(cells) => cells[index],
+        }
+    }
+
+    /// A fixed column in sixteen bits, with the largest sum of absolute values in a row.
+    fn matrix(&self, id: ColumnId) -> Option<(&[i16], i64)> {
+        if self.columns[id.0 as usize].is_empty() { self.fixed.matrix(id) } else { None }
+    }
+
+    /// The real cells of a public tensor, row by row.
+    pub fn public(&self, circuit: &Circuit, cells: &[Placement]) -> Vec<i32> {
+        sequence(self, circuit, cells)
+    }
+}
+
+/// Runs the program: fills every column, multiplicities included.
+pub fn execute(
+    circuit: &Circuit,
+    program: &Program,
+    data: &Data,
+    inputs: &[Vec<i32>],
+) -> Result<Trace, ExecuteError> {
+    execute_with(circuit, Arc::new(Fixed::new(circuit, program, data)), data, inputs)
+}
+
+/// Runs the program whose fixed columns are at hand already.
+pub fn execute_with(
+    circuit: &Circuit,
+    fixed: Arc<Fixed>,
+    data: &Data,
+    inputs: &[Vec<i32>],
+) -> Result<Trace, ExecuteError> {
+    let mut trace = Trace::new(circuit, fixed);
+    load_inputs(circuit, inputs, &mut trace)?;
+    for step in &circuit.steps {
+        run(circuit, data, step, &mut trace)?;
+    }
+    count_multiplicities(circuit, &mut trace);
+    Ok(trace)
+}
+
+fn load_inputs(circuit: &Circuit, inputs: &[Vec<i32>], trace: &mut Trace) -> Result<(), ExecuteError> {
+    if inputs.len() != circuit.inputs.len() {
+        return Err(ExecuteError::InputCount { expected: circuit.inputs.len(), got: inputs.len() });
+    }
+    for (index, (public, entries)) in circuit.inputs.iter().zip(inputs).enumerate() {
+        let expected = u64::from(public.rows) * u64::from(public.cols);
+        if entries.len() as u64 != expected {
+            return Err(ExecuteError::InputLength { index, expected, got: entries.len() });
+        }
+        if let Some(entry) = entries.iter().position(|&v| i64::from(v).abs() > public.bound) {
+            let (value, bound) = (entries[entry], public.bound);
+            return Err(ExecuteError::InputRange { index, entry, value, bound });
+        }
+        place(trace, circuit, &public.cells, entries);
+    }
+    Ok(())
+}
+
+fn run(circuit: &Circuit, data: &Data, step: &Step, trace: &mut Trace) -> Result<(), ExecuteError> {
+    match step {
+        Step::Divide { shape, value, divisor, quotient, remainder } => {
+            let value = evaluate::Summed::new(circuit, trace, value, *shape);
+            let mut quotients = vec![0; shape.size()];
+            let mut remainders = vec![0; if remainder.is_some() { shape.size() } else { 0 }];
+            let range = circuit.column(*quotient).bound;
+            let rest = remainder.map(|id| circuit.column(id).bound);
+            let tile = value.tile();
+            let outside = if rest.is_some() {
+                let tiles = quotients.par_chunks_mut(tile).zip(remainders.par_chunks_mut(tile)).enumerate();
+                first(tiles.map(|(i, (quotients, remainders))| {
+                    divide(&value, i * tile, *divisor, (quotients, range), Some((remainders, rest?)))
+                }))
+            } else {
+                let tiles = quotients.par_chunks_mut(tile).enumerate();
+                first(
+                    tiles.map(|(i, quotients)| divide(&value, i * tile, *divisor, (quotients, range), None)),
+                )
+            };
+            match (outside, remainder) {
+                (Some(Outside { value, of_remainder: true }), Some(id)) => {
+                    return Err(out_of_range(circuit, *id, value));
+                }
+                (Some(Outside { value, .. }), _) => return Err(out_of_range(circuit, *quotient, value)),
+                (None, _) => {}
+            }
+            trace.columns[quotient.0 as usize] = quotients;
+            if let Some(id) = remainder {
+                trace.columns[id.0 as usize] = remainders;
+            }
+        }
+        Step::Set { shape, value, column } => {
+            let value = Expression::new(circuit, trace, value, *shape);
+            let (tile, range) = (value.tile(), circuit.column(*column).bound);
+            let mut cells = vec![0; shape.size()];
+            let outside = first(cells.par_chunks_mut(tile).enumerate().map(|(i, cells)| {
+                let mut values = vec![0; cells.len()];
+                value.fill(i * tile, &mut values);
+                narrow(values.iter().copied(), range, cells)
+                    .map(|value| Outside { value, of_remainder: false })
+            }));
+            if let Some(Outside { value, .. }) = outside {
+                return Err(out_of_range(circuit, *column, value));
+            }
+            trace.columns[column.0 as usize] = cells;
+        }
+        Step::Map { table, input, output } => map(circuit, data, *table, (*input, *output), trace)?,
+        Step::Wire(index) => {
+            let wiring = &circuit.wirings[*index];
+            let entries = sequence(trace, circuit, &wiring.from);
+            place(trace, circuit, &wiring.to, &entries);
+        }
+    }
+    Ok(())
+}
+
+/// A number that is not in the range of its column.
+struct Outside {
+    value: i64,
+    of_remainder: bool,
+}
+
+fn out_of_range(circuit: &Circuit, id: ColumnId, value: i64) -> ExecuteError {
+    let column = circuit.column(id);
+    let Interval { low, high } = column.bound;
+    ExecuteError::OutOfRange { column: column.name.clone(), value, low, high }
+}
+
+/// What the first of the tasks found, whichever ends first.
+fn first<T: Send>(tasks: impl ParallelIterator<Item = Option<T>>) -> Option<T> {
+    tasks.reduce(|| None, Option::or)
+}
+
+/// Quotients and remainders of the cells from `from` on, and the first that is out of its range.
+fn divide(
+    value: &evaluate::Summed<'_>,
+    from: usize,
+    divisor: i64,
+    (quotients, range): (&mut [i32], Interval),
+    rest: Option<(&mut [i32], Interval)>,
+) -> Option<Outside> {
+    let mut values = vec![0; quotients.len()];
+    value.fill(from, &mut values);
+    let outside = |of_remainder: bool| move |value: i64| Outside { value, of_remainder };
+    if divisor.count_ones() == 1 {
+        let (shift, mask) = (divisor.trailing_zeros(), divisor - 1);
+        let wrong = narrow(values.iter().map(|v| v >> shift), range, quotients).map(outside(false));
+        let rest = rest.and_then(|(cells, range)| narrow(values.iter().map(|v| v & mask), range, cells));
+        return wrong.or(rest.map(outside(true)));
+    }
+    let wrong = narrow(values.iter().map(|v| v.div_euclid(divisor)), range, quotients).map(outside(false));
+    let rest =
+        rest.and_then(|(cells, range)| narrow(values.iter().map(|v| v.rem_euclid(divisor)), range, cells));
+    wrong.or(rest.map(outside(true)))
+}
+
+/// Stores numbers; gives the first that is out of range back.
+fn narrow(
+    values: impl Iterator<Item = i64> + Clone,
+    Interval { low, high }: Interval,
+    cells: &mut [i32],
+) -> Option<i64> {
+    let mut good = true;
+    for (cell, value) in cells.iter_mut().zip(values.clone()) {
+        good &= low <= value && value <= high;
+        *cell = value as i32;
+    }
+    if good { None } else { values.into_iter().find(|value| !(low..=high).contains(value)) }
+}
+
+fn map(
+    circuit: &Circuit,
+    data: &Data,
+    table: TableId,
+    (input, output): (ColumnId, ColumnId),
+    trace: &mut Trace,
+) -> Result<(), ExecuteError> {
+    let table = data.tables[table.0 as usize].as_slice();
+    let low = -(table.len() as i64) / 2;
+    let range = circuit.column(output).bound;
+    let arguments: Cow<'_, [i32]> = match trace.cells(input) {
+        Cells::Wide(cells) => cells.into(),
+        Cells::Narrow(cells) => cells.iter().map(|&v| v.into()).collect(),
+    };
+    let mut cells = vec![0; arguments.len()];
+    let wrong =
+        first(cells.par_chunks_mut(TASK).zip(arguments.par_chunks(TASK)).map(|(cells, arguments)| {
+            for (cell, &argument) in cells.iter_mut().zip(arguments) {
+                let row = usize::try_from(i64::from(argument) - low).ok();
+                let Some(&value) = row.and_then(|row| table.get(row)) else { return Some(Err(argument)) };
+                if !(range.low..=range.high).contains(&value.into()) {
+                    return Some(Ok(value));
+                }
+                *cell = value;
+            }
+            None
+        }));
+    match wrong {
+        None => {}
+        Some(Ok(value)) => return Err(out_of_range(circuit, output, value.into())),
+        Some(Err(argument)) => {
+            return Err(ExecuteError::OutOfRange {
+                column: circuit.column(input).name.clone(),
+                value: argument.into(),
+                low,
+                high: -low - 1,
+            });
+        }
+    }
+    trace.columns[output.0 as usize] = cells;
+    Ok(())
+}
+
+/// Cells that one task works on.
+const TASK: usize = 1 << 12;
