@@ -87,7 +87,7 @@ fn kernels(c: &mut Criterion<CpuTime>) {
     let challenges = elements(31, 9);
     let mut group = c.benchmark_group("logup-gkr");
     group.sample_size(10);
-    for log in [16, 20] {
+    for log in [16, 20, 22] {
         let (p, q) = (Table::of_base(columns(1, log).remove(0)), Table::new(elements(1 << log, 2)));
         group.throughput(Throughput::Elements(1 << log));
         group.bench_function(format!("2^{log} fractions"), |b| {

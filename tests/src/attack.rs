@@ -45,8 +45,8 @@ pub fn replay_listed(
     (inputs, lists): (&[Vec<i32>], &[Vec<u32>]),
     changes: &[Change],
 ) -> Trace {
-    let columns = circuit.columns.iter().map(|c| vec![0; c.shape.size()]).collect();
-    let mut trace = Trace { columns, lists: lists.to_vec() };
+    let mut trace = Trace::of_columns(circuit.columns.iter().map(|c| vec![0; c.shape.size()]).collect());
+    trace.lists = lists.to_vec();
     for (id, cells) in fixed_columns(circuit, program, data) {
         trace.columns[id.0 as usize] = cells;
     }

@@ -80,8 +80,8 @@ pub fn constraint_violations(circuit: &Circuit, trace: &Trace, cells: Cells) -> 
             let sources = gather.source.iter().filter(|(first, _)| *first <= row);
             let &(first, source) = sources.max_by_key(|(first, _)| *first).expect("blocks begin at row zero");
             let own = circuit.columns[source.0 as usize].shape;
-            let from = trace.columns[source.0 as usize][cell(own, (row - first) as usize, c)];
-            let to = trace.columns[gather.output.0 as usize][cell(shape, t, c)];
+            let from = trace.cell(source, cell(own, (row - first) as usize, c));
+            let to = trace.cell(gather.output, cell(shape, t, c));
             if (i128::from(from) - i128::from(to)) % P != 0 {
                 found.push(format!("gather {index} at ({t}, {c}): {from} became {to}"));
             }
@@ -96,7 +96,7 @@ pub fn constraint_violations(circuit: &Circuit, trace: &Trace, cells: Cells) -> 
                 blocks.max_by_key(|(first, _)| *first).expect("blocks begin at channel zero");
             let at = |id: ColumnId| {
                 let own = circuit.columns[id.0 as usize].shape;
-                i128::from(trace.columns[id.0 as usize][cell(own, t, (entry - first) as usize)])
+                i128::from(trace.cell(id, cell(own, t, (entry - first) as usize)))
             };
             let sum: i128 = terms.iter().map(|&(c, id)| i128::from(c) * at(id)).sum();
             if sum % P != 0 {
@@ -175,7 +175,7 @@ fn row_of(circuit: &Circuit, trace: &Trace, table: u32, tuple: &[i128]) -> Optio
         let own = match component {
             Component::Index { low } => i128::from(*low) + row as i128,
             Component::Unit { at } => i128::from(row == *at as usize),
-            Component::Column(id) => i128::from(trace.columns[id.0 as usize][row]),
+            Component::Column(id) => i128::from(trace.cell(*id, row)),
         };
         (v - own) % P == 0
     });
@@ -190,7 +190,7 @@ pub fn form(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape, t: usiz
         // A shorter column is repeated, of a longer one the first entries are read.
         let wrap = |index: usize, own: u32, all: u32| if own == all { index } else { index % own as usize };
         let (row, col) = (wrap(t, own.rows, shape.rows), wrap(c, own.cols, shape.cols));
-        sum += i128::from(coefficient) * i128::from(trace.columns[id.0 as usize][cell(own, row, col)]);
+        sum += i128::from(coefficient) * i128::from(trace.cell(id, cell(own, row, col)));
     }
     for &(coefficient, set) in &form.indicators {
         let listed = |list: usize| {
@@ -213,7 +213,7 @@ pub fn value(circuit: &Circuit, trace: &Trace, value: &Value, shape: Shape, t: u
     for sum in &value.sums {
         let own = circuit.columns[sum.column.0 as usize].shape;
         for k in 0..own.cols as usize {
-            let entry = trace.columns[sum.column.0 as usize][cell(own, t, k)];
+            let entry = trace.cell(sum.column, cell(own, t, k));
             total += i128::from(sum.coefficient) * i128::from(entry);
         }
     }
@@ -275,7 +275,7 @@ fn sequence(circuit: &Circuit, trace: &Trace, cells: &[Placement]) -> BTreeMap<u
         for t in 0..placement.rows.take {
             for c in 0..placement.cols.take {
                 let at = position(&placement.rows, t) + position(&placement.cols, c);
-                let v = trace.columns[placement.column.0 as usize][cell(shape, t as usize, c as usize)];
+                let v = trace.cell(placement.column, cell(shape, t as usize, c as usize));
                 let previous = found.insert(at, i128::from(v));
                 assert!(previous.is_none(), "two cells at position {at}");
             }

@@ -15,7 +15,7 @@ use crate::backend::fractions::{Fractions, LayerSumcheck, Workspace};
 use crate::backend::merkle::BulkHash;
 use crate::backend::table::Table;
 use crate::execute::Trace;
-use crate::prove::read::form_lanes;
+use crate::prove::read::{column_lanes, form_lanes};
 
 /// Proves that all lookups hold; leaves two claims on the columns.
 pub fn prove<S: BulkHash>(
@@ -102,7 +102,7 @@ fn leaves(protocol: &Protocol, trace: &Trace, challenges: Challenges) -> Fractio
                             (0..1u32 << table.bits).map(|row| i32::from(row == at)).collect();
                         pack_all(&cells)
                     }
-                    Component::Column(id) => pack_all(&trace.columns[id.0 as usize]),
+                    Component::Column(id) => column_lanes(trace, id),
                 });
                 (i, pack_all(&negated), components.collect())
             }

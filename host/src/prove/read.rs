@@ -1,10 +1,26 @@
 //! Columns of the trace as the prover's kernels read them.
 
-use circlet_core::circuit::{Circuit, Form, Shape};
+use circlet_core::circuit::{Circuit, ColumnId, Form, Shape};
 use circlet_core::field::M31;
 
-use crate::backend::field::{B, LANES, pack_all, to_stwo_base};
-use crate::execute::{Trace, form_values};
+use crate::backend::field::{B, LANES, pack_all, pack_base, to_stwo_base};
+use crate::execute::{Cells, Trace, form_values};
+
+/// A column, modulo `P`; the last vector is filled with zeros.
+pub fn column_lanes(trace: &Trace, id: ColumnId) -> Vec<B> {
+    match trace.cells(id) {
+        Cells::Narrow(cells) => cells.chunks(LANES).map(pack_narrow).collect(),
+        Cells::Wide(cells) => pack_all(cells),
+    }
+}
+
+fn pack_narrow(cells: &[i16]) -> B {
+    let mut lanes = [0; LANES];
+    for (lane, &cell) in lanes.iter_mut().zip(cells) {
+        *lane = cell.into();
+    }
+    pack_base(&lanes)
+}
 
 /// A linear form in every cell of a shape, modulo `P`; the last vector is filled with zeros.
 pub fn form_lanes(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape) -> Vec<B> {
@@ -13,7 +29,7 @@ pub fn form_lanes(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape) -
         let alike =
             (column.shape.log_rows(), column.shape.log_cols()) == (shape.log_rows(), shape.log_cols());
         if form.constant == 0 && form.indicators.is_empty() && alike {
-            return pack_all(&trace.columns[id.0 as usize]);
+            return column_lanes(trace, id);
         }
     }
     form_values(circuit, trace, form, shape)

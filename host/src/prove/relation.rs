@@ -13,11 +13,12 @@ use circlet_core::wiring::listed_claims;
 use rayon::prelude::*;
 
 use super::channel::Channel;
-use crate::backend::field::{B, E, Ext, LANES, LOG_LANES, pack_all};
+use crate::backend::contract::{Integer, over_cols, over_rows};
+use crate::backend::field::{LANES, pack_all};
 use crate::backend::merkle::BulkHash;
 use crate::backend::products::{Coefficients, sum, sum_round};
 use crate::backend::table::{Table, eq};
-use crate::execute::{Trace, form_values};
+use crate::execute::{Cells, Trace, form_values};
 use crate::prove::read::form_lanes;
 
 /// Proves that all relations hold; leaves a claim for their linear parts and one for each operand.
@@ -58,41 +59,49 @@ pub fn prove<S: BulkHash>(
 
 /// An operand over the variables that the sumcheck binds: the others are bound to the relations' point.
 fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand) -> Table {
-    let lanes = || form_lanes(&protocol.circuit, trace, &operand.form, operand.shape);
     let cells = || form_values(&protocol.circuit, trace, &operand.form, operand.shape);
     let (rows, rest) = known(&operand.rows, point);
     let (cols, _) = known(&operand.cols, point);
-    let width = operand.shape.log_cols();
+    let width = 1usize << operand.shape.log_cols();
 
-    let table = if rows.is_empty() && cols.is_empty() {
+    let values: Vec<QM31> = if rows.is_empty() && cols.is_empty() {
         if let Some(Part { at: At::Flipped(bit), .. }) = operand.cols.get(1) {
-            let cells = cells();
-            let flipped = (0..cells.len()).map(|i| cells[i ^ 1 << bit]);
-            if cells.len() >= LANES {
-                let flipped: Vec<i32> = flipped.map(|v| v as i32).collect();
-                return Table::of_base(pack_all(&flipped));
+            let cells = residues(cells());
+            let flipped: Vec<i32> = (0..cells.len()).map(|i| cells[i ^ 1 << bit]).collect();
+            return base(&flipped);
+        }
+        if rest.iter().all(|part| !matches!(part.at, At::Groups(..))) {
+            if operand.shape.size() >= LANES {
+                return Table::of_base(form_lanes(&protocol.circuit, trace, &operand.form, operand.shape));
             }
-            return Table::new(flipped.map(QM31::from_i64).collect());
+            return base(&residues(cells()));
         }
-        if operand.shape.size() >= LANES {
-            Table::of_base(lanes())
-        } else {
-            Table::new(cells().into_iter().map(QM31::from_i64).collect())
-        }
+        cells().into_iter().map(QM31::from_i64).collect()
     } else if cols.is_empty() {
-        contract_rows(&eq_table(&rows), width, &lanes, &cells)
+        let weights = eq_table(&rows);
+        // One matrix after the other where a high part of the row index stays.
+        let block = weights.len() * width;
+        match plain(protocol, trace, operand) {
+            Some(Cells::Narrow(cells)) => over_blocks(cells, block, width, &weights),
+            Some(Cells::Wide(cells)) => over_blocks(cells, block, width, &weights),
+            None => over_blocks(&residues(cells()), block, width, &weights),
+        }
     } else {
         let weights = eq_table(&cols);
-        let dot = |row: &[i64]| weights.iter().zip(row).map(|(&w, &v)| w * M31::from_i64(v)).sum();
-        Table::new(cells().chunks(1 << width).map(dot).collect())
+        match plain(protocol, trace, operand) {
+            Some(Cells::Narrow(cells)) => over_cols(cells, &weights),
+            Some(Cells::Wide(cells)) => over_cols(cells, &weights),
+            None => over_cols(&residues(cells()), &weights),
+        }
     };
-    let Some((Part { at: At::Groups(_, groups), .. }, below)) = rest.split_last() else { return table };
+    let Some((Part { at: At::Groups(_, groups), .. }, below)) = rest.split_last() else {
+        return Table::new(values);
+    };
     // Every head reads the rows of its group.
-    let inner = below.iter().map(|part| part.len).sum::<u32>() + if cols.is_empty() { width } else { 0 };
-    let elements = table.elements();
-    Table::new(
-        groups.iter().flat_map(|&g| elements[(g as usize) << inner..][..1 << inner].to_vec()).collect(),
-    )
+    let inner =
+        (1usize << below.iter().map(|part| part.len).sum::<u32>()) * if cols.is_empty() { width } else { 1 };
+    let of = |&g: &u32| &values[g as usize * inner..][..inner];
+    Table::new(groups.iter().flat_map(of).copied().collect())
 }
 
 /// The coordinates that are known before the sumcheck, which lead an axis, and the parts after them.
@@ -109,40 +118,31 @@ fn known<'a>(parts: &'a [Part], point: &Point) -> (Vec<QM31>, &'a [Part]) {
     (coordinates, &[])
 }
 
-/// Sums of `weights.len()` consecutive rows each.
-fn contract_rows(
-    weights: &[QM31],
-    log_cols: u32,
-    lanes: &dyn Fn() -> Vec<B>,
-    cells: &dyn Fn() -> Vec<i64>,
-) -> Table {
-    if log_cols >= LOG_LANES {
-        let width = 1 << (log_cols - LOG_LANES);
-        let mut out = Vec::new();
-        for block in lanes().chunks(width * weights.len()) {
-            let mut sum = vec![E::splat(QM31::ZERO); width];
-            for (&w, row) in weights.iter().zip(block.chunks(width)) {
-                let w = E::splat(w);
-                for (slot, &v) in sum.iter_mut().zip(row) {
-                    *slot += w * v;
-                }
-            }
-            out.extend(sum);
-        }
-        return Table::of_vectors(out);
+/// Weighted sums of the rows of each block.
+fn over_blocks<T: Integer>(cells: &[T], block: usize, width: usize, weights: &[QM31]) -> Vec<QM31> {
+    cells.chunks(block).flat_map(|cells| over_rows(cells, width, weights)).collect()
+}
+
+/// Integers as elements of the base field, in vectors if there are enough.
+fn base(cells: &[i32]) -> Table {
+    if cells.len() >= LANES {
+        return Table::of_base(pack_all(cells));
     }
-    let width = 1 << log_cols;
-    let mut out = Vec::new();
-    for block in cells().chunks(width * weights.len()) {
-        let mut sum = vec![QM31::ZERO; width];
-        for (&w, row) in weights.iter().zip(block.chunks(width)) {
-            for (slot, &v) in sum.iter_mut().zip(row) {
-                *slot += w * M31::from_i64(v);
-            }
-        }
-        out.extend(sum);
-    }
-    Table::new(out)
+    Table::new(cells.iter().map(|&v| QM31::from_i64(v.into())).collect())
+}
+
+/// The column that an operand is, if it is just one.
+fn plain<'a>(protocol: &Protocol, trace: &'a Trace, operand: &Operand) -> Option<Cells<'a>> {
+    let [(1, id)] = operand.form.terms[..] else { return None };
+    let own = protocol.circuit.column(id).shape;
+    let alike = (own.log_rows(), own.log_cols()) == (operand.shape.log_rows(), operand.shape.log_cols());
+    let whole = operand.form.constant == 0 && alike;
+    whole.then(|| trace.cells(id))
+}
+
+/// Integers modulo `P`, as 32 bits.
+fn residues(values: Vec<i64>) -> Vec<i32> {
+    values.into_iter().map(|v| M31::from_i64(v).signed()).collect()
 }
 
 /// What a term is weighted with: nothing, or one of the shared tables.
