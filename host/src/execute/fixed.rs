@@ -1,6 +1,8 @@
 //! The columns of the fixed tree: built once for a program, shared by all its traces.
 
-use circlet_core::circuit::{Circuit, Column, ColumnId, Content};
+use std::sync::Arc;
+
+use circlet_core::circuit::{Circuit, Column, ColumnId, Content, Tree};
 use circlet_core::program::{Data, Program};
 use rayon::prelude::*;
 
@@ -38,7 +40,7 @@ enum Stored {
 
 /// The columns of the fixed tree, in as few bits as their numbers take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fixed(Vec<Stored>);
+pub struct Fixed(Vec<Arc<Stored>>);
 
 impl Fixed {
     /// The fixed columns of a program.
@@ -58,12 +60,29 @@ impl Fixed {
             }
             wide(column, program, data)
         };
-        Self(circuit.columns.par_iter().map(stored).collect())
+        Self(circuit.columns.par_iter().map(|column| Arc::new(stored(column))).collect())
+    }
+
+    /// The same columns for another circuit of one family: its fixed columns are those of this one in order.
+    #[must_use]
+    pub fn of_family(&self, own: &Circuit, other: &Circuit) -> Self {
+        let fixed = |column: &&Column| column.tree() == Tree::Fixed;
+        let mut columns = own.columns.iter().zip(&self.0).filter(|(column, _)| fixed(column));
+        let empty = Arc::new(Stored::Wide(Vec::new()));
+        let next = |column: &Column| {
+            if !fixed(&column) {
+                return empty.clone();
+            }
+            let (original, cells) = columns.next().expect("as many fixed columns");
+            assert_eq!(original.shape, column.shape, "fixed columns of one family");
+            cells.clone()
+        };
+        Self(other.columns.iter().map(next).collect())
     }
 
     /// A column; empty if it is not of the fixed tree.
     pub fn cells(&self, id: ColumnId) -> Cells<'_> {
-        match self.0.get(id.0 as usize) {
+        match self.0.get(id.0 as usize).map(Arc::as_ref) {
             Some(Stored::Narrow(cells, _)) => Cells::Narrow(cells),
             Some(Stored::Wide(cells)) => Cells::Wide(cells),
             None => Cells::Wide(&[]),
@@ -72,7 +91,7 @@ impl Fixed {
 
     /// A column in sixteen bits, with the largest sum of absolute values in a row.
     pub(super) fn matrix(&self, id: ColumnId) -> Option<(&[i16], i64)> {
-        match self.0.get(id.0 as usize) {
+        match self.0.get(id.0 as usize).map(Arc::as_ref) {
             Some(Stored::Narrow(cells, norm)) if !cells.is_empty() => Some((cells, *norm)),
             _ => None,
         }
