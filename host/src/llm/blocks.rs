@@ -95,11 +95,7 @@ impl Block {
         match self {
             Self::F32 => blocks.for_each(|(b, o)| o[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
             Self::F16 => blocks.for_each(|(b, o)| o[0] = half(b, 0)),
-            Self::BF16 => {
-                blocks.for_each(|(b, o)| {
-                    o[0] = f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)
-                });
-            }
+            Self::BF16 => blocks.for_each(|(b, o)| o[0] = f32::from_le_bytes([0, 0, b[0], b[1]])),
             Self::Q8_0 => blocks.for_each(|(b, o)| {
                 let d = half(b, 0);
                 o.iter_mut().zip(&b[2..]).for_each(|(o, &q)| *o = d * f32::from(q as i8));

@@ -404,47 +404,33 @@ fn activate(activation: Activation, x: f32) -> f32 {
     y as f32
 }
 
-/// Inner product in 16 partial sums, which the compiler keeps in vector registers.
+/// Inner product in 32 partial sums, which the compiler keeps in vector registers.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    dots(a, [b])[0]
-}
-
-/// Inner products of one vector with several.
-fn dots<const N: usize>(a: &[f32], b: [&[f32]; N]) -> [f32; N] {
-    const LANES: usize = 16;
-    let b = b.map(|b| &b[..a.len()]);
-    let whole = a.len() / LANES * LANES;
-    let mut sums = [[0f32; LANES]; N];
-    for at in (0..whole).step_by(LANES) {
-        let x: &[f32; LANES] = a[at..at + LANES].try_into().expect("as long as asked");
-        for (sums, b) in sums.iter_mut().zip(b) {
-            let y: &[f32; LANES] = b[at..at + LANES].try_into().expect("as long as asked");
-            for i in 0..LANES {
-                sums[i] = x[i].mul_add(y[i], sums[i]);
-            }
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
+    let mut sums = [0f32; 32];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
         }
     }
-    let tail = |b: &[f32]| a[whole..].iter().zip(&b[whole..]).map(|(x, y)| x * y).sum::<f32>();
-    std::array::from_fn(|n| sums[n].iter().sum::<f32>() + tail(b[n]))
+    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
-/// `x W^T` for rows `x`.
+/// `x W^T` for rows `x`. Every number is one [`dot`], however many rows there are.
 fn matmul(w: &Matrix, x: &[f32]) -> Vec<f32> {
-    let (rows, n) = (w.values.len() / w.cols, x.len() / w.cols);
+    // Rows of `W` that stay in the cache while the positions pass.
+    const TILE: usize = 16;
+    let (cols, rows, n) = (w.cols, w.values.len() / w.cols, x.len() / w.cols);
     // Column after column: row `r` of `W` gives the `r`-th number of every position.
     let mut columns = vec![0f32; rows * n];
     if n == 0 {
         return columns;
     }
-    columns.par_chunks_mut(n).with_min_len(16).zip(w.values.par_chunks(w.cols)).for_each(|(out, row)| {
-        let mut four = out.chunks_exact_mut(4);
-        let mut positions = x.chunks_exact(4 * w.cols);
-        for (out, x) in (&mut four).zip(&mut positions) {
-            let x: [&[f32]; 4] = std::array::from_fn(|i| &x[i * w.cols..][..w.cols]);
-            out.copy_from_slice(&dots(row, x));
-        }
-        for (out, x) in four.into_remainder().iter_mut().zip(positions.remainder().chunks_exact(w.cols)) {
-            *out = dot(row, x);
+    columns.par_chunks_mut(TILE * n).zip(w.values.par_chunks(TILE * cols)).for_each(|(out, weights)| {
+        for (i, x) in x.chunks_exact(cols).enumerate() {
+            for (r, row) in weights.chunks_exact(cols).enumerate() {
+                out[r * n + i] = dot(row, x);
+            }
         }
     });
     if n == 1 {

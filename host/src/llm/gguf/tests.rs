@@ -4,15 +4,17 @@ use std::io::Write;
 
 use super::*;
 use crate::llm::blocks::tests::sample;
-use crate::llm::{self, Activation, Block, Checkpoint, Family, RopePairs, RopeScaling};
+use crate::llm::{self, Activation, Block, Family, RopePairs, RopeScaling};
+
+/// Name, extents (fastest first), type number, data, and an offset that replaces the right one.
+pub(in crate::llm) type Tensor = (String, Vec<u64>, u32, Vec<u8>, Option<u64>);
 
 /// Writes GGUF files, broken ones too.
 #[derive(Clone)]
 pub(in crate::llm) struct Writer {
     pub version: u32,
     pub keys: Vec<(String, Value)>,
-    /// Name, extents (fastest first), type number, data, and an offset that replaces the right one.
-    pub tensors: Vec<(String, Vec<u64>, u32, Vec<u8>, Option<u64>)>,
+    pub tensors: Vec<Tensor>,
     pub cut: usize,
 }
 
@@ -42,7 +44,9 @@ fn value(out: &mut Vec<u8>, v: &Value) {
         Value::Array(list) => {
             out.extend(list.first().map_or(4, kind).to_le_bytes());
             out.extend((list.len() as u64).to_le_bytes());
-            list.iter().for_each(|v| value(out, v));
+            for v in list {
+                value(out, v);
+            }
         }
     }
 }
@@ -112,7 +116,7 @@ impl Writer {
         self.keys.push((key.to_owned(), value));
     }
 
-    pub fn tensor(&mut self, name: &str) -> &mut (String, Vec<u64>, u32, Vec<u8>, Option<u64>) {
+    pub fn tensor(&mut self, name: &str) -> &mut Tensor {
         self.tensors.iter_mut().find(|t| t.0 == name).unwrap()
     }
 
@@ -130,7 +134,9 @@ impl Writer {
         for (name, dims, number, data, offset) in &self.tensors {
             string(&mut out, name);
             out.extend((dims.len() as u32).to_le_bytes());
-            dims.iter().for_each(|d| out.extend(d.to_le_bytes()));
+            for d in dims {
+                out.extend(d.to_le_bytes());
+            }
             out.extend(number.to_le_bytes());
             out.extend(offset.unwrap_or(at).to_le_bytes());
             at = (at + data.len() as u64).next_multiple_of(32);
@@ -306,8 +312,8 @@ fn damaged_files_do_not_panic() {
     let directory = bytes.len() - writer.tensors.iter().map(|t| t.3.len()).sum::<usize>();
     let attempt = |bytes: &[u8]| {
         if let Ok((meta, found)) = read(bytes) {
-            let _ = super::config::config(&meta, &found, bytes);
-            let _ = tokenizer::from_gguf(&meta);
+            drop(config::config(&meta, &found, bytes));
+            drop(tokenizer::from_gguf(&meta));
         }
     };
     (0..directory).for_each(|end| attempt(&bytes[..end]));

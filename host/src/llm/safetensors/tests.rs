@@ -16,7 +16,7 @@ pub(in crate::llm) type Tensors = Vec<(String, Vec<usize>, &'static str, Vec<u8>
 /// The bytes of a safetensors file.
 pub(in crate::llm) fn file(tensors: &Tensors) -> Vec<u8> {
     let mut header = serde_json::Map::new();
-    let mut data = Vec::new();
+    let mut data: Vec<u8> = Vec::new();
     for (name, shape, kind, bytes) in tensors {
         let start = data.len();
         data.extend(bytes);
@@ -49,7 +49,7 @@ pub(in crate::llm) fn tensors(kind: &'static str, bias: bool, norms: bool, head:
         "F16" => (Block::F16, 2),
         _ => (Block::BF16, 2),
     };
-    let mut raw: Raw = serde_json::from_value(super::tests::config("llama")).unwrap();
+    let mut raw: Raw = serde_json::from_value(config("llama")).unwrap();
     raw.tie_word_embeddings = Some(!head);
     let mut config = raw.config(Path::new("."), &[]).unwrap();
     (config.attention_bias, config.qk_norm) = (bias, norms);
@@ -172,7 +172,7 @@ fn what_is_no_model() {
 #[test]
 fn llama3_scaling_and_beginning_token() {
     let mut config = config("llama");
-    config["rope_parameters"] = json!({"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0,
+    config["rope_parameters"] = json!({"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0,
         "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
     let directory = directory(&config, &tensors("F32", false, false, false));
     let opened = llm::open(directory.path()).unwrap();
