@@ -1,6 +1,7 @@
 //! The heavy forms of the prover, on SIMD lanes and threads: encoding, hashing, folding, fraction trees,
 //! sums of products, grinding. Each has a slow twin in `circlet-core` that its tests compare it with.
 
+pub mod contract;
 pub mod encode;
 pub mod field;
 pub mod fractions;

@@ -3,7 +3,7 @@
 use circlet_core::claims::Claims;
 use circlet_core::code::fold_pair;
 use circlet_core::field::{M31, QM31};
-use circlet_core::opening::round;
+use circlet_core::opening::{column_weights, round};
 use circlet_core::poly::{bind_low, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::stacking::FoldSchedule;
@@ -11,7 +11,8 @@ use circlet_core::transcript::Label;
 
 use super::channel::Channel;
 use super::commit::Commitment;
-use super::weight::dense_weight;
+use super::weight::Weight;
+use crate::backend::contract::combine;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, LANES, to_stwo_base, unpack};
 use crate::backend::merkle::{BulkHash, Tree, row};
@@ -74,19 +75,41 @@ pub fn prove<S: BulkHash>(
     let mu = channel.challenge(Label::OpeningBatch);
     let mut claim = claims.batched_value(mu);
 
-    let weight = dense_weight(protocol, claims, mu);
-    let mut stack = Stack::new(commitments.map(|c| c.messages.as_slice()), weight, stacking.log_columns);
+    let stage = tracing::debug_span!(target: "opening", "weight").entered();
+    let Weight { slots, factors } = Weight::new(&protocol.circuit, stacking, claims, mu);
+    drop(stage);
+    let stage = tracing::debug_span!(target: "opening", "contract").entered();
+    let mut stack =
+        Stack::new(&slots, commitments.map(|c| c.messages.as_slice()), factors, stacking.log_columns);
+    drop(stage);
+    let stage = tracing::debug_span!(target: "opening", "stack rounds").entered();
+    let mut point = Vec::new();
     for _ in 0..stacking.stack_variables() {
         let message = channel.send(Label::OpeningRound, stack.round());
         channel.work(profile.g_stack);
         let r = channel.challenge(Label::OpeningChallenge);
         claim = univariate(&round(claim, message), r);
         stack.bind(r);
+        point.push(r);
     }
-    let (u, w) = stack.finish();
+    drop(stage);
+    let stage = tracing::debug_span!(target: "opening", "message").entered();
+    point.reverse();
+    let w = slots.expand(&stack.finish());
+    let weights = column_weights(&point);
+    let columns: Vec<(&[B], QM31)> = commitments
+        .iter()
+        .zip(&weights)
+        .flat_map(|(c, weights)| c.messages.iter().map(Vec::as_slice).zip(weights.iter().copied()))
+        .collect();
+    let u = combine(&columns);
+    drop(stage);
 
+    let stage = tracing::debug_span!(target: "opening", "encode").entered();
     let mut word = encode_extension(encoder, &u);
     let (mut u, mut w) = (unpack(&u), unpack(&w));
+    drop(stage);
+    let stage = tracing::debug_span!(target: "opening", "row rounds").entered();
     let mut layers: Vec<Layer<S>> = Vec::new();
     channel.adversary.remaining(Label::FoldedRoot, &mut u, &w, claim);
     commit_layer(protocol, Label::FoldedRoot, &mut word, &mut layers, channel);
@@ -112,6 +135,7 @@ pub fn prove<S: BulkHash>(
         }
     }
 
+    drop(stage);
     channel.work(profile.pow_bits);
     answer(protocol, commitments, &layers, channel);
 }
