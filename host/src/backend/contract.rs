@@ -26,8 +26,8 @@ pub struct Slot {
 pub struct Slots {
     /// Vectors in a run.
     run: usize,
-    /// All patterns, one after the other.
-    patterns: Vec<E>,
+    /// All patterns, one after the other: coordinates of elements, each in a word of its own.
+    patterns: Vec<Words>,
     slots: Vec<Slot>,
     /// Where each tile's slots start, and where the last one's end.
     starts: Vec<u32>,
@@ -73,13 +73,14 @@ impl Sparse {
 }
 
 impl Slots {
-    /// Patterns of `2^log_run` elements each, the slots of all tiles, and how many each tile has.
-    pub fn new(log_run: u32, patterns: Vec<E>, tiles: &[Vec<Slot>]) -> Self {
+    /// Patterns of `2^log_run` elements each, one after the other, and the slots of all tiles.
+    pub fn new(log_run: u32, patterns: impl Iterator<Item = QM31>, tiles: &[Vec<Slot>]) -> Self {
         let mut starts = vec![0];
         starts.extend(tiles.iter().scan(0, |end, tile| {
             *end += tile.len() as u32;
             Some(*end)
         }));
+        let patterns = patterns.map(words).collect();
         Self { run: (1 << log_run) / LANES, patterns, slots: tiles.concat(), starts }
     }
 
@@ -103,21 +104,38 @@ impl Slots {
         self.slots[index]
     }
 
-    fn pattern(&self, slot: Slot, lane: usize) -> &[E] {
-        let first = (slot.pattern as usize + lane * slot.step as usize) * self.run;
-        &self.patterns[first..first + self.run]
+    fn words(&self, pattern: u32) -> &[Words] {
+        let len = self.run * LANES;
+        &self.patterns[pattern as usize * len..][..len]
+    }
+
+    fn vectors(&self, pattern: u32) -> Vec<E> {
+        self.words(pattern).chunks_exact(LANES).map(vector).collect()
     }
 
     /// The inner products of a column's runs with the patterns of all slots.
     pub fn contract(&self, column: &[B]) -> Vec<E> {
         let mut sums = Vec::with_capacity(self.len());
-        for (tile, cells) in column.chunks_exact(LANES * self.run).enumerate() {
-            for &slot in &self.slots[self.of_tile(tile)] {
+        let run = self.run * LANES;
+        let cells: &[u32] = bytemuck::cast_slice(column);
+        for (tile, cells) in cells.chunks_exact(LANES * run).enumerate() {
+            for slot in &self.slots[self.of_tile(tile)] {
                 let mut lanes = [[M31::ZERO; LANES]; 4];
-                for (lane, cells) in cells.chunks_exact(self.run).enumerate() {
-                    let sum = dot(cells, self.pattern(slot, lane));
-                    for (lanes, sum) in lanes.iter_mut().zip(sum) {
-                        lanes[lane] = sum;
+                for (k, cells) in cells.chunks_exact(TOGETHER * run).enumerate() {
+                    let dots = if slot.step == 0 {
+                        dots::<TOGETHER>(cells, self.words(slot.pattern))
+                    } else {
+                        std::array::from_fn(|i| {
+                            let lane = k * TOGETHER + i;
+                            let [dot] =
+                                dots(&cells[i * run..][..run], self.words(slot.pattern + lane as u32));
+                            dot
+                        })
+                    };
+                    for (i, dot) in dots.into_iter().enumerate() {
+                        for (lanes, dot) in lanes.iter_mut().zip(dot) {
+                            lanes[k * TOGETHER + i] = dot;
+                        }
                     }
                 }
                 sums.push(E::from_packed_m31s(lanes.map(|c| B::from_array(c.map(to_stwo_base)))));
@@ -137,14 +155,14 @@ impl Slots {
         rows.par_chunks_mut(LANES * self.run).enumerate().for_each(|(tile, rows)| {
             for index in self.of_tile(tile) {
                 let Some(factor) = dense[index] else { continue };
+                let slot = self.slots[index];
+                let mut pattern = self.vectors(slot.pattern);
                 for (lane, factor) in factor.to_array().into_iter().enumerate() {
-                    let factor = from_stwo(factor);
-                    if factor == QM31::ZERO {
-                        continue;
+                    if slot.step != 0 {
+                        pattern = self.vectors(slot.pattern + lane as u32);
                     }
-                    let factor = E::splat(factor);
-                    let pattern = self.pattern(self.slots[index], lane);
-                    for (row, &p) in rows[lane * self.run..].iter_mut().zip(pattern) {
+                    let factor = E::splat(from_stwo(factor));
+                    for (row, &p) in rows[lane * self.run..].iter_mut().zip(&pattern) {
                         *row += factor * p;
                     }
                 }
@@ -154,88 +172,88 @@ impl Slots {
     }
 }
 
-const LOW: u64 = 0xffff_ffff;
+/// A word for each coordinate.
+type Words = [u64; 4];
 
-/// The product of the low halves of two words.
+/// Runs of one tile that are contracted together, so that a pattern is read once for all of them.
+const TOGETHER: usize = 4;
+
+/// Adds the product of a cell with an element; both are below `2^32`.
 #[inline(always)]
-fn low(x: u64, y: u64) -> u64 {
-    (x & LOW) * (y & LOW)
+fn add_product(sum: &mut Words, cell: u32, element: &Words) {
+    for (sum, &coordinate) in sum.iter_mut().zip(element) {
+        *sum += u64::from(cell) * (coordinate & 0xffff_ffff);
+    }
 }
 
-/// The product of their high halves.
+/// Adds a number below `2^34` of the same residue.
 #[inline(always)]
-fn high(x: u64, y: u64) -> u64 {
-    (x >> 32) * (y >> 32)
+fn add_folded(sum: &mut Words, products: &Words) {
+    for (sum, &x) in sum.iter_mut().zip(products) {
+        *sum += (x & u64::from(P)) + (x >> 31);
+    }
 }
 
-/// A number below `2^34` of the same residue.
+/// The inner products of the pattern with `N` runs that lie one after the other.
 #[inline(always)]
-fn fold(x: u64) -> u64 {
-    (x & u64::from(P)) + (x >> 31)
-}
-
-/// The coordinates of `sum cells pattern`.
-#[inline(always)]
-fn dot(cells: &[B], pattern: &[E]) -> [M31; 4] {
-    let mut sums = [[0u64; 4]; 4];
-    for (cells, pattern) in cells.iter().zip(pattern) {
-        // Both hold pairs of neighbours in words of 64 bits.
-        let cells: &[u64; 8] = bytemuck::cast_ref(cells);
-        let pattern: &[[u64; 8]; 4] = bytemuck::cast_ref(pattern);
-        for (sums, pattern) in sums.iter_mut().zip(pattern) {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let (x, y) = ([cells[i], cells[i + 4]], [pattern[i], pattern[i + 4]]);
-                *sum += fold(low(x[0], y[0]) + high(x[0], y[0]) + low(x[1], y[1]) + high(x[1], y[1]));
+fn dots<const N: usize>(cells: &[u32], pattern: &[Words]) -> [[M31; 4]; N] {
+    let runs: [&[u32]; N] = std::array::from_fn(|k| &cells[k * pattern.len()..][..pattern.len()]);
+    let mut sums = [Words::default(); N];
+    for i in (0..pattern.len() / 4 * 4).step_by(4) {
+        for (sum, run) in sums.iter_mut().zip(runs) {
+            let mut products = Words::default();
+            for k in i..i + 4 {
+                add_product(&mut products, run[k], &pattern[k]);
             }
+            add_folded(sum, &products);
         }
     }
-    sums.map(|sums| M31::reduce(sums.iter().sum()))
+    sums.map(|sum| sum.map(M31::reduce))
 }
 
-/// Vectors that one task combines: its sums stay in the nearest cache.
-const TASK: usize = 16;
+/// Cells that one task combines: their sums stay in a near cache.
+const TASK: usize = 1 << 9;
 
 /// `sum weight column` over all columns.
 pub fn combine(columns: &[(&[B], QM31)]) -> Vec<E> {
-    let mut sums = vec![E::splat(QM31::ZERO); columns.first().map_or(0, |c| c.0.len())];
-    sums.par_chunks_mut(TASK).enumerate().with_min_len(16).for_each(|(task, sums)| {
-        // For each coordinate: sums of the low halves of words, then of the high ones.
-        let mut halves = [[[[0u64; 8]; TASK]; 2]; 4];
+    let vectors = columns.first().map_or(0, |c| c.0.len());
+    let columns: Vec<(&[u32], Words)> =
+        columns.iter().map(|&(cells, weight)| (bytemuck::cast_slice(cells), words(weight))).collect();
+    let mut combined = vec![E::splat(QM31::ZERO); vectors];
+    combined.par_chunks_mut(TASK / LANES).enumerate().with_min_len(8).for_each(|(task, combined)| {
+        let mut sums = [Words::default(); TASK];
+        let sums = &mut sums[..combined.len() * LANES];
         for group in columns.chunks(4) {
-            let cells: [&[B]; 4] =
-                std::array::from_fn(|k| &group.get(k).unwrap_or(&group[0]).0[task * TASK..][..sums.len()]);
-            let weights: [[u64; 4]; 4] = std::array::from_fn(|k| {
-                let weight = group.get(k).map_or(QM31::ZERO, |c| c.1);
-                weight.coordinates().map(|c| u64::from(c.value()))
+            // Where there are fewer than four columns left, the first one counts with weight zero.
+            let group: [_; 4] = std::array::from_fn(|k| {
+                let (cells, weight) = group.get(k).copied().unwrap_or((group[0].0, Words::default()));
+                (&cells[task * TASK..][..sums.len()], weight)
             });
-            for i in 0..sums.len() {
-                let words: [&[u64; 8]; 4] = cells.map(|c| bytemuck::cast_ref(&c[i]));
-                for (c, [lows, highs]) in halves.iter_mut().enumerate() {
-                    let weights = weights.map(|w| w[c]);
-                    for lane in 0..8 {
-                        let words = words.map(|w| w[lane]);
-                        let products = |x: [u64; 4]| {
-                            low(x[0], weights[0])
-                                + low(x[1], weights[1])
-                                + low(x[2], weights[2])
-                                + low(x[3], weights[3])
-                        };
-                        lows[i][lane] += fold(products(words));
-                        highs[i][lane] += fold(products(words.map(|w| w >> 32)));
-                    }
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let mut products = Words::default();
+                for (cells, weight) in &group {
+                    add_product(&mut products, cells[i], weight);
                 }
+                add_folded(sum, &products);
             }
         }
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = E::from_packed_m31s(halves.each_ref().map(|[lows, highs]| {
-                B::from_array(std::array::from_fn(|lane| {
-                    let half = if lane % 2 == 0 { lows } else { highs };
-                    to_stwo_base(M31::reduce(half[i][lane / 2]))
-                }))
-            }));
+        for (combined, sums) in combined.iter_mut().zip(sums.chunks_exact(LANES)) {
+            *combined = vector(sums);
         }
     });
-    sums
+    combined
+}
+
+/// Sixteen elements given by their coordinates.
+fn vector(words: &[Words]) -> E {
+    E::from_packed_m31s(std::array::from_fn(|c| {
+        B::from_array(std::array::from_fn(|i| to_stwo_base(M31::reduce(words[i][c]))))
+    }))
+}
+
+/// The coordinates of an element.
+fn words(x: QM31) -> Words {
+    x.coordinates().map(|c| u64::from(c.value()))
 }
 
 #[cfg(test)]
@@ -283,7 +301,7 @@ mod tests {
                     vec![same(0), Slot { pattern: 2, step: 1 }, same(tile)][tile as usize % 3..].to_vec()
                 })
                 .collect();
-            let all = Slots::new(log_run, pack(&patterns), &slots);
+            let all = Slots::new(log_run, patterns.iter().copied(), &slots);
             let (cells, vectors) = cells(tiles as usize * LANES * run, 5);
             let contracted = unpack(&all.contract(&vectors));
             let factors = elements(all.len() * LANES, 6);

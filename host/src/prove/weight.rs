@@ -22,7 +22,7 @@ use circlet_core::stacking::Stacking;
 use rayon::prelude::*;
 
 use crate::backend::contract::{Slot, Slots, Sparse};
-use crate::backend::field::{E, LANES, LOG_LANES, pack, to_stwo};
+use crate::backend::field::{E, LANES, LOG_LANES, to_stwo};
 
 /// Log of the rows in a run, where there are enough rows.
 const LOG_RUN: u32 = 6;
@@ -286,8 +286,7 @@ fn assemble(
         tiles[tile].push(slot);
         owners[side].entry(column).or_default().push((tile, slot));
     }
-    let vectors = all.iter().flat_map(|pattern| pack(pattern)).collect();
-    let slots = Slots::new(grid.log_run, vectors, &tiles);
+    let slots = Slots::new(grid.log_run, all.into_iter().flatten(), &tiles);
 
     let factors = [0, 1].map(|side| {
         let mut parts: Vec<Vec<(&Regular<'_>, Range<usize>)>> =
