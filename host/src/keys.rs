@@ -1,9 +1,6 @@
 //! Key generation: committing to a program's numbers.
 
-use std::collections::BTreeMap;
-
 use circlet_core::circuit::{Circuit, CircuitError, ColumnId, Tree as Which};
-use circlet_core::field::M31;
 use circlet_core::key::VerifyingKey;
 use circlet_core::pin;
 use circlet_core::poly::eq_table;
@@ -83,20 +80,13 @@ impl<S: BulkHash> ProvingKey<S> {
     /// The key without the checks of its maker: for tests of what a verifier does with a bad one.
     pub fn build(program: Program, data: Data, protocol: Protocol, adversary: &mut dyn Adversary) -> Self {
         let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
-        let columns = fixed_columns(&protocol.circuit, &program, &data);
-        let fixed = Commitment::new(
-            &protocol,
-            &encoder,
-            Which::Fixed,
-            columns.iter().map(|(id, cells)| (*id, cells.as_slice())),
-            adversary,
-        );
+        let columns = fixed_columns(&protocol.circuit, &program, &data).into_iter();
+        let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, columns, adversary);
         let pin = protocol.pinned().then(|| {
-            let columns: BTreeMap<ColumnId, Vec<i32>> = columns.into_iter().collect();
             let point = pin::point::<S>(&protocol, fixed.tree.cap());
             let value = pin::value(&protocol, &point, |id, at| {
-                let weights = eq_table(at);
-                weights.iter().zip(&columns[&id]).map(|(&w, &v)| w * M31::from_i64(i64::from(v))).sum()
+                let (offset, weights) = (protocol.stacking.offset_in_tree(id), eq_table(at));
+                fixed.cells(offset, weights.len()).zip(weights).map(|(cell, w)| w * cell).sum()
             });
             value.coordinates()
         });

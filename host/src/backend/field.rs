@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use circlet_core::field::{M31, QM31};
+use circlet_core::field::{M31, P, QM31};
 use stwo::core::fields::m31::M31 as StwoM31;
 use stwo::core::fields::qm31::QM31 as StwoQM31;
 use stwo::prover::backend::simd::m31::{N_LANES, PackedM31};
@@ -40,11 +40,24 @@ pub fn from_stwo(x: StwoQM31) -> QM31 {
 
 /// A vector of signed integers.
 pub fn pack_base(cells: &[i32]) -> B {
+    if let Ok(cells) = <[i32; LANES]>::try_from(cells) {
+        return B::from_array(cells.map(residue));
+    }
     let mut lanes = [StwoM31(0); LANES];
     for (lane, &cell) in lanes.iter_mut().zip(cells) {
-        *lane = to_stwo_base(M31::from_i64(i64::from(cell)));
+        *lane = residue(cell);
     }
     B::from_array(lanes)
+}
+
+/// The residue of a signed integer, without a branch.
+#[inline(always)]
+fn residue(cell: i32) -> StwoM31 {
+    // As an unsigned word a negative number is larger by 2^32 = 2, and its top bit counts as 2^31 = 1.
+    let word = cell as u32;
+    let residue = (word & P).wrapping_sub(word >> 31);
+    let residue = residue.min(residue.wrapping_add(P));
+    StwoM31::from_u32_unchecked(residue.min(residue.wrapping_sub(P)))
 }
 
 /// Vectors of signed integers; the last one is filled with zeros.
@@ -97,6 +110,18 @@ pub fn unpack(vectors: &[E]) -> Vec<QM31> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_become_residues() {
+        let edges = [0, 1, 2, i32::MAX - 1, i32::MAX, i32::MIN, i32::MIN + 1, i32::MIN + 2, -2, -1];
+        for cells in [&edges[..], &[77; LANES], &[edges, edges].concat()[4..]] {
+            let lanes = pack_base(&cells[..cells.len().min(LANES)]).to_array();
+            for (lane, &cell) in lanes.iter().zip(cells) {
+                assert_eq!(lane.0, M31::from_i64(i64::from(cell)).value(), "{cell}");
+            }
+        }
+        assert_eq!(residue(i32::MAX).0, 0);
+    }
 
     #[test]
     fn both_fields_agree() {

@@ -89,20 +89,33 @@ fn scatter(h: &[Words; 8], out: &mut [[u8; 32]]) {
     }
 }
 
-/// All levels of a tree from its leaves to its cap.
+/// Levels next to the leaves that a tree does not keep: they are most of it, and few of their digests are asked
+/// for.
+const DROPPED: u32 = 3;
+
+/// The levels of a tree up to its cap, without the lowest ones.
 pub struct Tree<S: HashSuite> {
+    /// Levels from `dropped` on.
     levels: Vec<Vec<S::Digest>>,
+    dropped: u32,
+    height: u32,
 }
 
 impl<S: BulkHash> Tree<S> {
     /// The tree over the rows of a matrix given by columns, up to a cap of `2^cap_log` digests.
     pub fn new(columns: &[Vec<B>], cap_log: u32) -> Self {
-        let mut levels = vec![S::leaves(columns)];
+        let mut level = S::leaves(columns);
+        let height = level.len().trailing_zeros();
+        let dropped = DROPPED.min(height.saturating_sub(cap_log));
+        for _ in 0..dropped {
+            level = S::parents(&level);
+        }
+        let mut levels = vec![level];
         while levels[levels.len() - 1].len() > 1 << cap_log {
             let next = S::parents(&levels[levels.len() - 1]);
             levels.push(next);
         }
-        Self { levels }
+        Self { levels, dropped, height }
     }
 
     /// The cap.
@@ -110,13 +123,26 @@ impl<S: BulkHash> Tree<S> {
         &self.levels[self.levels.len() - 1]
     }
 
-    /// The siblings that lead sorted, distinct leaves to the cap.
-    pub fn multiproof(&self, indices: &[u32]) -> Vec<S::Digest> {
-        let height = self.levels[0].len().trailing_zeros();
-        sibling_positions(height, self.cap().len().trailing_zeros(), indices)
+    /// The siblings that lead sorted, distinct leaves to the cap; `columns` are those of the tree.
+    pub fn multiproof(&self, columns: &[Vec<B>], indices: &[u32]) -> Vec<S::Digest> {
+        sibling_positions(self.height, self.cap().len().trailing_zeros(), indices)
             .into_iter()
-            .map(|(level, index)| self.levels[level as usize][index as usize])
+            .map(|(level, index)| match level.checked_sub(self.dropped) {
+                Some(kept) => self.levels[kept as usize][index as usize],
+                None => digest::<S>(columns, level, index),
+            })
             .collect()
+    }
+}
+
+/// A node computed from the rows under it.
+fn digest<S: HashSuite>(columns: &[Vec<B>], level: u32, index: u32) -> S::Digest {
+    match level.checked_sub(1) {
+        None => S::leaf(&row(columns, index)),
+        Some(below) => {
+            let [left, right] = [0, 1].map(|side| digest::<S>(columns, below, 2 * index + side));
+            S::node(&left, &right)
+        }
     }
 }
 
@@ -146,7 +172,9 @@ mod tests {
             let plain = circlet_core::merkle::Tree::<S>::new(leaves).unwrap();
             assert_eq!(tree.cap(), plain.cap(2));
             let indices = [1, 2, 3, (1 << log) - 1];
-            assert_eq!(Some(tree.multiproof(&indices)), plain.multiproof(2, &indices));
+            assert_eq!(Some(tree.multiproof(&columns, &indices)), plain.multiproof(2, &indices));
+            let all = Tree::<S>::new(&columns, log);
+            assert_eq!(all.cap(), plain.cap(log));
         }
     }
 }

@@ -8,5 +8,6 @@ pub mod fractions;
 pub mod grind;
 pub mod merkle;
 pub mod products;
+pub mod slots;
 pub mod stack;
 pub mod table;

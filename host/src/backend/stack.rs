@@ -1,149 +1,110 @@
 //! The first rounds of the opening: the coordinates that select tree and matrix column.
+//!
+//! In these rounds rows are only summed over, so every column and its weight may be replaced by anything of the
+//! same inner products: by the contraction of the column with the patterns of all slots, and by the multiples of
+//! these patterns that its weight is (see [`super::contract`]).
 
 use circlet_core::field::QM31;
 use circlet_core::opening::MESSAGE;
 use rayon::prelude::*;
 
+use super::slots::{Slots, Sparse};
 use super::field::{B, E, Ext};
 
-/// The matrix columns of both trees.
-type Messages<'a> = [&'a [Vec<B>]; 2];
-
-/// A stacked vector `F` and its weight `W`, one table for each matrix column; absent columns are zero.
-pub struct Stack<'a> {
-    /// Messages of both trees, before the first coordinate is bound.
-    base: Option<(Messages<'a>, [Vec<E>; 2])>,
-    /// `F` and `W` afterwards.
-    columns: Vec<(Vec<E>, Vec<E>)>,
-    /// Coordinates left.
-    log_columns: u32,
+/// A contracted matrix column `scale f` with its weight `scale w`.
+struct Column {
+    f: Vec<E>,
+    w: Sparse,
+    /// A column without a partner is scaled by every round.
+    scale: QM31,
+    /// `<f, w>`.
+    product: QM31,
 }
 
-type Sums = (E, E);
-
-fn add(x: Sums, y: Sums) -> Sums {
-    (x.0 + y.0, x.1 + y.1)
+/// A stacked vector `F` and its weight `W`.
+pub struct Stack {
+    /// One place for each matrix column, a power of two of them; absent columns are zero.
+    columns: Vec<Option<Column>>,
+    /// For each pair that the next round joins, `<f0, w1> + <f1, w0>`.
+    cross: Vec<QM31>,
 }
 
-fn zero() -> E {
-    E::splat(QM31::ZERO)
-}
-
-/// `sum f w` for a column without partner.
-fn dot<F: Copy>(f: &[F], w: &[E]) -> E
-where
-    E: std::ops::Mul<F, Output = E>,
-{
-    f.iter().zip(w).fold(zero(), |sum, (&f, &w)| sum + w * f)
-}
-
-/// `sum f0 w0` and `sum (f1 - f0)(w1 - w0)`.
-fn pair<F>(f: [&[F]; 2], w: [&[E]; 2]) -> Sums
-where
-    F: Copy + std::ops::Sub<Output = F>,
-    E: std::ops::Mul<F, Output = E>,
-{
-    let mut sums = (zero(), zero());
-    for i in 0..f[0].len() {
-        sums.0 += w[0][i] * f[0][i];
-        sums.1 += (w[1][i] - w[0][i]) * (f[1][i] - f[0][i]);
+impl Stack {
+    /// The matrix columns of both trees and the weights on them.
+    pub fn new(slots: &Slots, matrices: [&[Vec<B>]; 2], weights: [Vec<Sparse>; 2], log_columns: u32) -> Self {
+        let mut columns: Vec<Option<Column>> = Vec::new();
+        for (matrix, weights) in matrices.into_iter().zip(weights) {
+            let contracted = matrix.par_iter().zip(weights).map(|(cells, w)| {
+                let f = slots.contract(cells);
+                let product = w.dot(&f);
+                Some(Column { f, w, scale: QM31::ONE, product })
+            });
+            let end = columns.len() + (1 << log_columns);
+            columns.par_extend(contracted);
+            columns.resize_with(end, || None);
+        }
+        let mut stack = Self { columns, cross: Vec::new() };
+        stack.cross();
+        stack
     }
-    sums
-}
 
-impl<'a> Stack<'a> {
-    /// The messages of both trees and their weights.
-    pub fn new(messages: [&'a [Vec<B>]; 2], weight: [Vec<E>; 2], log_columns: u32) -> Self {
-        Self { base: Some((messages, weight)), columns: Vec::new(), log_columns }
+    fn cross(&mut self) {
+        let (low, high) = self.columns.split_at(self.columns.len() / 2);
+        let cross = |(a, b): (&Option<Column>, &Option<Column>)| match (a, b) {
+            (Some(a), Some(b)) => a.w.dot(&b.f) + b.w.dot(&a.f),
+            _ => QM31::ZERO,
+        };
+        self.cross = low.par_iter().zip(high).map(cross).collect();
     }
 
     /// `[s_0, s_2]` of the round that binds the highest coordinate left.
     pub fn round(&self) -> [QM31; MESSAGE] {
-        let sums = if let Some(([f0, f1], [w0, w1])) = &self.base {
-            let rows = f0[0].len();
-            let (w0, w1) = (|j: usize| &w0[j * rows..][..rows], |j: usize| &w1[j * rows..][..rows]);
-            (0..f0.len().max(f1.len()))
-                .into_par_iter()
-                .map(|j| match (f0.get(j), f1.get(j)) {
-                    (Some(a), Some(b)) => pair([a, b], [w0(j), w1(j)]),
-                    (Some(a), None) => {
-                        let sum = dot(a, w0(j));
-                        (sum, sum)
-                    }
-                    (None, Some(b)) => (zero(), dot(b, w1(j))),
-                    (None, None) => (zero(), zero()),
-                })
-                .reduce(|| (zero(), zero()), add)
-        } else {
-            let half = 1usize << (self.log_columns - 1);
-            (0..half.min(self.columns.len()))
-                .into_par_iter()
-                .map(|j| {
-                    let (f, w) = &self.columns[j];
-                    if let Some((f1, w1)) = self.columns.get(j + half) {
-                        pair([f, f1], [w, w1])
-                    } else {
-                        let sum = dot(f, w);
-                        (sum, sum)
-                    }
-                })
-                .reduce(|| (zero(), zero()), add)
-        };
-        [sums.0.total(), sums.1.total()]
+        let (low, high) = self.columns.split_at(self.columns.len() / 2);
+        let square =
+            |column: &Option<Column>| column.as_ref().map_or(QM31::ZERO, |c| c.scale * c.scale * c.product);
+        let scale = |column: &Option<Column>| column.as_ref().map_or(QM31::ZERO, |c| c.scale);
+        let mut sums = [QM31::ZERO; MESSAGE];
+        for ((a, b), &cross) in low.iter().zip(high).zip(&self.cross) {
+            sums[0] += square(a);
+            sums[1] += square(a) + square(b) - scale(a) * scale(b) * cross;
+        }
+        sums
     }
 
     /// Binds that coordinate.
     pub fn bind(&mut self, r: QM31) {
-        let (low, high) = (E::splat(QM31::ONE - r), E::splat(r));
-        if let Some(([f0, f1], [w0, w1])) = self.base.take() {
-            let mix_base = |a: Option<&Vec<B>>, b: Option<&Vec<B>>| -> Vec<E> {
-                match (a, b) {
-                    (Some(a), Some(b)) => a.iter().zip(b).map(|(&a, &b)| high * (b - a) + a).collect(),
-                    (Some(a), None) => a.iter().map(|&a| low * a).collect(),
-                    (None, Some(b)) => b.iter().map(|&b| high * b).collect(),
-                    (None, None) => Vec::new(),
-                }
+        let high = self.columns.split_off(self.columns.len() / 2);
+        self.columns.par_iter_mut().zip(high).zip(&self.cross).for_each(|((a, b), &cross)| {
+            *a = match (a.take(), b) {
+                (Some(a), Some(b)) => Some(a.mix(&b, cross, r)),
+                (Some(a), None) => Some(Column { scale: a.scale * (QM31::ONE - r), ..a }),
+                (None, Some(b)) => Some(Column { scale: b.scale * r, ..b }),
+                (None, None) => None,
             };
-            self.columns = (0..f0.len().max(f1.len()))
-                .into_par_iter()
-                .map(|j| {
-                    let column = |w: &[E]| w.chunks(f0[0].len()).nth(j).map(<[E]>::to_vec);
-                    let w = mix(column(&w0), column(&w1).as_deref(), low, high);
-                    (mix_base(f0.get(j), f1.get(j)), w)
-                })
-                .collect();
-            return;
-        }
-        let half = 1usize << (self.log_columns - 1);
-        self.log_columns -= 1;
-        let rest = if self.columns.len() > half { self.columns.split_off(half) } else { Vec::new() };
-        self.columns.par_iter_mut().enumerate().for_each(|(j, (f, w))| {
-            let partner = rest.get(j);
-            *f = mix(Some(std::mem::take(f)), partner.map(|p| p.0.as_slice()), low, high);
-            *w = mix(Some(std::mem::take(w)), partner.map(|p| p.1.as_slice()), low, high);
         });
+        if self.columns.len() > 1 {
+            self.cross();
+        }
     }
 
-    /// `u` and its weight, when all coordinates are bound.
-    pub fn finish(mut self) -> (Vec<E>, Vec<E>) {
-        self.columns.swap_remove(0)
+    /// The multiples of the patterns that the weight of `u` is, when all coordinates are bound.
+    pub fn finish(self) -> Sparse {
+        self.columns.into_iter().next().flatten().map_or_else(Sparse::default, |column| {
+            let scale = E::splat(column.scale);
+            let vectors = column.w.vectors.into_iter().map(|v| scale * v).collect();
+            Sparse { vectors, ..column.w }
+        })
     }
 }
 
-/// `(1 - r) a + r b`, absent tables being zero.
-fn mix(a: Option<Vec<E>>, b: Option<&[E]>, low: E, high: E) -> Vec<E> {
-    match (a, b) {
-        (Some(mut a), Some(b)) => {
-            a.iter_mut().zip(b).for_each(|(a, &b)| *a += (b - *a) * high);
-            a
-        }
-        (Some(mut a), None) => {
-            for a in &mut a {
-                *a *= low;
-            }
-            a
-        }
-        (None, Some(b)) => b.iter().map(|&b| b * high).collect(),
-        (None, None) => Vec::new(),
+impl Column {
+    /// The line through two columns at `r`.
+    fn mix(mut self, other: &Self, cross: QM31, r: QM31) -> Self {
+        let (low, high) = ((QM31::ONE - r) * self.scale, r * other.scale);
+        let product = low * low * self.product + high * high * other.product + low * high * cross;
+        let w = Sparse::mix(&self.w, &other.w, low, high);
+        let (low, high) = (E::splat(low), E::splat(high));
+        self.f.iter_mut().zip(&other.f).for_each(|(a, &b)| *a = low * *a + high * b);
+        Self { f: self.f, w, scale: QM31::ONE, product }
     }
 }

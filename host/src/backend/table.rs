@@ -2,6 +2,7 @@
 
 use circlet_core::field::QM31;
 use circlet_core::poly;
+use rayon::prelude::*;
 
 use super::field::{B, E, Ext, LANES, pack, unpack};
 
@@ -65,6 +66,25 @@ impl Table {
         }
     }
 
+    /// Binds the lowest coordinate.
+    pub fn bind_low(&mut self, r: QM31) {
+        match self {
+            Self::Base(v) => {
+                *self = Self::Wide(widen(v));
+                self.bind_low(r);
+            }
+            Self::Wide(v) => {
+                let r = E::splat(r);
+                let bound = v.par_chunks_exact(2).with_min_len(1 << 10).map(|pair| {
+                    let (even, odd) = pair[0].deinterleave(pair[1]);
+                    even + (odd - even) * r
+                });
+                *self = Self::of_vectors(bound.collect());
+            }
+            Self::Narrow(v) => poly::bind_low(v, r),
+        }
+    }
+
     /// Binds the highest coordinate.
     pub fn bind_high(&mut self, r: QM31) {
         match self {
@@ -78,6 +98,31 @@ impl Table {
                 *self = Self::of_vectors(std::mem::take(v));
             }
             Self::Narrow(v) => poly::bind_high(v, r),
+        }
+    }
+}
+
+/// `sum a b` over even places, and the same of the differences of odd and even neighbours: what the round that
+/// binds the lowest coordinate needs to know.
+pub fn low_round(a: &Table, b: &Table) -> [QM31; 2] {
+    match (a, b) {
+        (Table::Wide(a), Table::Wide(b)) => {
+            let pairs = a.par_chunks_exact(2).zip(b.par_chunks_exact(2)).with_min_len(1 << 10);
+            let zero = || [E::splat(QM31::ZERO); 2];
+            let sums = pairs.fold(zero, |[low, lead], (a, b)| {
+                let ((a0, a1), (b0, b1)) = (a[0].deinterleave(a[1]), b[0].deinterleave(b[1]));
+                [low + a0 * b0, lead + (a1 - a0) * (b1 - b0)]
+            });
+            sums.reduce(zero, |x, y| [x[0] + y[0], x[1] + y[1]]).map(Ext::total)
+        }
+        _ => {
+            let (a, b) = (a.elements(), b.elements());
+            let mut sums = [QM31::ZERO; 2];
+            for (a, b) in a.chunks_exact(2).zip(b.chunks_exact(2)) {
+                sums[0] += a[0] * b[0];
+                sums[1] += (a[1] - a[0]) * (b[1] - b[0]);
+            }
+            sums
         }
     }
 }
@@ -153,6 +198,32 @@ mod tests {
                 table.bind_high(r + QM31::ONE);
                 poly::bind_high(&mut slow, r + QM31::ONE);
                 assert_eq!(table.elements(), slow);
+            }
+        }
+    }
+    #[test]
+    fn low_coordinates_are_bound_as_by_scalars() {
+        for log in 1..9 {
+            let [a, b] = [0, 1].map(|k| sample(2 << log)[k << log..][..1 << log].to_vec());
+            let [mut fast_a, mut fast_b] = [&a, &b].map(|t| Table::new(t.clone()));
+            let (mut a, mut b) = (a, b);
+            for r in sample(log) {
+                let at = |x| -> QM31 {
+                    let [mut a, mut b] = [a.clone(), b.clone()];
+                    poly::bind_low(&mut a, x);
+                    poly::bind_low(&mut b, x);
+                    a.iter().zip(&b).map(|(&a, &b)| a * b).sum()
+                };
+                let [s0, s2] = low_round(&fast_a, &fast_b);
+                let s1 = at(QM31::ONE) - s0 - s2;
+                for x in [QM31::ZERO, r, r + QM31::ONE] {
+                    assert_eq!(at(x), s0 + x * (s1 + x * s2));
+                }
+                for (table, slow) in [(&mut fast_a, &mut a), (&mut fast_b, &mut b)] {
+                    table.bind_low(r);
+                    poly::bind_low(slow, r);
+                    assert_eq!(table.elements(), *slow);
+                }
             }
         }
     }

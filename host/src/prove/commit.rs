@@ -1,12 +1,14 @@
 //! Committing to the columns of one tree.
 
 use circlet_core::circuit::{ColumnId, Tree as Which};
+use circlet_core::field::M31;
 use circlet_core::protocol::Protocol;
 use circlet_core::transcript::Label;
+use rayon::prelude::*;
 
 use super::adversary::Adversary;
 use crate::backend::encode::Encoder;
-use crate::backend::field::{B, LANES, pack_base};
+use crate::backend::field::{B, LANES, from_stwo_base, pack_base};
 use crate::backend::merkle::{BulkHash, Tree};
 
 /// A tree with everything under it.
@@ -20,30 +22,114 @@ pub struct Commitment<S: BulkHash> {
 }
 
 impl<S: BulkHash> Commitment<S> {
-    /// Stacks columns into the matrix of a tree, encodes and hashes it.
-    pub fn new<'a>(
+    /// Stacks columns into the matrix of a tree, encodes and hashes it. Columns that are given away do not take
+    /// memory any more when codewords do.
+    pub fn new<C: AsRef<[i32]> + Sync>(
         protocol: &Protocol,
         encoder: &Encoder,
         which: Which,
-        columns: impl Iterator<Item = (ColumnId, &'a [i32])>,
+        columns: impl Iterator<Item = (ColumnId, C)>,
         adversary: &mut dyn Adversary,
     ) -> Self {
         let (side, label) = match which {
             Which::Fixed => (0, Label::Key),
             Which::Witness => (1, Label::WitnessRoot),
         };
-        let rows = 1usize << protocol.stacking.log_rows;
-        let mut stacked = vec![0i32; protocol.stacking.matrix_columns[side] * rows];
-        for (id, cells) in columns {
-            let offset = protocol.stacking.offset_in_tree(id);
-            stacked[offset..offset + cells.len()].copy_from_slice(cells);
-        }
-        let messages: Vec<Vec<B>> =
-            stacked.chunks(rows).map(|column| column.chunks(LANES).map(pack_base).collect()).collect();
-        drop(stacked);
+        let stacking = &protocol.stacking;
+        let mut columns: Vec<(usize, C)> =
+            columns.map(|(id, cells)| (stacking.offset_in_tree(id), cells)).collect();
+        columns.sort_by_key(|(offset, _)| *offset);
+        let messages = stack(&columns, stacking.matrix_columns[side], 1 << stacking.log_rows);
+        drop(columns);
         let mut codewords = encoder.encode_all(&messages);
         adversary.codewords(label, &mut codewords);
         let tree = Tree::new(&codewords, protocol.cap_log(protocol.codeword_log()));
         Self { messages, codewords, tree }
+    }
+
+    /// Cells of the columns, by their place in the tree's vector.
+    pub fn cells(&self, offset: usize, len: usize) -> impl Iterator<Item = M31> {
+        let rows = self.messages[0].len() * LANES;
+        (offset / LANES..(offset + len).div_ceil(LANES))
+            .flat_map(move |at| {
+                let vector = self.messages[at * LANES / rows][at % (rows / LANES)];
+                vector.to_array().map(from_stwo_base)
+            })
+            .skip(offset % LANES)
+            .take(len)
+    }
+}
+
+/// Vectors that are filled by one task.
+const TASK: usize = 1 << 12;
+
+/// The matrix columns in which columns lie one after the other, given the first cell of each in increasing order.
+fn stack<C: AsRef<[i32]> + Sync>(columns: &[(usize, C)], count: usize, rows: usize) -> Vec<Vec<B>> {
+    let mut messages = vec![vec![pack_base(&[]); rows / LANES]; count];
+    let tasks = messages.par_iter_mut().enumerate().flat_map(|(j, message)| {
+        let chunks = message.par_chunks_mut(TASK).enumerate();
+        chunks.map(move |(k, chunk)| (j * rows + k * TASK * LANES, chunk))
+    });
+    tasks.for_each(|(first, vectors)| {
+        let end = first + vectors.len() * LANES;
+        let start = columns.partition_point(|(offset, cells)| offset + cells.as_ref().len() <= first);
+        let mut partial = Partial::default();
+        for (offset, cells) in columns[start..].iter().take_while(|(offset, _)| *offset < end) {
+            let cells = cells.as_ref();
+            let (from, to) = (first.max(*offset), end.min(offset + cells.len()));
+            let part = &cells[from - offset..to - offset];
+            if part.len() % LANES == 0 {
+                let at = (from - first) / LANES;
+                for (vector, part) in vectors[at..].iter_mut().zip(part.chunks_exact(LANES)) {
+                    *vector = pack_base(part);
+                }
+            } else {
+                // Columns are aligned blocks: one that is smaller than a vector lies within one.
+                partial.add(from - first, part, vectors);
+            }
+        }
+    });
+    messages
+}
+
+/// A vector of several columns.
+#[derive(Default)]
+struct Partial {
+    vector: usize,
+    cells: [i32; LANES],
+}
+
+impl Partial {
+    fn add(&mut self, at: usize, cells: &[i32], vectors: &mut [B]) {
+        if at / LANES != self.vector {
+            *self = Self { vector: at / LANES, cells: [0; LANES] };
+        }
+        self.cells[at % LANES..][..cells.len()].copy_from_slice(cells);
+        vectors[self.vector] = pack_base(&self.cells);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_lie_where_they_belong() {
+        // Sizes in the order of a layout: aligned blocks, largest first.
+        let sizes = [1 << 17, 1 << 10, 1 << 10, 256, 32, 16, 16, 8, 4, 4, 2, 1, 1];
+        for rows in [256, 1 << 9, 1 << 16, 1 << 18] {
+            let (mut columns, mut all) = (Vec::new(), Vec::new());
+            for size in sizes {
+                let cells: Vec<i32> = (0..size).map(|i| (i - 7) * 1_000_003 + all.len() as i32).collect();
+                columns.push((all.len(), cells.clone()));
+                all.extend(cells);
+            }
+            let count = all.len().div_ceil(rows);
+            all.resize(count * rows, 0);
+            let messages = stack(&columns, count, rows);
+            assert_eq!((messages.len(), messages[0].len()), (count, rows / LANES));
+            let cells = messages.iter().flatten().flat_map(|v| v.to_array());
+            assert!(cells.map(from_stwo_base).eq(all.iter().map(|&c| M31::from_i64(c.into()))));
+        }
     }
 }

@@ -1,41 +1,59 @@
 //! The prover of [`circlet_core::opening`].
 
 use circlet_core::claims::Claims;
-use circlet_core::code::fold_pair;
 use circlet_core::field::{M31, QM31};
-use circlet_core::opening::round;
-use circlet_core::poly::{bind_low, univariate};
+use circlet_core::opening::{column_weights, round};
+use circlet_core::poly::univariate;
 use circlet_core::protocol::Protocol;
 use circlet_core::stacking::FoldSchedule;
 use circlet_core::transcript::Label;
+use rayon::prelude::*;
 
 use super::channel::Channel;
 use super::commit::Commitment;
-use super::weight::dense_weight;
+use super::weight::Weight;
+use crate::backend::slots::combine;
 use crate::backend::encode::Encoder;
-use crate::backend::field::{B, LANES, to_stwo_base, unpack};
+use crate::backend::field::{B, E, Ext, LANES, pack, to_stwo, to_stwo_base, unpack};
 use crate::backend::merkle::{BulkHash, Tree, row};
 use crate::backend::stack::Stack;
+use crate::backend::table::{Table, low_round};
 
-/// Inverse coordinates of the folds of a code, level by level.
-pub struct Twiddles(Vec<Vec<M31>>);
+/// Inverse coordinates of the folds of a code, level by level, in vectors.
+pub struct Twiddles(Vec<Vec<B>>);
 
 impl Twiddles {
     /// For every fold of the protocol's codewords.
     pub fn new(protocol: &Protocol) -> Self {
         let levels = protocol.schedule.layers * FoldSchedule::ARITY_LOG;
         let half = 1u32 << (protocol.codeword_log() - 1);
-        Self(
-            (0..levels)
-                .map(|level| {
-                    let coordinates: Vec<M31> =
-                        (0..half >> level).map(|m| protocol.domain.coordinate(level, 2 * m)).collect();
-                    circlet_core::code::batch_inverse(&coordinates)
+        let mut coordinates: Vec<M31> = Vec::new();
+        let level = |level: u32| -> Vec<B> {
+            // From the third level on a coordinate is the double of one of the level before.
+            coordinates = if level < 2 {
+                let at = |m: u32| protocol.domain.coordinate(level, 2 * m);
+                (0..half >> level).into_par_iter().with_min_len(1 << 10).map(at).collect()
+            } else {
+                coordinates.par_iter().step_by(2).map(|&t| (t * t).double() - M31::ONE).collect()
+            };
+            let chunks = coordinates.par_chunks(1 << 12);
+            let inverses: Vec<Vec<M31>> = chunks.map(circlet_core::code::batch_inverse).collect();
+            inverses
+                .concat()
+                .chunks(LANES)
+                .map(|c| {
+                    B::from_array(std::array::from_fn(|i| {
+                        to_stwo_base(c.get(i).copied().unwrap_or_default())
+                    }))
                 })
-                .collect(),
-        )
+                .collect()
+        };
+        Self((0..levels).map(level).collect())
     }
 }
+
+/// Neighbouring values in a leaf; as many as a vector has lanes.
+const ARITY: usize = 1 << FoldSchedule::ARITY_LOG;
 
 /// A committed word of the fold.
 struct Layer<S: BulkHash> {
@@ -46,16 +64,19 @@ struct Layer<S: BulkHash> {
 
 impl<S: BulkHash> Layer<S> {
     fn new(word: &[QM31], cap_log: u32) -> Self {
-        let arity = 1 << FoldSchedule::ARITY_LOG;
-        let leaves = word.len() / arity;
-        let columns = (0..4 * arity)
-            .map(|c| {
-                let cell = |leaf: usize| to_stwo_base(word[leaf * arity + c / 4].coordinates()[c % 4]);
-                (0..leaves / LANES)
-                    .map(|v| B::from_array(std::array::from_fn(|i| cell(v * LANES + i))))
-                    .collect()
-            })
-            .collect::<Vec<Vec<B>>>();
+        let vectors = word.len() / ARITY / LANES;
+        let columns = (0..ARITY).into_par_iter().flat_map_iter(|slot| {
+            let mut columns = [const { Vec::new() }; 4];
+            columns.iter_mut().for_each(|column| column.reserve_exact(vectors));
+            for leaves in word.chunks_exact(ARITY * LANES) {
+                let lanes = std::array::from_fn(|i| to_stwo(leaves[i * ARITY + slot]));
+                for (column, vector) in columns.iter_mut().zip(E::from_array(lanes).into_packed_m31s()) {
+                    column.push(vector);
+                }
+            }
+            columns
+        });
+        let columns: Vec<Vec<B>> = columns.collect();
         let tree = Tree::new(&columns, cap_log);
         Self { columns, tree }
     }
@@ -74,46 +95,85 @@ pub fn prove<S: BulkHash>(
     let mu = channel.challenge(Label::OpeningBatch);
     let mut claim = claims.batched_value(mu);
 
-    let weight = dense_weight(protocol, claims, mu);
-    let mut stack = Stack::new(commitments.map(|c| c.messages.as_slice()), weight, stacking.log_columns);
+    let stage = tracing::debug_span!(target: "opening", "weight").entered();
+    let Weight { slots, factors } = Weight::new(&protocol.circuit, stacking, claims, mu);
+    drop(stage);
+    let stage = tracing::debug_span!(target: "opening", "contract").entered();
+    let mut stack =
+        Stack::new(&slots, commitments.map(|c| c.messages.as_slice()), factors, stacking.log_columns);
+    drop(stage);
+    let stage = tracing::debug_span!(target: "opening", "stack rounds").entered();
+    let mut point = Vec::new();
     for _ in 0..stacking.stack_variables() {
         let message = channel.send(Label::OpeningRound, stack.round());
         channel.work(profile.g_stack);
         let r = channel.challenge(Label::OpeningChallenge);
         claim = univariate(&round(claim, message), r);
         stack.bind(r);
+        point.push(r);
     }
-    let (u, w) = stack.finish();
+    drop(stage);
+    let stage = tracing::debug_span!(target: "opening", "message").entered();
+    point.reverse();
+    let w = slots.expand(&stack.finish());
+    let weights = column_weights(&point);
+    let columns: Vec<(&[B], QM31)> = commitments
+        .iter()
+        .zip(&weights)
+        .flat_map(|(c, weights)| c.messages.iter().map(Vec::as_slice).zip(weights.iter().copied()))
+        .collect();
+    let u = combine(&columns);
+    drop(stage);
 
+    let stage = tracing::debug_span!(target: "opening", "encode").entered();
     let mut word = encode_extension(encoder, &u);
-    let (mut u, mut w) = (unpack(&u), unpack(&w));
+    drop(stage);
+    let stage = tracing::debug_span!(target: "opening", "row rounds").entered();
+    let (mut u, mut w) = (Table::of_vectors(u), Table::of_vectors(w));
     let mut layers: Vec<Layer<S>> = Vec::new();
-    channel.adversary.remaining(Label::FoldedRoot, &mut u, &w, claim);
+    remaining(Label::FoldedRoot, &mut u, &w, claim, channel);
     commit_layer(protocol, Label::FoldedRoot, &mut word, &mut layers, channel);
     let folds = schedule.layers * FoldSchedule::ARITY_LOG;
+    // Challenges by which the last committed word is not folded yet.
+    let mut challenges: Vec<QM31> = Vec::new();
     for bound in 1..=stacking.log_rows {
-        let message = channel.send(Label::OpeningRound, row_round(&u, &w));
+        let message = channel.send(Label::OpeningRound, low_round(&u, &w));
         if bound <= folds {
             channel.work(profile.g_fold);
         }
         let r = channel.challenge(Label::OpeningChallenge);
         claim = univariate(&round(claim, message), r);
-        bind_low(&mut u, r);
-        bind_low(&mut w, r);
-        if bound <= folds {
-            word = fold(&word, &twiddles.0[bound as usize - 1], r);
-        }
+        u.bind_low(r);
+        w.bind_low(r);
+        challenges.push(r);
         if bound == folds {
-            channel.adversary.remaining(Label::FinalMessage, &mut u, &w, claim);
-            channel.send_slice(Label::FinalMessage, &mut u);
+            let mut message = remaining(Label::FinalMessage, &mut u, &w, claim, channel);
+            channel.send_slice(Label::FinalMessage, &mut message);
+            u = Table::new(message);
         } else if bound < folds && bound % FoldSchedule::ARITY_LOG == 0 {
-            channel.adversary.remaining(Label::FoldRoot, &mut u, &w, claim);
+            word = fold(&word, &twiddles.0[(bound - FoldSchedule::ARITY_LOG) as usize..], &challenges);
+            challenges.clear();
+            remaining(Label::FoldRoot, &mut u, &w, claim, channel);
             commit_layer(protocol, Label::FoldRoot, &mut word, &mut layers, channel);
         }
     }
-
+    drop(stage);
     channel.work(profile.pow_bits);
     answer(protocol, commitments, &layers, channel);
+}
+
+/// Shows what is left to who might change it; returns the message.
+fn remaining<S: BulkHash>(
+    label: Label,
+    u: &mut Table,
+    w: &Table,
+    claim: QM31,
+    channel: &mut Channel<'_, S>,
+) -> Vec<QM31> {
+    let mut message = u.elements();
+    channel.adversary.remaining(label, &mut message, &w.elements(), claim);
+    *u = Table::new(message.clone());
+    message
 }
 
 fn commit_layer<S: BulkHash>(
@@ -131,34 +191,37 @@ fn commit_layer<S: BulkHash>(
 }
 
 /// The codeword of a message over the extension: one for each coordinate.
-fn encode_extension(encoder: &Encoder, message: &[crate::backend::field::E]) -> Vec<QM31> {
-    let coordinates: Vec<Vec<B>> =
-        (0..4).map(|c| message.iter().map(|v| v.into_packed_m31s()[c]).collect()).collect();
+fn encode_extension(encoder: &Encoder, message: &[E]) -> Vec<QM31> {
+    let coordinate = |c: usize| message.iter().map(|v| v.into_packed_m31s()[c]).collect();
+    let coordinates: Vec<Vec<B>> = (0..4).into_par_iter().map(coordinate).collect();
     let words = encoder.encode_all(&coordinates);
-    (0..words[0].len())
-        .flat_map(|v| {
-            let lanes: [_; 4] = std::array::from_fn(|c| words[c][v].to_array());
-            (0..LANES).map(move |i| {
-                QM31::from_coordinates(std::array::from_fn(|c| {
-                    crate::backend::field::from_stwo_base(lanes[c][i])
-                }))
-            })
-        })
-        .collect()
+    let mut word = vec![QM31::ZERO; words[0].len() * LANES];
+    word.par_chunks_mut(LANES).enumerate().with_min_len(1 << 8).for_each(|(v, elements)| {
+        let vector = E::from_packed_m31s(std::array::from_fn(|c| words[c][v]));
+        elements.copy_from_slice(&unpack(&[vector]));
+    });
+    word
 }
 
-/// `[s_0, s_2]` of the round that binds the lowest coordinate.
-fn row_round(u: &[QM31], w: &[QM31]) -> [QM31; 2] {
-    let (mut s0, mut s2) = (QM31::ZERO, QM31::ZERO);
-    for (u, w) in u.chunks_exact(2).zip(w.chunks_exact(2)) {
-        s0 += u[0] * w[0];
-        s2 += (u[1] - u[0]) * (w[1] - w[0]);
-    }
-    [s0, s2]
-}
-
-fn fold(word: &[QM31], inverses: &[M31], r: QM31) -> Vec<QM31> {
-    word.chunks_exact(2).zip(inverses).map(|(pair, &t)| fold_pair(pair[0], pair[1], t, r)).collect()
+/// Folds each group of sixteen neighbours to one value, level by level.
+fn fold(word: &[QM31], twiddles: &[Vec<B>], challenges: &[QM31]) -> Vec<QM31> {
+    let half = E::splat(QM31::HALF);
+    // Sums `x` and differences `y` of neighbours, the latter over the coordinate: `((1 - r) x + r y) / 2`.
+    let factors: Vec<(E, E)> =
+        challenges.iter().map(|&r| (E::splat(QM31::ONE - r) * half, E::splat(r) * half)).collect();
+    let fold_block = |(block, values): (usize, &[QM31])| -> Vec<QM31> {
+        let mut vectors = pack(values);
+        for (&(low, high), inverses) in factors.iter().zip(twiddles) {
+            let len = vectors.len() / 2;
+            for i in 0..len {
+                let (u, v) = vectors[2 * i].deinterleave(vectors[2 * i + 1]);
+                vectors[i] = low * (u + v) + high * ((u - v) * inverses[block * len + i]);
+            }
+            vectors.truncate(len);
+        }
+        unpack(&vectors)
+    };
+    word.par_chunks_exact(ARITY * LANES).enumerate().with_min_len(1 << 4).flat_map_iter(fold_block).collect()
 }
 
 /// Opens everything at the queried positions.
@@ -189,7 +252,85 @@ fn open<S: BulkHash>(columns: &[Vec<B>], tree: &Tree<S>, indices: &[u32], channe
     for &index in indices {
         channel.open(&row(columns, index));
     }
-    for digest in tree.multiproof(indices) {
+    for digest in tree.multiproof(columns, indices) {
         channel.digest(&digest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::field::pack_base;
+    use circlet_core::code::Domain;
+    use circlet_core::profile::P100_U;
+    use circlet_core::program::{Op, Program, Table as Function, TableId, Tensor, TensorId};
+
+    /// The smallest protocol there is, and larger ones.
+    fn protocol(log_rows: u32) -> Protocol {
+        let tensor =
+            |name: &str| Tensor { name: name.to_owned(), rows: 1, cols: 1, bound: 1, fraction_bits: 0 };
+        let program = Program {
+            name: String::from("map"),
+            tensors: vec![tensor("x"), tensor("y")],
+            constants: Vec::new(),
+            tables: vec![Function { name: String::from("id"), bits: 1, bound: 1 }],
+            ops: vec![Op::Map { x: TensorId(0), table: TableId(0), y: TensorId(1) }],
+            inputs: vec![TensorId(0)],
+            outputs: vec![TensorId(1)],
+        };
+        let mut protocol = Protocol::new(&program, P100_U).unwrap();
+        protocol.stacking.log_rows = log_rows;
+        protocol.schedule = FoldSchedule::new(log_rows);
+        protocol.domain = Domain::new(log_rows + protocol.profile.log_blowup);
+        protocol
+    }
+
+    #[test]
+    fn words_fold_to_those_of_bound_messages() {
+        for log in [8, 9, 12] {
+            let protocol = protocol(log);
+            let twiddles = Twiddles::new(&protocol);
+            let encoder = Encoder::new(log, protocol.profile.log_blowup);
+            let cells: Vec<i32> = (0..1i32 << log).map(|i| i.wrapping_mul(0x1234_5677) >> 3).collect();
+            let message: Vec<E> = cells
+                .chunks(LANES)
+                .map(|c| {
+                    let base = pack_base(c);
+                    E::from_packed_m31s([base, base + base, base * base, -base])
+                })
+                .collect();
+            let mut word = encode_extension(&encoder, &message);
+            let mut table = Table::new(unpack(&message));
+            for layer in 0..protocol.schedule.layers {
+                let level = layer * FoldSchedule::ARITY_LOG;
+                for (position, &value) in word.iter().enumerate().step_by(word.len() / 16 - 1) {
+                    let expected = protocol.domain.evaluate(level, &table.elements(), position as u32);
+                    assert_eq!(value, expected, "{log} {layer} {position}");
+                }
+                let challenges: Vec<QM31> = (0..4)
+                    .map(|k| QM31::from_coordinates([3, 5, 7, 11].map(|c| M31::reduce(c << (level + k)))))
+                    .collect();
+                let next = fold(&word, &twiddles.0[level as usize..], &challenges);
+                for (leaf, &value) in next.iter().enumerate() {
+                    let values = &word[leaf * ARITY..][..ARITY];
+                    assert_eq!(value, protocol.domain.fold(level, leaf as u32, values, &challenges));
+                }
+                challenges.iter().for_each(|&r| table.bind_low(r));
+                word = next;
+            }
+        }
+    }
+
+    #[test]
+    fn leaves_hold_neighbours() {
+        let word: Vec<QM31> = (0..1u64 << 10)
+            .map(|i| QM31::from_coordinates([1, 2, 3, 4].map(|k| M31::reduce(i * 1000 + k))))
+            .collect();
+        let layer = Layer::<circlet_core::hash::suite::Blake2sBlake2s>::new(&word, 2);
+        for leaf in 0..word.len() / ARITY {
+            let expected: Vec<M31> =
+                word[leaf * ARITY..][..ARITY].iter().flat_map(|x| x.coordinates()).collect();
+            assert_eq!(row(&layer.columns, leaf as u32), expected);
+        }
     }
 }

@@ -1,120 +1,390 @@
-//! The batched weight of all linear claims, as a table over the stacked vector.
+//! The batched weight of all linear claims, in factors.
+//!
+//! Along an axis almost every weight is a product over the coordinates: `eq` at a point, powers of a number. On
+//! runs of `2^l` rows the weight of a matrix column is then a multiple of few patterns,
+//!
+//! ```text
+//! W_j(h 2^l + i) = sum_p factor_(j,p)(h) pattern_p(i),
+//! ```
+//!
+//! and the same patterns serve all matrix columns. They are found by looking at the axes' weights, whatever these
+//! are. Where there is no pattern (columns smaller than a run, axes that do not repeat) the weights themselves are
+//! the pattern, of one tile of one matrix column, with factors of one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
-use circlet_core::circuit::{ColumnId, Shape, Tree};
-use circlet_core::claims::{AxisId, Claims, Term};
+use circlet_core::circuit::{Circuit, ColumnId, Tree};
+use circlet_core::claims::{AxisId, Claims};
 use circlet_core::field::QM31;
 use circlet_core::poly::powers;
-use circlet_core::protocol::Protocol;
+use circlet_core::stacking::Stacking;
 use rayon::prelude::*;
 
-use crate::backend::field::{E, Ext, LANES, LOG_LANES, pack, to_stwo};
+use crate::backend::slots::{Slot, Slots, Sparse};
+use crate::backend::field::{E, LANES, LOG_LANES, to_stwo};
 
-/// The stacked weight of each tree: its matrix columns, one after the other.
-pub fn dense_weight(protocol: &Protocol, claims: &Claims, mu: QM31) -> [Vec<E>; 2] {
-    let (circuit, stacking) = (&protocol.circuit, &protocol.stacking);
-    let powers = powers(mu, claims.values.len());
-    let mut terms_of: Vec<Vec<&Term>> = vec![Vec::new(); circuit.columns.len()];
-    let mut logs: BTreeSet<(AxisId, u32)> = BTreeSet::new();
-    for term in &claims.terms {
-        let shape = circuit.column(term.column).shape;
-        terms_of[term.column.0 as usize].push(term);
-        logs.insert((term.rows, shape.log_rows()));
-        logs.insert((term.cols, shape.log_cols()));
+/// Log of the rows in a run, where there are enough rows.
+const LOG_RUN: u32 = 6;
+/// An axis with more patterns than this counts as one that does not repeat.
+const PATTERNS: usize = 4;
+
+/// The weight on all rows of both matrices.
+pub struct Weight {
+    /// What matrix columns are contracted with.
+    pub slots: Slots,
+    /// For each matrix column of each tree, the factors of the patterns in its weight.
+    pub factors: [Vec<Sparse>; 2],
+}
+
+/// An axis of `2^log` entries.
+type Along = (AxisId, u32);
+
+/// `coefficient u (x) w` on a column.
+struct Product<'a> {
+    /// Place of its first cell in its tree.
+    offset: usize,
+    coefficient: QM31,
+    rows: &'a [QM31],
+    cols: &'a [QM31],
+}
+
+/// Weights that repeat: run `i` is `factors[i].1` times a pattern.
+struct Repeated {
+    patterns: Vec<Vec<QM31>>,
+    factors: Vec<(u32, QM31)>,
+}
+
+/// A product whose runs are known patterns: run `t n + i`, with `n` factors, is `outer[t]` times that of run `i`.
+struct Regular<'a> {
+    /// Its first run in its tree.
+    first: usize,
+    coefficient: QM31,
+    outer: &'a [QM31],
+    factors: &'a [(u32, QM31)],
+}
+
+/// Places of runs in a matrix.
+#[derive(Clone, Copy)]
+struct Grid {
+    log_run: u32,
+    /// Log of the runs in a matrix column.
+    log_runs: u32,
+}
+
+impl Grid {
+    fn new(stacking: &Stacking) -> Self {
+        let log_run = LOG_RUN.min(stacking.log_rows - LOG_LANES);
+        Self { log_run, log_runs: stacking.log_rows - log_run }
     }
-    let axes: BTreeMap<(AxisId, u32), Vec<QM31>> =
-        logs.into_par_iter().map(|(id, log)| ((id, log), claims.axes[id.0 as usize].dense(log))).collect();
-    let fill = |id: ColumnId, mut block: Block<'_>| {
-        let shape = circuit.column(id).shape;
-        for term in &terms_of[id.0 as usize] {
-            let coefficient = term.coefficient * powers[term.claim as usize];
-            let rows = &axes[&(term.rows, shape.log_rows())];
-            let cols = &axes[&(term.cols, shape.log_cols())];
-            block.add(coefficient, rows, cols);
-        }
-        block.finish();
-    };
 
-    let vectors = (1usize << stacking.log_rows) / LANES;
-    let mut sides = stacking.matrix_columns.map(|n| vec![E::splat(QM31::ZERO); n * vectors]);
-    for (which, side) in [Tree::Fixed, Tree::Witness].into_iter().zip(&mut sides) {
-        let mut columns: Vec<ColumnId> = (0..circuit.columns.len() as u32)
-            .map(ColumnId)
-            .filter(|&id| circuit.column(id).tree() == which)
+    /// Cells of a tile.
+    fn tile(self) -> usize {
+        LANES << self.log_run
+    }
+
+    /// Matrix column, tile and lane of a run.
+    fn place(self, run: usize) -> (usize, usize, usize) {
+        let in_column = run & ((1 << self.log_runs) - 1);
+        (run >> self.log_runs, in_column / LANES, in_column % LANES)
+    }
+}
+
+impl Weight {
+    /// The weight of all claims, batched by the powers of `mu`.
+    pub fn new(circuit: &Circuit, stacking: &Stacking, claims: &Claims, mu: QM31) -> Self {
+        let grid = Grid::new(stacking);
+        let products = merge(claims, mu);
+        let dense = dense_axes(circuit, claims, products.keys());
+        let shape = |id: ColumnId| circuit.column(id).shape;
+        let sides = [Tree::Fixed, Tree::Witness];
+        let side = |id: ColumnId| usize::from(circuit.column(id).tree() == sides[1]);
+
+        // How each product repeats, axes that several products share looked at once.
+        let inner = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| -> Option<(Option<Along>, Along)> {
+            let (log_rows, log_cols) = (shape(id).log_rows(), shape(id).log_cols());
+            if log_cols >= grid.log_run {
+                Some((None, (cols, log_cols)))
+            } else if log_rows + log_cols >= grid.log_run {
+                Some((Some((rows, log_rows)), (cols, log_cols)))
+            } else {
+                None
+            }
+        };
+        let keys: BTreeSet<(Option<Along>, Along)> = products.keys().filter_map(inner).collect();
+        let repeated: Vec<Option<Repeated>> = keys
+            .par_iter()
+            .map(|&(rows, cols)| match rows {
+                None => repeated(&dense[&cols], 1 << grid.log_run),
+                Some(rows) => repeated_rows(&dense[&rows], &dense[&cols], 1 << grid.log_run),
+            })
             .collect();
-        columns.sort_by_key(|&id| stacking.offset_in_tree(id));
-        // Columns lie one after the other, largest first: those of whole vectors, then those within vectors.
-        let whole = columns.partition_point(|&id| circuit.column(id).shape.size() >= LANES);
-        let mut slots = Vec::new();
-        let mut rest = side.as_mut_slice();
-        for &id in &columns[..whole] {
-            let (slot, tail) = rest.split_at_mut(circuit.column(id).shape.size() / LANES);
-            slots.push((id, slot));
-            rest = tail;
+        let mut patterns = Patterns::default();
+        let known: BTreeMap<(Option<Along>, Along), Vec<(u32, QM31)>> = keys
+            .iter()
+            .zip(repeated)
+            .filter_map(|(&key, repeated)| Some((key, patterns.register(repeated?))))
+            .collect();
+
+        let one = [QM31::ONE];
+        let (mut regular, mut loose) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        for (key @ &(id, rows, cols), &coefficient) in &products {
+            let (log_rows, log_cols) = (shape(id).log_rows(), shape(id).log_cols());
+            let offset = stacking.offset_in_tree(id);
+            let row_weights = dense[&(rows, log_rows)].as_slice();
+            if let Some((inner, factors)) = inner(key).and_then(|k| Some((k, known.get(&k)?))) {
+                let outer = if inner.0.is_some() { &one[..] } else { row_weights };
+                let first = offset >> grid.log_run;
+                regular[side(id)].push(Regular { first, coefficient, outer, factors });
+            } else {
+                let cols = &dense[&(cols, log_cols)];
+                loose[side(id)].push(Product { offset, coefficient, rows: row_weights, cols });
+            }
         }
-        slots.into_par_iter().for_each(|(id, slot)| {
-            fill(id, Block::new(circuit.column(id).shape, slot));
+        assemble(stacking, grid, patterns, &regular, &loose)
+    }
+}
+
+/// The sum of all coefficients with the same column and the same weights.
+fn merge(claims: &Claims, mu: QM31) -> BTreeMap<(ColumnId, AxisId, AxisId), QM31> {
+    let powers = powers(mu, claims.values.len());
+    let mut products = BTreeMap::new();
+    for term in &claims.terms {
+        let sum = products.entry((term.column, term.rows, term.cols)).or_insert(QM31::ZERO);
+        *sum += term.coefficient * powers[term.claim as usize];
+    }
+    products
+}
+
+fn dense_axes<'a>(
+    circuit: &Circuit,
+    claims: &Claims,
+    products: impl Iterator<Item = &'a (ColumnId, AxisId, AxisId)>,
+) -> BTreeMap<Along, Vec<QM31>> {
+    let along = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| {
+        let shape = circuit.column(id).shape;
+        [(rows, shape.log_rows()), (cols, shape.log_cols())]
+    };
+    let axes: BTreeSet<Along> = products.flat_map(along).collect();
+    axes.into_par_iter().map(|(id, log)| ((id, log), claims.axes[id.0 as usize].dense(log))).collect()
+}
+
+/// The multiple of a vector that has one as its first entry other than zero, with the factor that gives it back.
+fn normal(mut weights: Vec<QM31>) -> Option<(QM31, Vec<QM31>)> {
+    let factor = *weights.iter().find(|&&w| w != QM31::ZERO)?;
+    let inverse = factor.inverse()?;
+    weights.iter_mut().for_each(|w| *w *= inverse);
+    Some((factor, weights))
+}
+
+/// How weights repeat after every `run` entries, if they do.
+fn repeated(weights: &[QM31], run: usize) -> Option<Repeated> {
+    let mut patterns: Vec<Vec<QM31>> = Vec::new();
+    let mut factors = Vec::with_capacity(weights.len() / run);
+    for weights in weights.chunks(run) {
+        let Some(&factor) = weights.iter().find(|&&w| w != QM31::ZERO) else {
+            factors.push((0, QM31::ZERO));
+            continue;
+        };
+        let is = |pattern: &Vec<QM31>| weights.iter().zip(pattern).all(|(&w, &p)| w == factor * p);
+        let index = match patterns.iter().position(is) {
+            Some(index) => index,
+            None if patterns.len() == PATTERNS => return None,
+            None => {
+                patterns.push(normal(weights.to_vec())?.1);
+                patterns.len() - 1
+            }
+        };
+        factors.push((index as u32, factor));
+    }
+    Some(Repeated { patterns, factors })
+}
+
+/// The same for `rows (x) cols` where a run holds several rows.
+fn repeated_rows(rows: &[QM31], cols: &[QM31], run: usize) -> Option<Repeated> {
+    let Repeated { patterns, mut factors } = repeated(rows, run / cols.len())?;
+    let Some((factor, cols)) = normal(cols.to_vec()) else {
+        let factors = vec![(0, QM31::ZERO); factors.len()];
+        return Some(Repeated { patterns: Vec::new(), factors });
+    };
+    let wide = |pattern: Vec<QM31>| pattern.iter().flat_map(|&p| cols.iter().map(move |&c| p * c)).collect();
+    factors.iter_mut().for_each(|f| f.1 *= factor);
+    Some(Repeated { patterns: patterns.into_iter().map(wide).collect(), factors })
+}
+
+/// All patterns that some product has.
+#[derive(Default)]
+struct Patterns {
+    all: Vec<Vec<QM31>>,
+    index: HashMap<Vec<QM31>, u32>,
+}
+
+impl Patterns {
+    /// The factors of a product's runs, with the numbers of its patterns among all.
+    fn register(&mut self, repeated: Repeated) -> Vec<(u32, QM31)> {
+        let numbers: Vec<u32> = repeated
+            .patterns
+            .into_iter()
+            .map(|pattern| {
+                *self.index.entry(pattern).or_insert_with_key(|pattern| {
+                    self.all.push(pattern.clone());
+                    self.all.len() as u32 - 1
+                })
+            })
+            .collect();
+        let number = |index: u32| numbers.get(index as usize).copied().unwrap_or(0);
+        repeated.factors.into_iter().map(|(index, factor)| (number(index), factor)).collect()
+    }
+}
+
+/// A tile of a matrix column of a tree.
+type Place = (usize, usize, usize);
+
+fn assemble(
+    stacking: &Stacking,
+    grid: Grid,
+    patterns: Patterns,
+    regular: &[Vec<Regular<'_>>; 2],
+    loose: &[Vec<Product<'_>>; 2],
+) -> Weight {
+    let mut tiles: Vec<Vec<Slot>> = vec![Vec::new(); (1 << grid.log_runs) / LANES];
+    for product in regular.iter().flatten() {
+        product.runs(0..product.len(), |run, pattern, _| {
+            let tile = &mut tiles[grid.place(run).1];
+            let slot = Slot { pattern, step: 0 };
+            if !tile.contains(&slot) {
+                tile.push(slot);
+            }
         });
-        for &id in &columns[whole..] {
-            let (at, size) = (stacking.offset_in_tree(id), circuit.column(id).shape.size());
-            let mut vector = [E::splat(QM31::ZERO)];
-            fill(id, Block::new(circuit.column(id).shape, &mut vector));
-            let mut lanes = side[at / LANES].to_array();
-            lanes[at % LANES..at % LANES + size].copy_from_slice(&vector[0].to_array()[..size]);
-            side[at / LANES] = E::from_array(lanes);
-        }
-    }
-    sides
-}
-
-/// The weight on one column: vectors along rows where they are long enough, else elements that become vectors
-/// in the end.
-enum Block<'a> {
-    Wide(&'a mut [E]),
-    Narrow(Vec<QM31>, &'a mut [E]),
-}
-
-impl<'a> Block<'a> {
-    fn new(shape: Shape, vectors: &'a mut [E]) -> Self {
-        if shape.log_cols() >= LOG_LANES {
-            Self::Wide(vectors)
-        } else {
-            Self::Narrow(vec![QM31::ZERO; shape.size()], vectors)
-        }
     }
 
-    fn add(&mut self, coefficient: QM31, rows: &[QM31], cols: &[QM31]) {
-        match self {
-            Self::Wide(cells) => {
-                let cols = pack(cols);
-                for (row, &weight) in cells.chunks_mut(cols.len()).zip(rows) {
-                    if weight == QM31::ZERO {
-                        continue;
-                    }
-                    let weight = E::splat(coefficient * weight);
-                    for (cell, &c) in row.iter_mut().zip(&cols) {
-                        *cell += c * weight;
-                    }
+    // Tiles with weights of their own.
+    let mut own: BTreeMap<Place, Vec<&Product<'_>>> = BTreeMap::new();
+    for (side, products) in loose.iter().enumerate() {
+        for product in products {
+            let last = product.offset + product.rows.len() * product.cols.len() - 1;
+            for tile in product.offset / grid.tile()..=last / grid.tile() {
+                let (column, tile, _) = grid.place(tile * LANES);
+                own.entry((side, column, tile)).or_default().push(product);
+            }
+        }
+    }
+    let weights: Vec<Vec<QM31>> = own
+        .par_iter()
+        .map(|(&(_, column, tile), products)| {
+            let mut weights = vec![QM31::ZERO; grid.tile()];
+            let first = (column << stacking.log_rows) + tile * grid.tile();
+            products.iter().for_each(|product| product.add(first, &mut weights));
+            weights
+        })
+        .collect();
+    let mut all = patterns.all;
+    let mut owners: [BTreeMap<usize, Vec<(usize, Slot)>>; 2] = Default::default();
+    for ((side, column, tile), weights) in own.into_keys().zip(weights) {
+        let slot = Slot { pattern: all.len() as u32, step: 1 };
+        all.extend(weights.chunks(1 << grid.log_run).map(<[QM31]>::to_vec));
+        tiles[tile].push(slot);
+        owners[side].entry(column).or_default().push((tile, slot));
+    }
+    let slots = Slots::new(grid.log_run, all.into_iter().flatten(), &tiles);
+
+    let factors = [0, 1].map(|side| {
+        let mut parts: Vec<Vec<(&Regular<'_>, Range<usize>)>> =
+            vec![Vec::new(); stacking.matrix_columns[side]];
+        for product in &regular[side] {
+            // Of the runs of the tree, those of this product; of these, those in each matrix column.
+            let range = product.first..product.first + product.len();
+            for column in range.start >> grid.log_runs..=(range.end - 1) >> grid.log_runs {
+                let start = range.start.max(column << grid.log_runs);
+                let end = range.end.min((column + 1) << grid.log_runs);
+                parts[column].push((product, start - product.first..end - product.first));
+            }
+        }
+        let owners = &owners[side];
+        parts
+            .into_par_iter()
+            .enumerate()
+            .map(|(column, parts)| {
+                let own = owners.get(&column).map_or(&[][..], Vec::as_slice);
+                column_factors(&slots, grid, &parts, own)
+            })
+            .collect()
+    });
+    Weight { slots, factors }
+}
+
+/// The factors of one matrix column.
+fn column_factors(
+    slots: &Slots,
+    grid: Grid,
+    parts: &[(&Regular<'_>, Range<usize>)],
+    own: &[(usize, Slot)],
+) -> Sparse {
+    let mut factors: Vec<Option<Box<[QM31; LANES]>>> = vec![None; slots.len()];
+    let index = |tile: usize, slot: Slot| -> usize {
+        let mut range = slots.of_tile(tile);
+        range.find(|&i| slots.slot(i) == slot).unwrap_or_else(|| unreachable!("every pattern has a slot"))
+    };
+    for (product, runs) in parts {
+        let mut last = (usize::MAX, u32::MAX, 0);
+        product.runs(runs.clone(), |run, pattern, factor| {
+            let (_, tile, lane) = grid.place(run);
+            if (last.0, last.1) != (tile, pattern) {
+                last = (tile, pattern, index(tile, Slot { pattern, step: 0 }));
+            }
+            factors[last.2].get_or_insert_with(|| Box::new([QM31::ZERO; LANES]))[lane] += factor;
+        });
+    }
+    for &(tile, slot) in own {
+        factors[index(tile, slot)] = Some(Box::new([QM31::ONE; LANES]));
+    }
+    let mut sparse = Sparse::default();
+    for (slot, lanes) in factors.into_iter().enumerate() {
+        if let Some(lanes) = lanes {
+            sparse.slots.push(slot as u32);
+            sparse.vectors.push(E::from_array(lanes.map(to_stwo)));
+        }
+    }
+    sparse
+}
+
+impl Regular<'_> {
+    /// Number of its runs.
+    fn len(&self) -> usize {
+        self.outer.len() * self.factors.len()
+    }
+
+    /// Calls `f` with the place in the tree, the pattern and the factor of those of its runs that are not zero.
+    fn runs(&self, runs: Range<usize>, mut f: impl FnMut(usize, u32, QM31)) {
+        let n = self.factors.len();
+        for t in runs.start / n..runs.end.div_ceil(n) {
+            let outer = self.outer[t];
+            if outer == QM31::ZERO {
+                continue;
+            }
+            let outer = self.coefficient * outer;
+            for i in runs.start.saturating_sub(t * n)..n.min(runs.end - t * n) {
+                let (pattern, factor) = self.factors[i];
+                if factor != QM31::ZERO {
+                    f(self.first + t * n + i, pattern, outer * factor);
                 }
             }
-            Self::Narrow(cells, _) => {
-                for (row, &weight) in cells.chunks_mut(cols.len()).zip(rows) {
-                    let weight = coefficient * weight;
-                    for (cell, &c) in row.iter_mut().zip(cols) {
-                        *cell += c * weight;
-                    }
-                }
-            }
-        }
-    }
-
-    fn finish(self) {
-        if let Self::Narrow(cells, vectors) = self {
-            for (vector, chunk) in vectors.iter_mut().zip(cells.chunks(LANES)) {
-                let lane = |i: usize| to_stwo(chunk.get(i).copied().unwrap_or(QM31::ZERO));
-                *vector = E::from_array(std::array::from_fn(lane));
-            }
         }
     }
 }
+
+impl Product<'_> {
+    /// Adds its weights on the cells of its tree from `first` on.
+    fn add(&self, first: usize, weights: &mut [QM31]) {
+        let (width, len) = (self.cols.len(), self.rows.len() * self.cols.len());
+        let start = self.offset.max(first);
+        let end = (self.offset + len).min(first + weights.len());
+        for cell in start..end {
+            let (t, c) = ((cell - self.offset) / width, (cell - self.offset) % width);
+            weights[cell - first] += self.coefficient * self.rows[t] * self.cols[c];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
