@@ -1,6 +1,8 @@
 //! Key generation: committing to a program's numbers.
 
-use circlet_core::circuit::{Circuit, CircuitError, ColumnId, Tree as Which};
+use std::sync::Arc;
+
+use circlet_core::circuit::{Circuit, CircuitError, ColumnId, Shape, Tree as Which};
 use circlet_core::key::VerifyingKey;
 use circlet_core::pin;
 use circlet_core::poly::eq_table;
@@ -49,36 +51,59 @@ pub struct ProvingKey<S: BulkHash> {
     /// Its digest.
     pub digest: [u8; 32],
     /// The numbers.
-    pub data: Data,
+    pub data: Arc<Data>,
     /// What the key fixes.
     pub protocol: Protocol,
     /// The commitment to the numbers.
-    pub fixed: Commitment<S>,
+    pub fixed: Arc<Commitment<S>>,
     /// Encodes columns.
-    pub encoder: Encoder,
+    pub encoder: Arc<Encoder>,
     /// Folds codewords.
-    pub twiddles: Twiddles,
+    pub twiddles: Arc<Twiddles>,
 }
 
 impl<S: BulkHash> ProvingKey<S> {
     /// Commits to a program.
-    pub fn new(program: Program, data: Data, profile: ProfileId) -> Result<Self, KeyError> {
+    pub fn new(program: Program, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
+        let data = data.into();
         check_data(&program, &data)?;
         let protocol = Protocol::new(&program, *profile.profile())?;
-        let report = security(&protocol)?;
-        if !meets_target(&report) {
-            let profile = profile.profile();
-            return Err(KeyError::Security {
-                name: profile.name,
-                bits: report.bits,
-                target: profile.target_bits,
-            });
-        }
+        secure(&protocol)?;
         Ok(Self::build(program, data, protocol, &mut Honest))
     }
 
+    /// The key of another program over the same constants and tables, in the same order: nothing is committed to
+    /// anew.
+    pub fn sibling(&self, program: Program) -> Result<Self, KeyError> {
+        let protocol = Protocol::with_rows(&program, self.protocol.profile, self.protocol.stacking.log_rows)?;
+        secure(&protocol)?;
+        let fixed = |protocol: &Protocol| -> Vec<(u64, Shape)> {
+            let columns = protocol.circuit.columns.iter().enumerate();
+            let fixed = columns.filter(|(_, column)| column.tree() == Which::Fixed);
+            fixed.map(|(i, c)| (protocol.stacking.offset_in_tree(ColumnId(i as u32)) as u64, c.shape)).collect()
+        };
+        if fixed(&protocol) != fixed(&self.protocol) {
+            return Err(KeyError::Data(format!("{}: another layout of the weights", program.name)));
+        }
+        let verifying = VerifyingKey { program, ..self.verifying.clone() };
+        Ok(Self {
+            digest: verifying.digest(),
+            verifying,
+            data: self.data.clone(),
+            protocol,
+            fixed: self.fixed.clone(),
+            encoder: self.encoder.clone(),
+            twiddles: self.twiddles.clone(),
+        })
+    }
     /// The key without the checks of its maker: for tests of what a verifier does with a bad one.
-    pub fn build(program: Program, data: Data, protocol: Protocol, adversary: &mut dyn Adversary) -> Self {
+    pub fn build(
+        program: Program,
+        data: impl Into<Arc<Data>>,
+        protocol: Protocol,
+        adversary: &mut dyn Adversary,
+    ) -> Self {
+        let data = data.into();
         let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
         let columns = fixed_columns(&protocol.circuit, &program, &data).into_iter();
         let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, columns, adversary);
@@ -98,7 +123,8 @@ impl<S: BulkHash> ProvingKey<S> {
             fixed_cap: fixed.tree.cap().iter().map(S::digest_to_bytes).collect(),
             pin,
         };
-        let twiddles = Twiddles::new(&protocol);
+        let twiddles = Twiddles::new(&protocol).into();
+        let (fixed, encoder) = (fixed.into(), encoder.into());
         Self { digest: verifying.digest(), verifying, data, protocol, fixed, encoder, twiddles }
     }
 
@@ -111,6 +137,16 @@ impl<S: BulkHash> ProvingKey<S> {
     pub fn is_witness(&self, id: ColumnId) -> bool {
         self.circuit().column(id).tree() == Which::Witness
     }
+}
+
+/// Refuses protocols that do not reach what their profile promises.
+fn secure(protocol: &Protocol) -> Result<(), KeyError> {
+    let report = security(protocol)?;
+    if meets_target(&report) {
+        return Ok(());
+    }
+    let profile = &protocol.profile;
+    Err(KeyError::Security { name: profile.name, bits: report.bits, target: profile.target_bits })
 }
 
 /// The security of a protocol, source by source.

@@ -1,6 +1,6 @@
 //! Verifies that a committed integer program maps given inputs to given outputs.
 //!
-//! One function, [`verify`], and one file for each stage of the protocol, in the order in which they run:
+//! One function, [`verify`] (and [`verify_text`] for texts of language models), and one file for each stage of the protocol, in the order in which they run:
 //!
 //! 1. [`stages::lookup`]: every lookup holds (one fraction tree, a sumcheck for each layer);
 //! 2. [`stages::relation`]: every relation holds (one point, one sumcheck);
@@ -18,6 +18,7 @@ extern crate alloc;
 pub mod channel;
 mod reject;
 pub mod stages;
+mod text;
 
 use circlet_core::claims::Claims;
 use circlet_core::hash::HashSuite;
@@ -28,6 +29,7 @@ use circlet_core::transcript::{Label, Transcript};
 
 use crate::channel::Channel;
 pub use crate::reject::{Reject, Stage};
+pub use crate::text::verify_text;
 
 /// Accepts exactly if `proof` shows that the program committed to in `key` maps `statement.inputs` to
 /// `statement.outputs`; the error names the stage and the check that failed.

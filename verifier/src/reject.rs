@@ -1,4 +1,5 @@
 use circlet_core::circuit::CircuitError;
+use circlet_core::decoder::TextError;
 
 /// A stage of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub enum Reject {
     /// The key's commitment is not of the form that its program asks for.
     #[error("the verifying key's commitment is malformed")]
     MalformedKey,
+    /// The text is not one that the decoder can have.
+    #[error("{0}")]
+    Text(TextError),
     /// The statement has other tensors or lengths than the program.
     #[error("the statement does not have the shape of the program's inputs and outputs")]
     StatementShape,

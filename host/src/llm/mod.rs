@@ -9,6 +9,7 @@ pub mod float;
 pub mod gguf;
 mod map;
 mod open;
+pub mod prover;
 pub mod quantize;
 pub mod report;
 pub mod run;

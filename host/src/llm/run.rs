@@ -45,9 +45,14 @@ impl Runner {
 
     fn execute(&self, program: &Program, lists: &[Vec<u32>]) -> anyhow::Result<(Circuit, Trace)> {
         let circuit = Circuit::new(program)?;
-        let fixed = self.fixed(program, &circuit);
-        let trace = execute_with(&circuit, fixed, &self.data.tables, &[], lists)?;
+        let trace = self.run(program, &circuit, lists)?;
         Ok((circuit, trace))
+    }
+
+    /// Runs a program of the decoder's on lists; those that it computes are given empty.
+    pub fn run(&self, program: &Program, circuit: &Circuit, lists: &[Vec<u32>]) -> anyhow::Result<Trace> {
+        let fixed = self.fixed(program, circuit);
+        Ok(execute_with(circuit, fixed, &self.data.tables, &[], lists)?)
     }
 
     /// Runs a text whose last `generated` tokens are not looked at: the trace holds those that the model gives.

@@ -1,0 +1,82 @@
+//! Proving texts: one commitment to the weights, a proof for every text.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text};
+use circlet_core::key::Statement;
+use circlet_core::profile::ProfileId;
+use circlet_core::program::Data;
+
+use super::run::Runner;
+use crate::backend::merkle::BulkHash;
+use crate::execute::Trace;
+use crate::keys::{KeyError, ProvingKey};
+use crate::prove::adversary::Honest;
+use crate::prove::prove_trace;
+
+/// Rows of the program that the layout of the commitment is chosen for.
+const USUAL_ROWS: u32 = 32;
+
+/// A decoder whose weights are committed to.
+pub struct DecoderProver<S: BulkHash> {
+    /// What verifiers hold.
+    pub key: DecoderKey,
+    /// Runs it.
+    pub runner: Runner,
+    /// The key of one of its programs.
+    base: ProvingKey<S>,
+}
+
+/// A text that has been run and can be proven.
+pub struct Run<S: BulkHash> {
+    /// The key of its program.
+    pub key: ProvingKey<S>,
+    /// All columns.
+    pub trace: Trace,
+    /// What the proof says.
+    pub statement: Statement,
+    /// The text.
+    pub text: Text,
+}
+
+impl<S: BulkHash> DecoderProver<S> {
+    /// Commits to a decoder.
+    pub fn new(decoder: Decoder, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
+        let data = data.into();
+        let rows = USUAL_ROWS.min(decoder.positions);
+        let base = ProvingKey::<S>::new(
+            decoder.program(Extent { rows, first: rows - 1, generated: 1 }),
+            data.clone(),
+            profile,
+        )?;
+        let key = DecoderKey {
+            decoder: decoder.clone(),
+            profile,
+            suite: S::ID,
+            log_rows: base.verifying.log_rows,
+            fixed_cap: base.verifying.fixed_cap.clone(),
+            pin: base.verifying.pin,
+        };
+        Ok(Self { key, runner: Runner::new(decoder, data), base })
+    }
+
+    /// Runs a text, whose last tokens after the prompt must be the model's.
+    pub fn run(&self, text: Text) -> anyhow::Result<Run<S>> {
+        let decoder = &self.key.decoder;
+        let extent = decoder.extent(&text)?;
+        let statement = decoder.statement(&text)?;
+        let key = self.base.sibling(decoder.program(extent))?;
+        let lists = [statement.lists.first().cloned().context("a list of tokens")?, Vec::new()];
+        let trace = self.runner.run(&key.verifying.program, key.circuit(), &lists)?;
+        ensure!(trace.lists == statement.lists, "the text is not the model's greedy continuation of its prompt");
+        Ok(Run { key, trace, statement, text })
+    }
+}
+
+impl<S: BulkHash> Run<S> {
+    /// Proves it.
+    pub fn prove(&self) -> Vec<u8> {
+        prove_trace(&self.key, &self.trace, &self.statement, &mut Honest)
+    }
+}
