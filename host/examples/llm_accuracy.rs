@@ -14,7 +14,11 @@ fn main() -> anyhow::Result<()> {
     let opened = circlet::llm::open(Path::new(&args[1]))?;
     let tokenizer = opened.tokenizer()?;
     let pieces = |path: &str, len: usize| -> anyhow::Result<Vec<Vec<u32>>> {
-        Ok(tokenizer.encode(&std::fs::read_to_string(path)?, false).chunks(len).map(<[u32]>::to_vec).collect())
+        Ok(tokenizer
+            .encode(&std::fs::read_to_string(path)?, false)
+            .chunks(len)
+            .map(<[u32]>::to_vec)
+            .collect())
     };
     let prefix: Option<u32> = args[4].parse().ok();
     let model = FloatModel::load(&*opened.checkpoint)?;
@@ -41,6 +45,11 @@ fn main() -> anyhow::Result<()> {
     for _ in 0..8 {
         tokens.push(runner.next(&tokens)?);
     }
-    println!("{:?} -> {:?} {:?}", tokenizer.decode(&tokens[..given]), tokenizer.decode(&tokens[given..]), start.elapsed());
+    println!(
+        "{:?} -> {:?} {:?}",
+        tokenizer.decode(&tokens[..given]),
+        tokenizer.decode(&tokens[given..]),
+        start.elapsed()
+    );
     Ok(())
 }

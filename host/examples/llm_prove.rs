@@ -19,7 +19,12 @@ impl<S> tracing_subscriber::Layer<S> for Times
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    fn on_new_span(&self, _: &tracing::span::Attributes<'_>, id: &tracing::Id, context: tracing_subscriber::layer::Context<'_, S>) {
+    fn on_new_span(
+        &self,
+        _: &tracing::span::Attributes<'_>,
+        id: &tracing::Id,
+        context: tracing_subscriber::layer::Context<'_, S>,
+    ) {
         context.span(id).unwrap().extensions_mut().insert(Instant::now());
     }
     fn on_close(&self, id: tracing::Id, context: tracing_subscriber::layer::Context<'_, S>) {
@@ -41,7 +46,11 @@ fn main() -> anyhow::Result<()> {
     let opened = circlet::llm::open(Path::new(&args[1]))?;
     let tokenizer = opened.tokenizer()?;
     let pieces = |path: &str, len: usize| -> anyhow::Result<Vec<Vec<u32>>> {
-        Ok(tokenizer.encode(&std::fs::read_to_string(path)?, false).chunks(len).map(<[u32]>::to_vec).collect())
+        Ok(tokenizer
+            .encode(&std::fs::read_to_string(path)?, false)
+            .chunks(len)
+            .map(<[u32]>::to_vec)
+            .collect())
     };
     let prefix: Option<u32> = args[3].parse().ok();
     let profile = ProfileId::from_name(&args[4]).unwrap();

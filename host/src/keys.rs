@@ -72,6 +72,20 @@ impl<S: BulkHash> ProvingKey<S> {
         Ok(Self::build(program, data, protocol, &mut Honest))
     }
 
+    /// The same key for another protocol over its fixed columns.
+    #[must_use]
+    pub fn with_protocol(&self, protocol: Protocol) -> Self {
+        Self {
+            digest: self.digest,
+            verifying: self.verifying.clone(),
+            data: self.data.clone(),
+            protocol,
+            fixed: self.fixed.clone(),
+            encoder: self.encoder.clone(),
+            twiddles: self.twiddles.clone(),
+        }
+    }
+
     /// The key of another program over the same constants and tables, in the same order: nothing is committed to
     /// anew.
     pub fn sibling(&self, program: Program) -> Result<Self, KeyError> {
@@ -80,21 +94,15 @@ impl<S: BulkHash> ProvingKey<S> {
         let fixed = |protocol: &Protocol| -> Vec<(u64, Shape)> {
             let columns = protocol.circuit.columns.iter().enumerate();
             let fixed = columns.filter(|(_, column)| column.tree() == Which::Fixed);
-            fixed.map(|(i, c)| (protocol.stacking.offset_in_tree(ColumnId(i as u32)) as u64, c.shape)).collect()
+            fixed
+                .map(|(i, c)| (protocol.stacking.offset_in_tree(ColumnId(i as u32)) as u64, c.shape))
+                .collect()
         };
         if fixed(&protocol) != fixed(&self.protocol) {
             return Err(KeyError::Data(format!("{}: another layout of the weights", program.name)));
         }
         let verifying = VerifyingKey { program, ..self.verifying.clone() };
-        Ok(Self {
-            digest: verifying.digest(),
-            verifying,
-            data: self.data.clone(),
-            protocol,
-            fixed: self.fixed.clone(),
-            encoder: self.encoder.clone(),
-            twiddles: self.twiddles.clone(),
-        })
+        Ok(Self { digest: verifying.digest(), verifying, ..self.with_protocol(protocol) })
     }
     /// The key without the checks of its maker: for tests of what a verifier does with a bad one.
     pub fn build(

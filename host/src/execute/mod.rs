@@ -292,6 +292,12 @@ fn run(circuit: &Circuit, tables: &[Vec<i32>], step: &Step, trace: &mut Trace) -
             trace.columns[output.0 as usize] =
                 map(&tables[table.0 as usize], (name, &arguments), circuit, *output)?;
         }
+        Step::Magnitude { input, output } => {
+            trace.columns[output.0 as usize] = match trace.cells(*input) {
+                Cells::Narrow(cells) => cells.par_iter().map(|&v| i32::from(v).abs()).collect(),
+                Cells::Wide(cells) => cells.par_iter().map(|&v| v.abs()).collect(),
+            };
+        }
         Step::RowMax { columns, causal, output } => {
             let mut greatest = vec![i32::MIN; 1 << circuit.column(*output).shape.log_rows()];
             for &id in columns {

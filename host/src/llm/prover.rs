@@ -69,7 +69,10 @@ impl<S: BulkHash> DecoderProver<S> {
         let key = self.base.sibling(decoder.program(extent))?;
         let lists = [statement.lists.first().cloned().context("a list of tokens")?, Vec::new()];
         let trace = self.runner.run(&key.verifying.program, key.circuit(), &lists)?;
-        ensure!(trace.lists == statement.lists, "the text is not the model's greedy continuation of its prompt");
+        ensure!(
+            trace.lists == statement.lists,
+            "the text is not the model's greedy continuation of its prompt"
+        );
         Ok(Run { key, trace, statement, text })
     }
 }

@@ -37,9 +37,8 @@ impl Runner {
     /// The fixed columns for a circuit of one of the decoder's programs; they are laid out once.
     pub fn fixed(&self, program: &Program, circuit: &Circuit) -> Arc<Fixed> {
         let mut family = self.family.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (own, fixed) = family.get_or_insert_with(|| {
-            (circuit.clone(), Arc::new(Fixed::new(circuit, program, &self.data)))
-        });
+        let (own, fixed) = family
+            .get_or_insert_with(|| (circuit.clone(), Arc::new(Fixed::new(circuit, program, &self.data))));
         Arc::new(fixed.of_family(own, circuit))
     }
 

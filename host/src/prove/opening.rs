@@ -12,10 +12,10 @@ use rayon::prelude::*;
 use super::channel::Channel;
 use super::commit::Commitment;
 use super::weight::Weight;
-use crate::backend::slots::combine;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, E, Ext, LANES, pack, to_stwo, to_stwo_base, unpack};
 use crate::backend::merkle::{BulkHash, Tree, row};
+use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
 use crate::backend::table::{Table, low_round};
 

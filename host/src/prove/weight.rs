@@ -21,8 +21,8 @@ use circlet_core::poly::powers;
 use circlet_core::stacking::Stacking;
 use rayon::prelude::*;
 
-use crate::backend::slots::{Slot, Slots, Sparse};
 use crate::backend::field::{E, LANES, LOG_LANES, to_stwo};
+use crate::backend::slots::{Slot, Slots, Sparse};
 
 /// Log of the rows in a run, where there are enough rows.
 const LOG_RUN: u32 = 6;

@@ -1,8 +1,8 @@
 //! Weight, rounds and message of the opening against a dense table of everything.
 
 use super::*;
-use crate::backend::slots::combine;
 use crate::backend::field::{B, pack_base, unpack};
+use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
 use circlet_core::axis::{Axis, Digit};
 use circlet_core::circuit::{Column, Content, Interval, Shape};
