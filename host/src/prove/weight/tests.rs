@@ -218,5 +218,5 @@ fn products_share_patterns() {
         claims.add(random.element(), id, rows, cols);
     }
     let weight = Weight::new(&circuit, &stacking, &claims, random.element());
-    assert_eq!(weight.slots.len() * LANES << LOG_RUN, 1 << stacking.log_rows);
+    assert_eq!((weight.slots.len() * LANES) << LOG_RUN, 1 << stacking.log_rows);
 }
