@@ -1,7 +1,6 @@
 //! Quantizes a decoder and compares it with the float one on a text.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use circlet::llm::float::FloatModel;
@@ -32,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     println!("quantized {:?}", start.elapsed());
     println!("{:?}", quantized.decoder.layers[0]);
     println!("{} tables, {:?}", quantized.decoder.tables.len(), quantized.decoder.exponentials);
-    let runner = Runner::new(quantized.decoder, Arc::new(quantized.data));
+    let runner = Runner::new(quantized.decoder, &quantized.data)?;
     let most: usize = args[5].parse()?;
     let held: Vec<Vec<u32>> = pieces(&args[3], 250)?.into_iter().take(most).collect();
     let start = Instant::now();

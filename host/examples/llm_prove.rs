@@ -63,6 +63,14 @@ fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let prover = DecoderProver::<Poseidon2Blake2s>::new(quantized.decoder, quantized.data, profile)?;
     println!("commit {:?} {}, 2^{} rows", start.elapsed(), rss(), prover.key.log_rows);
+    if args.get(6).is_some() {
+        let start = Instant::now();
+        let proofs = prover.register(|done, all| println!("registered {done} of {all} {:?} {}", start.elapsed(), rss()))?;
+        println!("registration {:?}, {} bytes", start.elapsed(), proofs.iter().map(Vec::len).sum::<usize>());
+        let start = Instant::now();
+        circlet_verifier::verify_registration(&circlet_verifier::registered(&prover.key), &proofs)?;
+        println!("registration verified {:?}", start.elapsed());
+    }
     let tokens = &pieces(&args[2], 1000)?[0];
     for given in args[5].split(',') {
         let given: usize = given.parse()?;

@@ -13,7 +13,7 @@ use circlet_core::security::{Report, SizeError, analyse, meets_target};
 
 use crate::backend::encode::Encoder;
 use crate::backend::merkle::BulkHash;
-use crate::execute::fixed_columns;
+use crate::execute::Fixed;
 use crate::prove::adversary::{Adversary, Honest};
 use crate::prove::commit::Commitment;
 use crate::prove::opening::Twiddles;
@@ -52,6 +52,8 @@ pub struct ProvingKey<S: BulkHash> {
     pub digest: [u8; 32],
     /// The numbers.
     pub data: Arc<Data>,
+    /// Constants and tables as columns.
+    pub columns: Arc<Fixed>,
     /// What the key fixes.
     pub protocol: Protocol,
     /// The commitment to the numbers.
@@ -79,6 +81,7 @@ impl<S: BulkHash> ProvingKey<S> {
             digest: self.digest,
             verifying: self.verifying.clone(),
             data: self.data.clone(),
+            columns: Arc::new(self.columns.of_family(&self.protocol.circuit, &protocol.circuit)),
             protocol,
             fixed: self.fixed.clone(),
             encoder: self.encoder.clone(),
@@ -113,8 +116,12 @@ impl<S: BulkHash> ProvingKey<S> {
     ) -> Self {
         let data = data.into();
         let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
-        let columns = fixed_columns(&protocol.circuit, &program, &data).into_iter();
-        let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, columns, adversary);
+        let columns = Arc::new(Fixed::new(&protocol.circuit, &program, &data));
+        let cells = (0..protocol.circuit.columns.len() as u32)
+            .map(ColumnId)
+            .filter(|&id| protocol.circuit.column(id).tree() == Which::Fixed)
+            .map(|id| (id, columns.cells(id)));
+        let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, cells, adversary);
         let pin = protocol.pinned().then(|| {
             let point = pin::point::<S>(&protocol, fixed.tree.cap());
             let value = pin::value(&protocol, &point, |id, at| {
@@ -133,7 +140,7 @@ impl<S: BulkHash> ProvingKey<S> {
         };
         let twiddles = Twiddles::new(&protocol).into();
         let (fixed, encoder) = (fixed.into(), encoder.into());
-        Self { digest: verifying.digest(), verifying, data, protocol, fixed, encoder, twiddles }
+        Self { digest: verifying.digest(), verifying, data, columns, protocol, fixed, encoder, twiddles }
     }
 
     /// The circuit.

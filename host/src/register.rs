@@ -1,13 +1,10 @@
 //! Proving a registration, see [`circlet_core::registration`].
 
-use std::sync::Arc;
-
-use circlet_core::circuit::Circuit;
 use circlet_core::protocol::Protocol;
 use circlet_core::registration::{circuits, statement};
 
 use crate::backend::merkle::BulkHash;
-use crate::execute::{Fixed, execute_with};
+use crate::execute::execute_with;
 use crate::keys::ProvingKey;
 use crate::prove::adversary::Honest;
 use crate::prove::prove_trace;
@@ -18,18 +15,14 @@ pub fn register<S: BulkHash>(
     key: &ProvingKey<S>,
     mut done: impl FnMut(usize, usize),
 ) -> anyhow::Result<Vec<Vec<u8>>> {
-    let program = &key.verifying.program;
-    let whole: &Circuit = key.circuit();
-    let fixed = Fixed::new(whole, program, &key.data);
-    let circuits = circuits(program)?;
+    let circuits = circuits(&key.verifying.program)?;
     let count = circuits.len();
     let mut proofs = Vec::with_capacity(count);
     for (index, circuit) in circuits.into_iter().enumerate() {
-        let fixed = Arc::new(fixed.of_family(whole, &circuit));
         let protocol = Protocol::of_circuit(circuit, key.protocol.profile, key.verifying.log_rows.into())?;
         let statement = statement(index, count);
         let key = key.with_protocol(protocol);
-        let trace = execute_with(key.circuit(), fixed, &[], &[], &statement.lists)?;
+        let trace = execute_with(key.circuit(), key.columns.clone(), &[], &[], &statement.lists)?;
         proofs.push(prove_trace(&key, &trace, &statement, &mut Honest));
         done(index + 1, count);
     }

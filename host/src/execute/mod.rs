@@ -15,7 +15,7 @@ mod wire;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use circlet_core::circuit::{Circuit, ColumnId, Interval, Placement, Step};
+use circlet_core::circuit::{Circuit, ColumnId, Interval, Placement, Shape, Step, Value};
 use circlet_core::program::{Data, Program};
 use rayon::prelude::*;
 
@@ -192,6 +192,14 @@ pub fn execute_with(
     }
     count_multiplicities(circuit, &mut trace);
     Ok(trace)
+}
+
+/// A value in every cell of a shape.
+pub fn values(circuit: &Circuit, trace: &Trace, value: &Value, shape: Shape) -> Vec<i64> {
+    let value = evaluate::Summed::new(circuit, trace, value, shape);
+    let (tile, mut out) = (value.tile(), vec![0; shape.size()]);
+    out.par_chunks_mut(tile).enumerate().for_each(|(i, out)| value.fill(i * tile, out));
+    out
 }
 
 fn check_lists(circuit: &Circuit, lists: &[Vec<u32>]) -> Result<(), ExecuteError> {
