@@ -25,7 +25,7 @@ use crate::key::Statement;
 use crate::program::Program;
 
 /// Lookups of one circuit, unless a single constant has more.
-const LOOKUPS: usize = 1 << 24;
+const LOOKUPS: usize = 1 << 25;
 /// Entries up to this are looked up with their magnitude.
 const SMALL: i64 = (1 << 15) - 1;
 /// Entries stay below this.
