@@ -24,6 +24,19 @@ pub fn split(len: u32) -> Vec<(u32, u32)> {
     if rest == 0 || rest.next_power_of_two() >= high { vec![(0, len)] } else { vec![(0, high), (high, rest)] }
 }
 
+/// Blocks of the channels of a wide tensor: like [`split`], but of at most 1024 channels, so that sums of squares
+/// of limbs fit the field.
+pub fn split_wide(len: u32) -> Vec<(u32, u32)> {
+    const MOST: u32 = 1 << 10;
+    if len <= MOST {
+        return split(len);
+    }
+    let whole = len / MOST;
+    let rest = split(len % MOST).into_iter().filter(|block| block.1 > 0);
+    let shifted = rest.map(|(offset, cols)| (whole * MOST + offset, cols));
+    (0..whole).map(|k| (k * MOST, MOST)).chain(shifted).collect()
+}
+
 /// How the circuit holds a block of a tensor's channels.
 #[derive(Clone, Copy, Debug)]
 enum Block {
@@ -59,8 +72,8 @@ type Rectangle = (ConstantId, u32, u32, Shape);
 pub struct Builder<'p> {
     program: &'p Program,
     circuit: Circuit,
-    /// Blocks of each tensor; empty before it is produced.
-    tensors: Vec<Vec<Block>>,
+    /// Blocks of each tensor with their channel offsets; empty before it is produced.
+    tensors: Vec<Vec<(u32, Block)>>,
     rectangles: BTreeMap<Rectangle, ColumnId>,
     maps: Vec<Option<u32>>,
     distances: Vec<Option<u32>>,
@@ -168,19 +181,20 @@ impl<'p> Builder<'p> {
         self.program.constants.get(id.0 as usize).ok_or_else(|| self.refuse("unknown constant"))
     }
 
-    fn held(&self, id: TensorId) -> Result<impl Iterator<Item = (u32, Block)> + use<>, CircuitError> {
+    fn held(&self, id: TensorId) -> Result<&[(u32, Block)], CircuitError> {
         let tensor = self.tensor(id)?;
-        let blocks = self.tensors[id.0 as usize].clone();
+        let blocks = &self.tensors[id.0 as usize];
         if blocks.is_empty() {
             return Err(self.refuse(&format!("tensor {} is used before it is produced", tensor.name)));
         }
-        Ok(split(tensor.cols).into_iter().map(|(offset, _)| offset).zip(blocks))
+        Ok(blocks)
     }
 
     /// The columns of a tensor that an earlier op produced, with their channel offsets.
     pub fn blocks(&self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
         self.held(id)?
-            .map(|(offset, block)| match block {
+            .iter()
+            .map(|&(offset, block)| match block {
                 Block::Narrow(column) => Ok((offset, column)),
                 Block::Wide(_) => Err(self.refuse("takes no wide tensor here")),
             })
@@ -190,16 +204,26 @@ impl<'p> Builder<'p> {
     /// The limbs of a wide tensor that an earlier op produced, with their channel offsets.
     pub fn wide_blocks(&self, id: TensorId) -> Result<Vec<(u32, Limbs)>, CircuitError> {
         self.held(id)?
-            .map(|(offset, block)| match block {
+            .iter()
+            .map(|&(offset, block)| match block {
                 Block::Wide(limbs) => Ok((offset, limbs)),
                 Block::Narrow(_) => Err(self.refuse("takes only a wide tensor here")),
             })
             .collect()
     }
 
+    /// The blocks in which a tensor lies: channel offset and number of channels.
+    pub fn layout(&self, id: TensorId) -> Result<Vec<(u32, u32)>, CircuitError> {
+        let cols = |block: &Block| match block {
+            Block::Narrow(column) => self.shape(*column).cols,
+            Block::Wide(limbs) => self.shape(limbs.high).cols,
+        };
+        Ok(self.held(id)?.iter().map(|(at, block)| (*at, cols(block))).collect())
+    }
+
     /// Whether an earlier op produced this as a wide tensor.
     pub fn is_wide(&self, id: TensorId) -> bool {
-        matches!(self.tensors.get(id.0 as usize).and_then(|blocks| blocks.first()), Some(Block::Wide(_)))
+        matches!(self.tensors.get(id.0 as usize).and_then(|b| b.first()), Some((_, Block::Wide(_))))
     }
 
     fn unproduced(&self, id: TensorId) -> Result<&'p Tensor, CircuitError> {
@@ -212,15 +236,25 @@ impl<'p> Builder<'p> {
 
     /// Declares the columns of a tensor that the current op produces.
     pub fn produce(&mut self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+        let cols = self.unproduced(id)?.cols;
+        self.produce_blocks(id, split(cols))
+    }
+
+    /// The same in blocks of the op's choice, which cover the channels.
+    pub fn produce_blocks(
+        &mut self,
+        id: TensorId,
+        blocks: Vec<(u32, u32)>,
+    ) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
         let tensor = self.unproduced(id)?;
-        let blocks: Vec<(u32, ColumnId)> = split(tensor.cols)
+        let blocks: Vec<(u32, ColumnId)> = blocks
             .into_iter()
             .map(|(offset, cols)| {
                 let shape = Shape { rows: tensor.rows, cols };
                 (offset, self.column(&tensor.name, shape, Interval::symmetric(tensor.bound), Content::Trace))
             })
             .collect();
-        self.tensors[id.0 as usize] = blocks.iter().map(|&(_, column)| Block::Narrow(column)).collect();
+        self.tensors[id.0 as usize] = blocks.iter().map(|&(at, column)| (at, Block::Narrow(column))).collect();
         Ok(blocks)
     }
 
@@ -230,7 +264,7 @@ impl<'p> Builder<'p> {
         if tensor.bound != WIDE {
             return Err(self.refuse(&format!("a wide tensor has the bound {WIDE}")));
         }
-        let blocks: Vec<(u32, Limbs)> = split(tensor.cols)
+        let blocks: Vec<(u32, Limbs)> = split_wide(tensor.cols)
             .into_iter()
             .map(|(offset, cols)| {
                 let shape = Shape { rows: tensor.rows, cols };
@@ -241,7 +275,7 @@ impl<'p> Builder<'p> {
                 (offset, Limbs { high, low })
             })
             .collect();
-        self.tensors[id.0 as usize] = blocks.iter().map(|&(_, limbs)| Block::Wide(limbs)).collect();
+        self.tensors[id.0 as usize] = blocks.iter().map(|&(at, limbs)| (at, Block::Wide(limbs))).collect();
         Ok(blocks)
     }
 

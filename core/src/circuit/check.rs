@@ -268,6 +268,10 @@ impl Circuit {
         for corner in corners {
             one = Wide { low: one.low.min(corner), high: one.high.max(corner) };
         }
+        if a == b && a_shape == b_shape && product.flip.is_none() && matches!(kind, Kind::Entrywise | Kind::RowDot) {
+            // A square.
+            one.low = one.low.max(0);
+        }
         let mut all = one.times(i64::from(product.summands()));
         if let Some(bound) = product.bound {
             all = Wide { low: all.low.max(-i128::from(bound)), high: all.high.min(bound.into()) };

@@ -26,7 +26,7 @@ mod wiring;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use builder::{Builder, Limbs, split};
+pub use builder::{Builder, Limbs, split, split_wide};
 pub use check::CircuitError;
 pub use form::{Form, Indicator, Kind, Product, Relation, RowSum, Value};
 pub use lookup::{Component, Lookup, LookupTable};

@@ -29,7 +29,7 @@ use super::rmsnorm;
 use super::wide::bases;
 use crate::circuit::{
     Builder, CircuitError, ColumnId, Form, Indicator, Int, Interval, Kind, Limbs, Product, RowSum, Shape,
-    Step, Value, split,
+    Step, Value, split, split_wide,
 };
 use crate::program::{Attention, ConstantId, HeadNorm, Projection, Requantize, Rotation, TensorId};
 
@@ -70,7 +70,7 @@ pub(super) fn define(
         mixed.push((first, count, shared.attend(b, &head)?));
     }
 
-    let bases = bases(b, base, y, split(ty.cols).len())?;
+    let bases = bases(b, base, y, split_wide(ty.cols).len())?;
     let bound = mixed.iter().map(|&(_, _, o)| b.bound(o)).max().unwrap_or(0);
     let outputs = b.produce_wide(y)?;
     for ((offset, limbs), base) in outputs.into_iter().zip(bases) {

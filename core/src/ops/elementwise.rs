@@ -1,9 +1,11 @@
 //! Ops that work entry by entry: sum, product, a scale and offset per channel, and tables.
 
-use crate::circuit::{Builder, CircuitError, Form, Shape, Value};
+use alloc::vec::Vec;
+
+use crate::circuit::{Builder, CircuitError, ColumnId, Form, Shape, Value};
 use crate::program::{ConstantId, Requantize, TableId, TensorId};
 
-/// All tensors have the same shape, hence the same blocks.
+/// All tensors have the same shape.
 fn same_shape(b: &Builder<'_>, tensors: &[TensorId]) -> Result<(), CircuitError> {
     let first = b.tensor(tensors[0])?;
     for &id in tensors {
@@ -13,6 +15,21 @@ fn same_shape(b: &Builder<'_>, tensors: &[TensorId]) -> Result<(), CircuitError>
         }
     }
     Ok(())
+}
+
+/// Declares a result in the blocks of the operands, which must lie alike.
+pub(super) fn alike(
+    b: &mut Builder<'_>,
+    operands: &[TensorId],
+    y: TensorId,
+) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+    let layout = b.layout(operands[0])?;
+    for &operand in operands {
+        if b.layout(operand)? != layout {
+            return Err(b.refuse("operands lie in different blocks"));
+        }
+    }
+    b.produce_blocks(y, layout)
 }
 
 /// `y = requantize(2^i p + 2^j q)`: linear, so it costs no sumcheck.
@@ -27,7 +44,8 @@ pub(super) fn add(
     if i > 30 || j > 30 {
         return Err(b.refuse("alignment shift above 30"));
     }
-    let (left, right, out) = (b.blocks(p)?, b.blocks(q)?, b.produce(y)?);
+    let (left, right) = (b.blocks(p)?, b.blocks(q)?);
+    let out = alike(b, &[p, q], y)?;
     for (((_, left), (_, right)), (_, out)) in left.into_iter().zip(right).zip(out) {
         let form = Form::default().plus(1 << i, left).plus(1 << j, right);
         b.requantize(b.shape(out), form.into(), requantize, out)?;
@@ -44,7 +62,8 @@ pub(super) fn mul(
     y: TensorId,
 ) -> Result<(), CircuitError> {
     same_shape(b, &[p, q, y])?;
-    let (left, right, out) = (b.blocks(p)?, b.blocks(q)?, b.produce(y)?);
+    let (left, right) = (b.blocks(p)?, b.blocks(q)?);
+    let out = alike(b, &[p, q], y)?;
     for (((_, left), (_, right)), (_, out)) in left.into_iter().zip(right).zip(out) {
         let shape = b.shape(out);
         let product = b.entrywise(1, shape, left.into(), right.into());
@@ -70,7 +89,8 @@ pub(super) fn affine(
             return Err(b.refuse("scale and offset need one entry per channel"));
         }
     }
-    let (input, out) = (b.blocks(x)?, b.produce(y)?);
+    let input = b.blocks(x)?;
+    let out = alike(b, &[x], y)?;
     for ((at, input), (_, out)) in input.into_iter().zip(out) {
         let shape = b.shape(out);
         scaled(b, shape, input, scale, offset, at, requantize, out)?;
@@ -83,12 +103,12 @@ pub(super) fn affine(
 pub(super) fn scaled(
     b: &mut Builder<'_>,
     shape: Shape,
-    input: crate::circuit::ColumnId,
+    input: ColumnId,
     scale: ConstantId,
     offset: ConstantId,
     at: u32,
     requantize: Requantize,
-    out: crate::circuit::ColumnId,
+    out: ColumnId,
 ) -> Result<(), CircuitError> {
     let row = Shape { rows: 1, cols: shape.cols };
     let (scale, offset) = (b.rectangle(scale, 0, at, row)?, b.rectangle(offset, 0, at, row)?);
@@ -100,7 +120,8 @@ pub(super) fn scaled(
 /// `y = table[x]`.
 pub(super) fn map(b: &mut Builder<'_>, x: TensorId, table: TableId, y: TensorId) -> Result<(), CircuitError> {
     same_shape(b, &[x, y])?;
-    let (input, out) = (b.blocks(x)?, b.produce(y)?);
+    let input = b.blocks(x)?;
+    let out = alike(b, &[x], y)?;
     for ((_, input), (_, out)) in input.into_iter().zip(out) {
         b.map(table, input, out)?;
     }

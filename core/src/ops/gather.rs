@@ -6,7 +6,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::circuit::{Builder, CircuitError, ColumnId, Gather, Rows, Shape, split};
+use super::elementwise::alike;
+use crate::circuit::{Builder, CircuitError, ColumnId, Gather, Rows, Shape, split, split_wide};
 use crate::program::{self, Source, TensorId};
 
 pub(super) fn define(
@@ -50,13 +51,14 @@ pub(super) fn define(
         }
         Source::Tensor(x) => {
             let inputs = b.blocks(x)?;
-            let outputs = b.produce(y)?;
+            let outputs = alike(b, &[x], y)?;
             for ((_, source), (_, output)) in inputs.into_iter().zip(outputs) {
                 b.gather(Gather { source: vec![(0, source)], rows: rows.clone(), output });
             }
         }
         Source::Constant(id) => {
-            for (offset, output) in b.produce(y)? {
+            // As a wide tensor will lie.
+            for (offset, output) in b.produce_blocks(y, split_wide(cols))? {
                 let cols = b.shape(output).cols;
                 let source: Result<Vec<(u32, ColumnId)>, CircuitError> = split(available)
                     .into_iter()

@@ -22,7 +22,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::elementwise::scaled;
+use super::elementwise::{alike, scaled};
 use super::integer::{Width, computed, inverse, limbs};
 use crate::circuit::{
     Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Product, RowSum, Shape, Step, Value,
@@ -67,7 +67,7 @@ pub(super) fn define(
     let energy = energy(b, &deviations, row);
     let root = root(b, &energy, row, params.epsilon);
     let inverse = inverse(b, &root, row, params.numerator, Width { limb: 9, limbs: 3, divisor: 20 });
-    let outputs = b.produce(y)?;
+    let outputs = alike(b, &[x], y)?;
     for (deviation, (at, output)) in deviations.iter().zip(outputs) {
         let shape = b.shape(output);
         let normalized = normalize(b, deviation, &inverse, shape, params);

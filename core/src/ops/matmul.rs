@@ -23,7 +23,10 @@ pub(super) fn define(
         Factor::Weight(_) => Vec::new(),
         Factor::Tensor(z) => b.blocks(z)?,
     };
-    let outputs = b.produce(y)?;
+    let outputs = match factor {
+        Factor::Weight(_) => b.produce(y)?,
+        Factor::Tensor(z) => b.produce_blocks(y, b.layout(z)?)?,
+    };
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     let (inner, outer) = match factor {
         Factor::Weight(w) => (b.constant(w)?.cols, b.constant(w)?.rows),

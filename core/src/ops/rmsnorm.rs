@@ -9,8 +9,8 @@
 //! `numerator` is about `2^k sqrt(C)`, so the quotient has `k - shift` fraction bits. Nothing here is a shift that
 //! depends on the row, and nothing is left to the prover:
 //!
-//! * `S` may reach `2^48`. The sums of `h^2`, `h l`, `l^2` fit the field, and carries make
-//!   `sum x^2 = 2^20 A + 2^11 b + d` with `b < 2^9` and `d < 2^11`.
+//! * `S` may reach `2^48`. The sums of `h l` and `l^2` over a block of at most 1024 channels and of `h^2` over all
+//!   fit the field, and carries make `sum x^2 = 2^20 A + sum over blocks of (2^11 b + d)` with `b < 2^9`, `d < 2^11`.
 //! * `q = 1024 q1 + q0` is unique by `0 <= S - q^2 <= 2q`. With `q1 q0 = 2^9 m1 + m0` the low twenty bits and the
 //!   rest are two identities with a carry between them.
 //! * `r` is unique by `0 <= numerator - r q < q`.
@@ -28,8 +28,8 @@ use crate::circuit::{
 };
 use crate::program::{RmsNorm, TensorId};
 
-/// Largest number of channels: sums of `l^2` stay below `2^30`.
-const MAX_COLS: u32 = 1 << 10;
+/// Largest number of channels: the sum of `h^2` stays below `2^31`.
+const MAX_COLS: u32 = (1 << 13) - 1;
 
 pub(super) fn define(
     b: &mut Builder<'_>,
@@ -41,8 +41,11 @@ pub(super) fn define(
     if (tx.rows, tx.cols) != (ty.rows, ty.cols) {
         return Err(b.refuse("operand and result must have the same shape"));
     }
-    let blocks: Vec<Limbs> = b.wide_blocks(x)?.into_iter().map(|(_, limbs)| limbs).collect();
-    let outputs: Vec<ColumnId> = b.produce(y)?.into_iter().map(|(_, column)| column).collect();
+    let inputs = b.wide_blocks(x)?;
+    // The result lies in the blocks of the operand.
+    let alike = inputs.iter().map(|&(at, limbs)| (at, b.shape(limbs.high).cols)).collect();
+    let blocks: Vec<Limbs> = inputs.into_iter().map(|(_, limbs)| limbs).collect();
+    let outputs: Vec<ColumnId> = b.produce_blocks(y, alike)?.into_iter().map(|(_, column)| column).collect();
     normalize(b, &blocks, params, &outputs)
 }
 
@@ -58,7 +61,7 @@ pub(super) fn normalize(
     }
     let cols: u32 = blocks.iter().map(|limbs| b.shape(limbs.high).cols).sum();
     if cols > MAX_COLS {
-        return Err(b.refuse("RMSNorm takes at most 1024 channels"));
+        return Err(b.refuse("RMSNorm takes at most 8191 channels"));
     }
     // Relations hold in padding too, and there an operand above the row's norm would not be normalized; the copy's
     // padding repeats a real channel.
@@ -87,16 +90,16 @@ pub(super) fn normalize(
     Ok(())
 }
 
-/// `sum x^2 = 2^20 top + 2^11 middle + low`.
+/// `sum x^2 = 2^20 top + low`.
 struct Squares {
     top: Form,
-    middle: Form,
     low: Form,
+    blocks: u32,
     total: Int,
 }
 
 fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
-    let dot = |b: &Builder<'_>, left: fn(Limbs) -> Form, right: fn(Limbs) -> Form| -> Value {
+    let dot = |b: &Builder<'_>, blocks: &[Limbs], left: fn(Limbs) -> Form, right: fn(Limbs) -> Form| -> Value {
         let product = |&limbs: &Limbs| {
             let shape = b.shape(limbs.high);
             Product::new(Kind::RowDot, (left(limbs), shape), (right(limbs), shape))
@@ -105,26 +108,35 @@ fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
     };
     let high = |limbs: Limbs| limbs.high.into();
     let low = |limbs: Limbs| limbs.low.into();
-    let (highs, cross, lows) = (dot(b, high, high), dot(b, high, low), dot(b, low, low));
-    let total = dot(b, Limbs::form, Limbs::form).into();
-
-    let d = computed(b, "squares.low", row, Interval::bits(11), Int::from(lows.clone()).modulo(1 << 11));
-    // `sum l^2 < 2^20 C`.
-    let channels: u32 = blocks.iter().map(|limbs| b.shape(limbs.high).cols).sum();
-    let bits = 9 + channels.next_power_of_two().trailing_zeros();
-    let carry = limbs(b, "squares.carry", row, 0, bits, Int::from(lows.clone()).over(1 << 11));
-    let carried = Int::from(cross.clone()).plus(carry.clone());
-    let middle = computed(b, "squares.middle", row, Interval::bits(9), carried.clone().modulo(1 << 9));
-    let up = limbs(b, "squares.up", row, -(1 << 21), 22, carried.over(1 << 9));
-    let top = limbs(b, "squares.high", row, 0, 29, Int::from(highs.clone()).plus(up.clone()));
-
     let with = |value: Value, form: Form| Value { form, ..value };
-    let form = carry.clone().times(-(1 << 11)).plus_form(d.clone().times(-1));
-    b.relation("squares.low", row, with(lows, form));
-    let form = carry.plus_form(up.clone().times(-(1 << 9))).plus_form(middle.clone().times(-1));
-    b.relation("squares.middle", row, with(cross, form));
-    b.relation("squares.high", row, with(highs, up.plus_form(top.clone().times(-1))));
-    Squares { top, middle, low: d, total }
+    let total = dot(b, blocks, Limbs::form, Limbs::form).into();
+
+    // What lies below 2^20, block by block: `2^11 middle + low`, with carries to what lies above.
+    let (mut below, mut carried_up) = (Form::default(), Form::default());
+    for (k, limbs_of) in blocks.chunks(1).enumerate() {
+        let name = |what: &str| format!("squares{k}.{what}");
+        let channels = limbs_of.first().map_or(1, |limbs| b.shape(limbs.high).cols);
+        let (cross, lows) = (dot(b, limbs_of, high, low), dot(b, limbs_of, low, low));
+        let d = Int::from(lows.clone()).modulo(1 << 11);
+        let d = computed(b, &name("low"), row, Interval::bits(11), d);
+        // `sum l^2 < 2^20 C`.
+        let bits = 9 + channels.next_power_of_two().trailing_zeros();
+        let carry = limbs(b, &name("carry"), row, 0, bits, Int::from(lows.clone()).over(1 << 11));
+        let carried = Int::from(cross.clone()).plus(carry.clone());
+        let middle = computed(b, &name("middle"), row, Interval::bits(9), carried.clone().modulo(1 << 9));
+        let up = limbs(b, &name("up"), row, -(1 << 21), 22, carried.over(1 << 9));
+        let form = carry.clone().times(-(1 << 11)).plus_form(d.clone().times(-1));
+        b.relation(&name("low"), row, with(lows, form));
+        let form = carry.plus_form(up.clone().times(-(1 << 9))).plus_form(middle.clone().times(-1));
+        b.relation(&name("middle"), row, with(cross, form));
+        below = below.plus_form(middle.times(1 << 11)).plus_form(d);
+        carried_up = carried_up.plus_form(up);
+    }
+    let highs = dot(b, blocks, high, high);
+    let top = Int::from(highs.clone()).plus(carried_up.clone());
+    let top = limbs(b, "squares.high", row, 0, 30, top);
+    b.relation("squares.high", row, with(highs, carried_up.plus_form(top.clone().times(-1))));
+    Squares { top, low: below, blocks: blocks.len() as u32, total }
 }
 
 /// `q = 1024 q1 + q0` with `0 <= S - q^2 <= 2q`.
@@ -150,13 +162,14 @@ fn root(b: &mut Builder<'_>, squares: &Squares, row: Shape, epsilon: u32) -> For
 
     let form = rest
         .plus_form(m0.times(1 << 11))
-        .plus_form(squares.middle.clone().times(-(1 << 11)))
         .plus_form(squares.low.clone().times(-1))
         .plus_constant(-epsilon_low);
     let product = b.entrywise(1, row, q0.clone(), q0);
     let low = Value { products: [product].into(), form, ..Value::default() };
     let carry = Int::from(low.clone()).over(1 << 20);
-    let carry = computed(b, "root.carry", row, Interval { low: -4, high: 123 }, carry);
+    // `rest` is below `2^25`, every block's part below `2^20`.
+    let least = -i64::from(squares.blocks) - 3;
+    let carry = computed(b, "root.carry", row, Interval { low: least, high: least + 127 }, carry);
     let form = low.form.clone().plus_form(carry.clone().times(-(1 << 20)));
     b.relation("root.low", row, Value { form, ..low });
     let form = carry.plus_form(m1).plus_form(squares.top.clone().times(-1)).plus_constant(-epsilon_high);

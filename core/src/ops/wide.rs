@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::circuit::{Builder, CircuitError, Form, Kind, Limbs, Product, Shape, Value};
+use crate::circuit::{Builder, CircuitError, Form, Kind, Limbs, Product, Shape, Value, split_wide};
 use crate::program::{ConstantId, TensorId};
 
 /// The limbs of the summand for every block of the result, if there is one.
@@ -36,6 +36,9 @@ pub(super) fn widen(
         );
     }
     let input = b.blocks(x)?;
+    if input.len() != split_wide(ty.cols).len() {
+        return Err(b.refuse("the operand lies in other blocks than a wide tensor"));
+    }
     let bases = bases(b, base, y, input.len())?;
     let outputs = b.produce_wide(y)?;
     for (((_, input), base), (_, limbs)) in input.into_iter().zip(bases).zip(outputs) {
@@ -66,7 +69,7 @@ pub(super) fn matmul(
         }
     }
     let inputs = b.blocks(x)?;
-    let blocks = crate::circuit::split(ty.cols).len();
+    let blocks = split_wide(ty.cols).len();
     let bases = bases(b, base, y, blocks)?;
     let outputs = b.produce_wide(y)?;
     for ((out_offset, limbs), base) in outputs.into_iter().zip(bases) {

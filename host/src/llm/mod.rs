@@ -14,6 +14,7 @@ pub mod quantize;
 pub mod report;
 pub mod run;
 pub mod safetensors;
+pub mod shape;
 mod stored;
 pub mod tokenizer;
 

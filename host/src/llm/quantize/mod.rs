@@ -13,7 +13,7 @@
 
 mod calibrate;
 mod fit;
-mod tables;
+pub mod tables;
 
 use std::collections::BTreeMap;
 
