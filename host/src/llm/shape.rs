@@ -4,7 +4,7 @@
 //! real shape. Weights are eight bits with a standard deviation of 28, as a quantized matrix has.
 
 use circlet_core::decoder::{Decoder, Extent, HeadScale, Layer, Linear, Matrix};
-use circlet_core::program::{Data, Requantize, RmsNorm, TableId};
+use circlet_core::program::{Data, Requantize, RmsNorm};
 use rayon::prelude::*;
 
 use super::quantize::tables::Tables;
@@ -108,9 +108,10 @@ impl Shape {
         // The norm of a row of random weights times activations of this size, in bits.
         let spread = |cols: u32, size: f64| (DEVIATION * size * f64::from(cols).sqrt()).log2();
         let toward = |bits: f64, target: f64| (bits - target).round().clamp(1.0, 16.0) as u8;
+        let pair = quantize::pair_bound(self.channels);
         let norm = rms(&mut tables, self.width, 8);
         let head_norm = rms(&mut tables, self.channels, 8);
-        let (q, kv) = (self.heads * self.channels, self.groups * self.channels);
+        let q = self.heads * self.channels;
         let projection = |tables: &mut Tables, bound| clamp(tables, toward(spread(self.width, 256.0), 9.0), bound);
         let matrix = Matrix { bound: 127, row_l1: 0 };
         let linear = |requantize| Linear { matrix, bias: None, requantize };
@@ -118,17 +119,17 @@ impl Shape {
             self.qk_norm.then(|| HeadScale {
                 norm: head_norm,
                 gain: 127,
-                requantize: clamp(tables, 6, quantize::HEAD),
+                requantize: clamp(tables, 6, pair),
             })
         };
-        let rotated = clamp(&mut tables, 14, quantize::HEAD);
+        let rotated = clamp(&mut tables, 14, pair);
         let gate_shift = toward(spread(self.width, 256.0), 8.0);
         let layer = Layer {
             attention_norm: norm,
-            query: linear(projection(&mut tables, quantize::HEAD)),
+            query: linear(projection(&mut tables, pair)),
             query_norm: scale(&mut tables),
             query_rotated: rotated,
-            key: linear(projection(&mut tables, quantize::HEAD)),
+            key: linear(projection(&mut tables, pair)),
             key_norm: scale(&mut tables),
             key_rotated: rotated,
             value: linear(projection(&mut tables, INPUT)),
@@ -170,7 +171,6 @@ impl Shape {
             tables,
             exponentials,
         };
-        debug_assert!(kv <= q && TableId(0) != TableId(1));
         let program = decoder.program(Extent { rows: 1, first: 0, generated: 1 });
         let constants: Vec<Vec<i32>> = program
             .constants

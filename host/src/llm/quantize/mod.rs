@@ -31,6 +31,11 @@ use super::{Checkpoint, Config, RopePairs, Weight};
 pub const ACTIVATION: i64 = (1 << 13) - 1;
 /// Bound of queries, keys and values: thirteen bits.
 pub const HEAD: i64 = (1 << 12) - 1;
+/// Bound of queries and keys, whose products are summed over the channels of a head.
+pub fn pair_bound(channels: u32) -> i64 {
+    ((1i64 << 30) - (1 << 17)).div_euclid(channels.into()).isqrt().min(HEAD)
+}
+
 /// Fraction bits of cosines and sines.
 const ANGLE_BITS: u8 = 14;
 /// Fraction bits of scores.
@@ -309,7 +314,7 @@ impl Work<'_> {
         weights: [Weight; 3],
         gain: &[f32],
         (factor, input): (f32, i32),
-        (raw, normalized, fraction): (f32, f32, i32),
+        (raw, normalized, fraction, bound): (f32, f32, i32, i64),
     ) -> anyhow::Result<(Linear, Option<HeadScale>)> {
         let norm = self.checkpoint.shape(weights[2]).is_some();
         // A norm takes any factor back, so it goes into the gain.
@@ -319,7 +324,7 @@ impl Work<'_> {
         let bias = self.bias(name, weights[1], own, input + weight_bits)?;
         ensure!(bias.unwrap_or(0) < 1 << 28, "{name}: the bias is too large for its scale");
         if !norm {
-            let requantize = self.rounding(input + weight_bits, fraction, HEAD, name)?;
+            let requantize = self.rounding(input + weight_bits, fraction, bound, name)?;
             return Ok((Linear { matrix, bias, requantize }, None));
         }
         let raw = self::fraction(raw.into(), ACTIVATION).min(input + weight_bits);
@@ -328,7 +333,7 @@ impl Work<'_> {
         let norm = self.rms(self.config.head_dim, raw, middle)?;
         let gains: Vec<f32> = self.vector(weights[2])?.iter().map(|g| g * factor).collect();
         let gains = fit(&gains, gains.len(), (ACTIVATION, i64::MAX), 12);
-        let scaled = self.rounding(middle + gains.fraction, fraction, HEAD, name)?;
+        let scaled = self.rounding(middle + gains.fraction, fraction, bound, name)?;
         let scale = HeadScale { norm, gain: gains.matrix.bound, requantize: scaled };
         self.constants.insert(format!("{name}.gain"), gains.cells);
         Ok((Linear { matrix, bias, requantize }, Some(scale)))
@@ -345,22 +350,23 @@ impl Work<'_> {
         let root = (self.config.head_dim as f64).sqrt();
         let halvings = root.log2().ceil() as i32;
         let factor = (2f64.powi(halvings) / root) as f32;
-        let query_bits = fraction(f64::from(maxima.query * factor), HEAD);
-        let key_bits = fraction(maxima.key.into(), HEAD);
+        let bound = pair_bound(self.config.head_dim as u32);
+        let query_bits = fraction(f64::from(maxima.query * factor), bound);
+        let key_bits = fraction(maxima.key.into(), bound);
         let value_bits = fraction(maxima.value.into(), HEAD);
         let (query, query_norm) = self.heads(
             &name("query"),
             [Weight::Query(index), Weight::QueryBias(index), Weight::QueryNorm(index)],
             &gain,
             (factor, normalized),
-            (maxima.query_raw, maxima.query_normalized, query_bits),
+            (maxima.query_raw, maxima.query_normalized, query_bits, bound),
         )?;
         let (key, key_norm) = self.heads(
             &name("key"),
             [Weight::Key(index), Weight::KeyBias(index), Weight::KeyNorm(index)],
             &gain,
             (1.0, normalized),
-            (maxima.key_raw, maxima.key_normalized, key_bits),
+            (maxima.key_raw, maxima.key_normalized, key_bits, bound),
         )?;
         let (value, _) = self.heads(
             &name("value"),
@@ -368,15 +374,17 @@ impl Work<'_> {
             [Weight::Value(index), Weight::ValueBias(index), Weight::KeyNorm(usize::MAX)],
             &gain,
             (1.0, normalized),
-            (maxima.value, 0.0, value_bits),
+            (maxima.value, 0.0, value_bits, HEAD),
         )?;
-        let rotated = Requantize { shift: ANGLE_BITS, table: self.tables.clamp(16, HEAD) };
+        let rotated = Requantize { shift: ANGLE_BITS, table: self.tables.clamp(16, bound) };
         let score = self.rounding(query_bits + key_bits + halvings, SCORE_BITS, SCORE, "scores")?;
         if let Some((keys, values)) = prefix {
-            for (what, numbers, bits) in [("key", keys, key_bits), ("value", values, value_bits)] {
+            for (what, numbers, bits, bound) in
+                [("key", keys, key_bits, bound), ("value", values, value_bits, HEAD)]
+            {
                 let scale = 2f64.powi(bits);
                 let round = |&v: &f32| (f64::from(v) * scale).round_ties_even() as i64;
-                let cells = numbers.iter().map(|v| round(v).clamp(-HEAD, HEAD) as i32).collect();
+                let cells = numbers.iter().map(|v| round(v).clamp(-bound, bound) as i32).collect();
                 self.constants.insert(name(&format!("prefix.{what}")), cells);
             }
         }
