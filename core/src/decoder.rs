@@ -5,6 +5,9 @@
 //! committed to once. A [`Text`] is what is proven: which tokens followed from which, one greedy step after the
 //! other. The proof itself is that of an ordinary program; this module only says which.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -15,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::field::M31;
 use crate::key::{Statement, VerifyingKey};
+use crate::limits;
 use crate::profile::ProfileId;
 use crate::program::{
     Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Op, Prefix, Program, Projection,
@@ -298,7 +302,9 @@ impl Decoder {
             residual = draft.layer(index, layer, residual, (cos, sin), exp);
         }
 
-        let rows = (extent.first..extent.first.saturating_add(extent.generated)).collect();
+        // An extent that reaches beyond its rows gets too short a list here, which no circuit accepts.
+        let end = extent.first.saturating_add(extent.generated).min(extent.rows).min(limits::EXTENT);
+        let rows = (extent.first..end).collect();
         let last = draft.tensor("last", extent.generated, self.width, WIDE);
         draft.op(Op::Gather { source: Source::Tensor(residual), rows: Rows::Given(rows), y: last });
         let mut x = draft.norm("final", last, extent.generated, self.final_norm);

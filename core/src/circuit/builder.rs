@@ -80,6 +80,8 @@ pub struct Builder<'p> {
     table_values: Vec<ColumnId>,
     beginnings: BTreeMap<(ConstantId, u32), ColumnId>,
     ranges: Vec<(u32, u32)>,
+    /// Cells of all columns so far.
+    cells: u64,
     scope: String,
 }
 
@@ -109,6 +111,7 @@ impl<'p> Builder<'p> {
             table_values: Vec::new(),
             beginnings: BTreeMap::new(),
             ranges: Vec::new(),
+            cells: 0,
             scope: String::from("input"),
         };
         for list in &program.lists {
@@ -137,10 +140,12 @@ impl<'p> Builder<'p> {
         Ok(builder)
     }
 
-    /// An op makes few columns, so a look after each op keeps memory small for any program.
+    /// An op makes few columns, and lists no longer than they are, so a look after each op keeps memory small
+    /// for any program.
     pub(super) fn affordable(&self) -> Result<(), CircuitError> {
-        if self.circuit.columns.len() > limits::PARTS {
-            return Err(CircuitError::Malformed(format!("more than {} columns", limits::PARTS)));
+        if self.circuit.columns.len() > limits::PARTS || self.cells > limits::CELLS {
+            let (columns, cells) = (limits::PARTS, limits::CELLS);
+            return Err(CircuitError::Malformed(format!("more than {columns} columns or {cells} cells")));
         }
         Ok(())
     }
@@ -336,6 +341,7 @@ impl<'p> Builder<'p> {
     }
 
     fn column(&mut self, name: &str, shape: Shape, bound: Interval, content: Content) -> ColumnId {
+        self.cells = self.cells.saturating_add(1 << shape.log_size().min(40));
         self.circuit.columns.push(Column { name: String::from(name), shape, bound, content });
         ColumnId(self.circuit.columns.len() as u32 - 1)
     }

@@ -112,9 +112,17 @@ impl Circuit {
     /// Gathers and picks name rows and channels that exist.
     fn listed(&self) -> Result<(), CircuitError> {
         let bad = |what: &str| Err(CircuitError::Malformed(format!("{what}: shapes or lists do not fit")));
+        // A verifier weighs the entries of a list wherever it is used.
         let mut entries: u64 = self.lists.iter().map(|list| u64::from(list.len)).sum();
+        let forms = self.relations.iter().map(|r| (&r.value.form, r.shape));
+        let looked_up = self.lookups.iter().flat_map(|l| l.forms.iter().map(|form| (form, l.shape)));
+        for (form, shape) in forms.chain(looked_up) {
+            let below = form.indicators.iter().filter(|(_, set)| matches!(set, Indicator::Below { .. }));
+            entries += below.count() as u64 * u64::from(shape.rows);
+        }
         for gather in &self.gathers {
             let output = self.column(gather.output).shape;
+            entries += u64::from(output.rows) * gather.source.len() as u64;
             let mut next = 0u32;
             for &(first, source) in &gather.source {
                 let shape = self.column(source).shape;
@@ -128,7 +136,6 @@ impl Circuit {
                     self.lists.get(*list).is_some_and(|l| l.len == output.rows && l.limit <= next)
                 }
                 Rows::Given(rows) => {
-                    entries += rows.len() as u64;
                     rows.len() as u64 == u64::from(output.rows) && rows.iter().all(|&row| row < next)
                 }
             };
@@ -137,6 +144,7 @@ impl Circuit {
             }
         }
         for pick in &self.picks {
+            entries += u64::from(pick.rows);
             let mut next = 0u32;
             for (first, terms) in &pick.blocks {
                 let Some(shape) = terms.first().map(|&(_, column)| self.column(column).shape) else {

@@ -20,7 +20,7 @@ mod form;
 mod lookup;
 mod step;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wiring;
 
 use alloc::string::String;

@@ -31,7 +31,8 @@ use crate::circuit::{
     Builder, CircuitError, ColumnId, Form, Indicator, Int, Interval, Kind, Limbs, Product, RowSum, Shape,
     Step, Value, split, split_wide,
 };
-use crate::program::{Attention, ConstantId, HeadNorm, Projection, Requantize, Rotation, TensorId};
+use crate::limits;
+use crate::program::{Attention, HeadNorm, Projection, Requantize, Rotation, TensorId};
 
 /// Added to the distance of invisible positions.
 const FAR: i64 = 1 << 15;
@@ -52,6 +53,10 @@ pub(super) fn define(
     }
     if groups == 0 || heads == 0 || !heads.is_multiple_of(groups) || heads > 1 << 10 {
         return Err(b.refuse("the number of heads must be a multiple of the number of groups"));
+    }
+    let most = limits::EXTENT / heads;
+    if tx.rows > most || channels > most {
+        return Err(b.refuse("too many positions or channels for that many heads"));
     }
     let shared = Shared { input: b.blocks(x)?, bound: tx.bound, cols: tx.cols, tokens: tx.rows, params };
     let keys = shared.heads(b, "key", (0, groups), &params.key, params.rotation.map(|r| (r, r.key)))?;
@@ -259,6 +264,9 @@ impl Shared<'_> {
         let tie_range = Interval { low: 1, high: 1 << tie_bits };
         sum(b, &name("ties"), row, ties, tie_range);
         let most = i64::from(seen) * exp_max;
+        if most >= 1 << 29 {
+            return Err(b.refuse("the weights of a row may sum to more than 29 bits"));
+        }
         let sum_bits = 64 - most.leading_zeros();
         let sum = sum(b, &name("sum"), row, total, Interval::bits(sum_bits));
 
@@ -324,8 +332,11 @@ fn normalized(
     params: HeadNorm,
 ) -> Result<ColumnId, CircuitError> {
     let shape = b.shape(x);
-    let constant: (ConstantId, Shape) = (params.gain, Shape { rows: 1, cols: shape.cols });
-    let gain = b.rectangle(constant.0, 0, 0, constant.1)?;
+    let declared = b.constant(params.gain)?;
+    if (declared.rows, declared.cols) != (1, shape.cols) {
+        return Err(b.refuse("a norm's gain needs one entry per channel of a head"));
+    }
+    let gain = b.rectangle(params.gain, 0, 0, Shape { rows: 1, cols: shape.cols })?;
     let half = 1i64 << 6;
     let high = b.ranged(&format!("{name}.high"), shape, Interval { low: -half, high: half - 1 });
     let low = b.ranged(&format!("{name}.low"), shape, Interval::bits(Limbs::LOW));

@@ -84,8 +84,9 @@ pub fn inverse(b: &mut Builder<'_>, q: &Form, row: Shape, numerator: u32, width:
             b.relation(&format!("inverse.{k}"), row, value);
             break;
         }
-        carry =
-            limbs(b, &format!("inverse.carry{k}"), row, 0, divisor + 1, Int::from(value.clone()).over(base));
+        // With `rest < 2^divisor` and `part <= base - 1`, every carry is below `2^divisor` too.
+        let up = Int::from(value.clone()).over(base);
+        carry = limbs(b, &format!("inverse.carry{k}"), row, 0, divisor, up);
         let form = value.form.clone().plus_form(carry.clone().times(-base));
         b.relation(&format!("inverse.{k}"), row, Value { form, ..value });
     }

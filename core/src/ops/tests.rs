@@ -1,3 +1,5 @@
+mod decoding;
+
 use alloc::borrow::ToOwned;
 use alloc::vec;
 
