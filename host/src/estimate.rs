@@ -8,6 +8,10 @@ use circlet_core::circuit::{Shape, Tree, Value};
 use circlet_core::protocol::Protocol;
 use circlet_core::stacking::FoldSchedule;
 
+mod model;
+
+pub use model::{MODEL_COSTS, ModelCosts, ModelTimes, model_times};
+
 const ELEMENT: u64 = 16;
 const DIGEST: u64 = 32;
 const NONCE: u64 = 8;
@@ -108,12 +112,16 @@ pub struct Estimate {
     pub fraction_log: u32,
     /// Relations.
     pub relations: usize,
+    /// Cells of all operands of products.
+    pub operand_cells: u64,
     /// Products of integers in one run.
     pub multiplications: u64,
     /// Expected length of a proof.
     pub proof_bytes: u64,
     /// The prover's peak.
     pub memory_bytes: u64,
+    /// The peak while the weights are committed to.
+    pub key_bytes: u64,
     /// Times with the number of threads that the estimate was made for.
     pub times: Times,
 }
@@ -131,9 +139,11 @@ pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
         table_rows: sizes.table_rows,
         fraction_log: protocol.leaves.depth,
         relations: protocol.circuit.relations.len(),
+        operand_cells: operand_cells(protocol),
         multiplications,
         proof_bytes: proof_bytes(protocol),
         memory_bytes: memory_bytes(protocol),
+        key_bytes: memory_bytes(protocol),
         times: times(protocol, fixed, witness, multiplications, threads),
     }
 }
@@ -230,9 +240,18 @@ fn multiplications(protocol: &Protocol) -> u64 {
     protocol.circuit.relations.iter().map(|r| cells(r.shape) * summands(&r.value)).sum()
 }
 
+fn operand_cells(protocol: &Protocol) -> u64 {
+    protocol.reduction.operands.iter().map(|o| o.shape.size() as u64).sum()
+}
+
 /// Compressions of a tree over `2^log` rows of `width` elements.
 fn compressions(width: u64, log: u32) -> f64 {
     (width.div_ceil(16) + 1) as f64 * libm::exp2(f64::from(log))
+}
+
+/// How much faster threads are than one; not everything runs on all of them.
+fn speed(threads: usize) -> f64 {
+    1.0 + 0.6 * (threads.max(1) - 1) as f64
 }
 
 fn times(
@@ -250,10 +269,9 @@ fn times(
     };
     let work = |bits: u32| if bits == 0 { 0.0 } else { COSTS.nonce * libm::exp2(f64::from(bits)) };
     let folds = protocol.schedule.layers * FoldSchedule::ARITY_LOG;
-    let operands: u64 = protocol.reduction.operands.iter().map(|o| o.shape.size() as u64).sum();
+    let operands = operand_cells(protocol);
     let cells = (fixed.matrix_columns + witness.matrix_columns) << protocol.stacking.log_rows;
-    // Not everything runs on all threads.
-    let speed = 1.0 + 0.6 * (threads.max(1) - 1) as f64;
+    let speed = speed(threads);
     let (elements, digests) = opened(protocol);
     Times {
         weights: COSTS.domain * slots + commit(fixed) / speed,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use circlet_core::circuit::CircuitError;
 use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text};
 use circlet_core::key::Statement;
 use circlet_core::profile::ProfileId;
-use circlet_core::program::Data;
+use circlet_core::program::{Data, Program};
+use circlet_core::protocol::Protocol;
 
 use super::run::Runner;
 use crate::backend::merkle::BulkHash;
@@ -17,6 +19,19 @@ use crate::prove::prove_trace;
 
 /// Rows of the program that the layout of the commitment is chosen for.
 const USUAL_ROWS: u32 = 32;
+
+/// The program that the layout of the commitment is chosen for.
+fn usual(decoder: &Decoder) -> Program {
+    let rows = USUAL_ROWS.min(decoder.positions);
+    decoder.program(Extent { rows, first: rows - 1, generated: 1 })
+}
+
+/// The protocol for texts of one extent, before there is a key.
+pub fn protocol(decoder: &Decoder, profile: ProfileId, extent: Extent) -> Result<Protocol, CircuitError> {
+    let profile = *profile.profile();
+    let log_rows = Protocol::new(&usual(decoder), profile)?.stacking.log_rows;
+    Protocol::with_rows(&decoder.program(extent), profile, log_rows)
+}
 
 /// A decoder whose weights are committed to.
 pub struct DecoderProver<S: BulkHash> {
@@ -43,13 +58,13 @@ pub struct Run<S: BulkHash> {
 impl<S: BulkHash> DecoderProver<S> {
     /// Commits to a decoder.
     pub fn new(decoder: Decoder, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
-        let data = data.into();
-        let rows = USUAL_ROWS.min(decoder.positions);
-        let base = ProvingKey::<S>::new(
-            decoder.program(Extent { rows, first: rows - 1, generated: 1 }),
-            data.clone(),
-            profile,
-        )?;
+        Self::with_runner(Runner::new(decoder, data.into()), profile)
+    }
+
+    /// Commits to a decoder that has been run.
+    pub fn with_runner(runner: Runner, profile: ProfileId) -> Result<Self, KeyError> {
+        let decoder = runner.decoder();
+        let base = ProvingKey::<S>::new(usual(decoder), runner.data().clone(), profile)?;
         let key = DecoderKey {
             decoder: decoder.clone(),
             profile,
@@ -58,7 +73,7 @@ impl<S: BulkHash> DecoderProver<S> {
             fixed_cap: base.verifying.fixed_cap.clone(),
             pin: base.verifying.pin,
         };
-        Ok(Self { key, runner: Runner::new(decoder, data), base })
+        Ok(Self { key, runner, base })
     }
 
     /// Runs a text, whose last tokens after the prompt must be the model's.
