@@ -39,10 +39,13 @@ pub struct Bundled {
 /// Opens the model. Readers map files, so it is laid out in a folder for a moment.
 fn open() -> Result<Opened, Failure> {
     let folder = tempfile::tempdir().or_file("cannot make a temporary folder")?;
+    // The model is called like its folder.
+    let named = folder.path().join("tiny-llama");
+    fs::create_dir(&named).or_file("cannot make a temporary folder")?;
     for (name, bytes) in FILES {
-        fs::write(folder.path().join(name), bytes).or_file("cannot write to the temporary folder")?;
+        fs::write(named.join(name), bytes).or_file("cannot write to the temporary folder")?;
     }
-    source::open(folder.path())
+    source::open(&named)
 }
 
 /// Calibrates and quantizes it, and compares it with the floats if asked to.

@@ -217,7 +217,7 @@ pub fn source(arguments: &Arguments) -> Result<Outcome, Failure> {
     let sketched = sketch(&opened).and_then(|decoder| {
         let (prompt, tokens) = arguments.llm.counts();
         let extent = extent(&decoder, prompt, tokens)?;
-        Ok((circlet::llm::prover::protocol(&decoder, profile, extent)?, extent))
+        Ok((llm::prover::protocol(&decoder, profile, extent)?, extent))
     });
     fields.push((
         "supported",
