@@ -17,7 +17,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::field::M31;
-use crate::key::{Statement, VerifyingKey};
+use crate::hash::blake2s;
+use crate::key::{Statement, VERSION, VerifyingKey};
 use crate::limits;
 use crate::profile::ProfileId;
 use crate::program::{
@@ -221,6 +222,13 @@ impl DecoderKey {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let key: Self = postcard::from_bytes(bytes).ok()?;
         (key.to_bytes() == bytes).then_some(key)
+    }
+
+    /// The digest that names the decoder, its commitment and its parameters.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut bytes = VERSION.to_le_bytes().to_vec();
+        bytes.extend(self.to_bytes());
+        blake2s::hash(blake2s::DIGEST, &bytes)
     }
 }
 

@@ -4,9 +4,13 @@
 //! expectation. Memory adds up the tables that are alive at the prover's peak. Times are counts of the work in
 //! each stage times the measured [`COSTS`] of one core.
 
-use circlet_core::circuit::{Shape, Tree, Value};
+use circlet_core::circuit::{Column, Shape, Tree, Value};
 use circlet_core::protocol::Protocol;
 use circlet_core::stacking::FoldSchedule;
+
+mod model;
+
+pub use model::{MODEL_COSTS, ModelCosts, ModelTimes, model_times};
 
 const ELEMENT: u64 = 16;
 const DIGEST: u64 = 32;
@@ -108,12 +112,16 @@ pub struct Estimate {
     pub fraction_log: u32,
     /// Relations.
     pub relations: usize,
+    /// Cells of all operands of products.
+    pub operand_cells: u64,
     /// Products of integers in one run.
     pub multiplications: u64,
     /// Expected length of a proof.
     pub proof_bytes: u64,
     /// The prover's peak.
     pub memory_bytes: u64,
+    /// The peak while the weights are committed to.
+    pub key_bytes: u64,
     /// Times with the number of threads that the estimate was made for.
     pub times: Times,
 }
@@ -131,9 +139,11 @@ pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
         table_rows: sizes.table_rows,
         fraction_log: protocol.leaves.depth,
         relations: protocol.circuit.relations.len(),
+        operand_cells: operand_cells(protocol),
         multiplications,
         proof_bytes: proof_bytes(protocol),
         memory_bytes: memory_bytes(protocol),
+        key_bytes: key_bytes(protocol),
         times: times(protocol, fixed, witness, multiplications, threads),
     }
 }
@@ -200,26 +210,51 @@ fn proof_bytes(protocol: &Protocol) -> u64 {
     caps * DIGEST + sent(protocol) * ELEMENT + nonces * NONCE + answers.round() as u64
 }
 
-/// The tables that the prover holds when it holds the most.
+/// What the key takes in memory: the numbers as integers and as columns, their matrix, codewords and tree.
+fn key_bytes(protocol: &Protocol) -> u64 {
+    // Numbers have four bytes, and columns of numbers two or four.
+    let columns = fixed_columns(protocol).map(|c| 4 * c.shape.size() as u64).sum::<u64>();
+    BASELINE + columns * 3 / 2 + committed(protocol, Tree::Fixed) + 3 * 4 * slots(protocol)
+}
+
+fn fixed_columns(protocol: &Protocol) -> impl Iterator<Item = &Column> {
+    protocol.circuit.columns.iter().filter(|column| column.tree() == Tree::Fixed)
+}
+
+/// Slots of a codeword.
+fn slots(protocol: &Protocol) -> u64 {
+    1 << protocol.codeword_log()
+}
+
+/// The matrix of a tree, its codewords and its digests.
+fn committed(protocol: &Protocol, tree: Tree) -> u64 {
+    let columns = protocol.stacking.matrix_columns[usize::from(tree == Tree::Witness)] as u64;
+    let rows = 1 << protocol.stacking.log_rows;
+    4 * columns * (rows + slots(protocol)) + 2 * DIGEST * slots(protocol)
+}
+
+/// What the prover holds when it holds the most: the key, the trace and its commitment, and what one stage needs.
 fn memory_bytes(protocol: &Protocol) -> u64 {
-    let rows = 1u64 << protocol.stacking.log_rows;
-    let slots = 1u64 << protocol.codeword_log();
-    let columns: u64 = protocol.stacking.matrix_columns.iter().map(|&c| c as u64).sum();
-    let cells = columns * rows;
-    let trace: u64 = protocol.circuit.columns.iter().map(|column| 4 * column.shape.size() as u64).sum();
-    let committed = 4 * cells + 4 * columns * slots + 2 * 2 * DIGEST * slots;
-    let twiddles = 3 * 4 * slots;
-    // All layers of numerators and denominators, and the four tables of the largest sumcheck.
-    let lookup = ((2 * 2 + 2) * ELEMENT) << protocol.leaves.depth;
+    let (rows, slots) = (1u64 << protocol.stacking.log_rows, slots(protocol));
+    let witness = protocol.circuit.columns.iter().filter(|column| column.tree() == Tree::Witness);
+    let trace: u64 = witness.map(|column| 4 * column.shape.size() as u64).sum();
+    // Leaves: numerators in the base field, and denominators. The layers above them have as many nodes as the leaves
+    // with those that are missing.
+    let last = protocol.leaves.blocks.last();
+    let leaves = last.map_or(0, |block| block.offset + (1 << block.log_size));
+    let lookup = (4 + ELEMENT) * leaves + ((2 * ELEMENT) << protocol.leaves.depth);
     let operand = |o: &circlet_core::relations::Operand| ELEMENT << o.variables();
     let widest =
         protocol.circuit.relations.iter().map(|r| 8 * r.shape.size() as u64).max().unwrap_or_default();
     let relation = protocol.reduction.operands.iter().map(operand).sum::<u64>() + widest;
-    // Weight of every cell, both tables after the first fold, and the folded codeword.
-    let widest_tree = protocol.stacking.matrix_columns.iter().max().map_or(0, |&columns| columns as u64);
-    let opening = ELEMENT * cells + 2 * ELEMENT * widest_tree * rows + 3 * ELEMENT * slots;
-    BASELINE + 2 * trace + committed + twiddles + lookup.max(relation).max(opening)
+    // Contracted columns with their weights, what is left of the message, and the folded codeword.
+    let cells = protocol.stacking.matrix_columns.iter().sum::<usize>() as u64 * rows;
+    let opening = CONTRACTED * cells + 2 * ELEMENT * rows + 3 * ELEMENT * slots;
+    key_bytes(protocol) + trace + committed(protocol, Tree::Witness) + lookup.max(relation).max(opening)
 }
+
+/// Bytes for each cell in the first rounds of the opening.
+const CONTRACTED: u64 = 2;
 
 /// The program itself, its threads and allocator.
 const BASELINE: u64 = 12 << 20;
@@ -230,9 +265,18 @@ fn multiplications(protocol: &Protocol) -> u64 {
     protocol.circuit.relations.iter().map(|r| cells(r.shape) * summands(&r.value)).sum()
 }
 
+fn operand_cells(protocol: &Protocol) -> u64 {
+    protocol.reduction.operands.iter().map(|o| o.shape.size() as u64).sum()
+}
+
 /// Compressions of a tree over `2^log` rows of `width` elements.
 fn compressions(width: u64, log: u32) -> f64 {
     (width.div_ceil(16) + 1) as f64 * libm::exp2(f64::from(log))
+}
+
+/// How much faster threads are than one; not everything runs on all of them.
+fn speed(threads: usize) -> f64 {
+    1.0 + 0.6 * (threads.max(1) - 1) as f64
 }
 
 fn times(
@@ -250,10 +294,9 @@ fn times(
     };
     let work = |bits: u32| if bits == 0 { 0.0 } else { COSTS.nonce * libm::exp2(f64::from(bits)) };
     let folds = protocol.schedule.layers * FoldSchedule::ARITY_LOG;
-    let operands: u64 = protocol.reduction.operands.iter().map(|o| o.shape.size() as u64).sum();
+    let operands = operand_cells(protocol);
     let cells = (fixed.matrix_columns + witness.matrix_columns) << protocol.stacking.log_rows;
-    // Not everything runs on all threads.
-    let speed = 1.0 + 0.6 * (threads.max(1) - 1) as f64;
+    let speed = speed(threads);
     let (elements, digests) = opened(protocol);
     Times {
         weights: COSTS.domain * slots + commit(fixed) / speed,

@@ -2,10 +2,10 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof) |
+//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof) |
 //! | 2 | [`VERSION`], little-endian |
-//! | 32 | Blake2s digest of the payload |
-//! | rest | payload: postcard, in its one canonical encoding |
+//! | 32 | Blake2s digest of the payload; of a language model, of the digests of its pieces |
+//! | rest | payload: postcard, in its one canonical encoding; numbers of a language model follow it as [`compact`] arrays |
 //!
 //! Readers are total: any bytes give a value or a [`FileError`] that names what is wrong. The digest finds
 //! accidents, not attacks: nothing read here is trusted, and a key or proof is judged by the verifier alone.
@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use circlet_core::decoder::DecoderKey;
 use circlet_core::hash::blake2s;
 use circlet_core::key::{Statement, VERSION, VerifyingKey};
 use circlet_core::profile::ProfileId;
@@ -22,6 +23,11 @@ use circlet_core::program::{Data, Program};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
+
+pub mod compact;
+mod text;
+
+pub use text::{Head, ModelFile, PrefixOrigin, TextFile};
 
 const MAGIC_LEN: usize = 8;
 const DIGEST_AT: usize = MAGIC_LEN + 2;
@@ -37,11 +43,18 @@ pub enum Kind {
     Key,
     /// A [`ProofFile`].
     Proof,
+    /// A [`ModelFile`].
+    Model,
+    /// A [`DecoderKey`].
+    ModelKey,
+    /// A [`TextFile`].
+    Text,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Program, Self::Key, Self::Proof];
+    pub const ALL: [Self; 6] =
+        [Self::Program, Self::Key, Self::Proof, Self::Model, Self::ModelKey, Self::Text];
 
     /// The first bytes of such a file.
     pub const fn magic(self) -> &'static [u8; MAGIC_LEN] {
@@ -49,6 +62,9 @@ impl Kind {
             Self::Program => b"CIRCLETP",
             Self::Key => b"CIRCLETK",
             Self::Proof => b"CIRCLETX",
+            Self::Model => b"CIRCLETL",
+            Self::ModelKey => b"CIRCLETV",
+            Self::Text => b"CIRCLETT",
         }
     }
 
@@ -56,8 +72,9 @@ impl Kind {
     pub const fn limit(self) -> u64 {
         match self {
             Self::Program => 1 << 32,
-            Self::Key => 1 << 26,
-            Self::Proof => 1 << 28,
+            Self::Key | Self::ModelKey => 1 << 26,
+            Self::Proof | Self::Text => 1 << 28,
+            Self::Model => 1 << 34,
         }
     }
 
@@ -73,6 +90,9 @@ impl std::fmt::Display for Kind {
             Self::Program => "a compiled program (.circlet)",
             Self::Key => "a verifying key (.vk)",
             Self::Proof => "a proof (.proof)",
+            Self::Model => "a compiled language model (.circlet)",
+            Self::ModelKey => "a language model's verifying key (.vk)",
+            Self::Text => "a proof of a text (.proof)",
         })
     }
 }
@@ -115,19 +135,75 @@ pub struct ProofFile {
 }
 
 /// A type that has a file of its own.
-pub trait Format: Serialize + DeserializeOwned {
+pub trait Format: Sized {
     /// Its kind.
     const KIND: Kind;
+
+    /// The payload of its file.
+    fn payload(&self) -> Vec<u8>;
+
+    /// Reads a payload; nothing may follow it, and it must be the one that [`Self::payload`] writes.
+    fn parse(payload: &[u8]) -> Result<Self, ParseError>;
 }
 
-impl Format for ProgramFile {
-    const KIND: Kind = Kind::Program;
+/// Why a payload does not decode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// It ends too early.
+    End,
+    /// What is wrong with it.
+    Malformed(String),
 }
-impl Format for VerifyingKey {
-    const KIND: Kind = Kind::Key;
+
+/// Formats that are postcard and nothing else.
+macro_rules! plain {
+    ($($type:ty => $kind:ident),*) => {$(
+        impl Format for $type {
+            const KIND: Kind = Kind::$kind;
+
+            fn payload(&self) -> Vec<u8> {
+                to_postcard(self)
+            }
+
+            fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+                let (value, rest) = from_postcard(payload)?;
+                nothing_follows(rest)?;
+                Ok(value)
+            }
+        }
+    )*};
 }
-impl Format for ProofFile {
-    const KIND: Kind = Kind::Proof;
+
+plain!(
+    ProgramFile => Program,
+    VerifyingKey => Key,
+    ProofFile => Proof,
+    DecoderKey => ModelKey,
+    TextFile => Text
+);
+
+fn to_postcard<T: Serialize>(value: &T) -> Vec<u8> {
+    // Encoding to memory can only fail for types that postcard does not support; these are plain.
+    postcard::to_allocvec(value).unwrap_or_default()
+}
+
+/// A value in its canonical encoding, and the bytes after it.
+fn from_postcard<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), ParseError> {
+    let (value, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|error| match error {
+        postcard::Error::DeserializeUnexpectedEnd => ParseError::End,
+        error => ParseError::Malformed(error.to_string()),
+    })?;
+    if to_postcard(&value) != bytes[..bytes.len() - rest.len()] {
+        return Err(ParseError::Malformed("its encoding is not the canonical one".into()));
+    }
+    Ok((value, rest))
+}
+
+fn nothing_follows(rest: &[u8]) -> Result<(), ParseError> {
+    if rest.is_empty() {
+        return Ok(());
+    }
+    Err(ParseError::Malformed(format!("{} bytes follow its end", rest.len())))
 }
 
 /// Why a file cannot be used.
@@ -219,18 +295,21 @@ pub enum ContentError {
 
 /// The bytes of a file.
 pub fn encode<T: Format>(value: &T) -> Vec<u8> {
-    let payload = payload(value);
+    let payload = value.payload();
     let mut bytes = Vec::with_capacity(HEADER + payload.len());
     bytes.extend(T::KIND.magic());
     bytes.extend(VERSION.to_le_bytes());
-    bytes.extend(blake2s::hash(blake2s::DIGEST, &payload));
+    bytes.extend(checksum(T::KIND, &payload));
     bytes.extend(payload);
     bytes
 }
 
-fn payload<T: Format>(value: &T) -> Vec<u8> {
-    // Encoding to memory can only fail for types that postcard does not support; these are plain.
-    postcard::to_allocvec(value).unwrap_or_default()
+/// What the header says of the payload.
+fn checksum(kind: Kind, payload: &[u8]) -> [u8; 32] {
+    match kind {
+        Kind::Model => text::checksum(payload),
+        _ => blake2s::hash(blake2s::DIGEST, payload),
+    }
 }
 
 /// Reads the bytes of a file.
@@ -253,26 +332,22 @@ pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, ContentError> {
     if found != VERSION {
         return Err(ContentError::Version { found });
     }
-    let intact = header[DIGEST_AT..] == blake2s::hash(blake2s::DIGEST, payload);
-    let value = postcard::take_from_bytes::<T>(payload);
-    match value {
-        Err(postcard::Error::DeserializeUnexpectedEnd) if !intact => Err(ContentError::Truncated),
+    let intact = header[DIGEST_AT..] == checksum(expected, payload);
+    match T::parse(payload) {
+        Err(ParseError::End) if !intact => Err(ContentError::Truncated),
         _ if !intact => Err(ContentError::Damaged),
-        Err(error) => Err(ContentError::Malformed(error.to_string())),
-        Ok((_, rest)) if !rest.is_empty() => {
-            Err(ContentError::Malformed(format!("{} bytes follow its end", rest.len())))
-        }
-        Ok((value, _)) if self::payload(&value) != payload => {
-            Err(ContentError::Malformed("its encoding is not the canonical one".into()))
-        }
-        Ok((value, _)) => Ok(value),
+        Err(ParseError::End) => Err(ContentError::Malformed("it ends too early".into())),
+        Err(ParseError::Malformed(what)) => Err(ContentError::Malformed(what)),
+        Ok(value) => Ok(value),
     }
 }
 
 fn hint(expected: Kind) -> &'static str {
     match expected {
-        Kind::Program | Kind::Key => " (`circlet compile` makes one from a model)",
-        Kind::Proof => " (`circlet prove` makes one)",
+        Kind::Program | Kind::Key | Kind::Model | Kind::ModelKey => {
+            " (`circlet compile` makes one from a model)"
+        }
+        Kind::Proof | Kind::Text => " (`circlet prove` makes one)",
     }
 }
 
@@ -285,8 +360,9 @@ pub fn read<T: Format>(path: &Path) -> Result<T, FileError> {
 /// The first `limit + 1` bytes of a file: enough to see that it is too large.
 pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let failed = |source| FileError::Read { path: path.into(), source };
-    let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_or(0, |metadata| metadata.len().min(limit));
+    let mut bytes = Vec::with_capacity(size as usize);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }

@@ -25,8 +25,12 @@ struct State {
     current: Option<(&'static str, Instant)>,
     /// What is expected to come.
     plan: Vec<Stage>,
+    /// Planned seconds of all.
+    total: f64,
     /// Planned seconds of stages that are over.
     passed: f64,
+    /// How much of the current stage is known to be done.
+    done: Option<f64>,
     bar: Option<ProgressBar>,
 }
 
@@ -38,11 +42,19 @@ impl State {
     /// Moves the bar to where the plan says that the work is.
     fn tick(&self) -> bool {
         let Some(bar) = &self.bar else { return false };
-        let within = self.current.map_or(0.0, |(name, since)| {
-            // A stage that takes longer than planned waits near its end.
-            since.elapsed().as_secs_f64().min(0.98 * self.planned(name))
+        let total: f64 = self.total;
+        let (within, left) = self.current.map_or((0.0, 0.0), |(name, since)| {
+            let (elapsed, planned) = (since.elapsed().as_secs_f64(), self.planned(name));
+            match self.done {
+                Some(done) if done > 0.0 => (planned * done, elapsed * (1.0 - done) / done),
+                // A stage that takes longer than planned waits near its end.
+                _ => (elapsed.min(0.98 * planned), (planned - elapsed).max(0.0)),
+            }
         });
+        let after = self.current.map_or(0.0, |(name, _)| self.planned(name));
+        let left = left + (total - self.passed - after).max(0.0);
         bar.set_position(((self.passed + within) * 1000.0) as u64);
+        bar.set_prefix(crate::cli::text::seconds(left.ceil()));
         bar.tick();
         true
     }
@@ -72,14 +84,14 @@ impl Monitor {
         let total = stages.iter().map(|(_, seconds)| seconds).sum::<f64>() * f64::from(times);
         let mut state = self.state();
         state.plan = stages.to_vec();
-        state.passed = 0.0;
+        (state.passed, state.total) = (0.0, total);
         if self.visible && total >= WORTH_A_BAR {
             let bar = ProgressBar::new((total * 1000.0) as u64);
-            let template = "{spinner} {msg:<10} [{bar:32}] {elapsed} of about {prefix}";
+            let template = "{spinner} {msg:<10} [{bar:32}] about {prefix} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
-            bar.set_prefix(crate::cli::text::seconds(total));
+            bar.set_prefix(crate::cli::text::seconds(total.ceil()));
             state.bar = Some(bar);
             let watched = self.clone();
             std::thread::spawn(move || {
@@ -89,6 +101,11 @@ impl Monitor {
             });
         }
         Shown(self.clone())
+    }
+
+    /// Says how much of the current stage is done, from 0 to 1.
+    pub fn advance(&self, done: f64) {
+        self.state().done = Some(done);
     }
 
     /// The stages finished since the last call; stages of the same name are added up.
@@ -122,6 +139,7 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Monitor {
         if let Some(name) = stage(id, &context) {
             let mut state = self.state();
             state.current = Some((name, Instant::now()));
+            state.done = None;
             if let Some(bar) = &state.bar {
                 bar.set_message(name);
             }

@@ -11,18 +11,21 @@ use serde_json::{Value, json};
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::model::{Calibration, Model, import, quantized};
-use super::{Context, Outcome, demo, system, text};
+use super::{Context, Outcome, demo, llm, system, text};
 use crate::progress::Stage;
 
 /// Measure whole jobs: compile, commit, execute, prove, verify.
 ///
 /// For each model and profile: reading and quantizing the model, committing to its weights (both once per
-/// model: "cold"), then runs and proofs with the key in memory ("warm"), of which the median is shown.
+/// model: "cold"), then runs and proofs with the key in memory ("warm"), of which the median is shown. With --llm,
+/// over numbers of layers and positions.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   circlet bench
   circlet bench all --profile all --runs 5
-  circlet bench residual --threads 1 --json")]
+  circlet bench residual --threads 1 --json
+  circlet bench --llm
+  circlet bench --llm smollm2.circlet --layers 1,30 --positions 1,32 --runs 1 --json")]
 pub struct Arguments {
     /// What to measure; models other than digits are read from the models folder of the source tree
     #[arg(value_enum, default_value_t = Which::Digits)]
@@ -33,6 +36,9 @@ pub struct Arguments {
     /// Security profile, or all
     #[arg(long, value_name = "NAME", default_value = "p100-u", value_parser = profiles_parser())]
     profile: Profiles,
+    /// What is said only of language models
+    #[command(flatten)]
+    llm: llm::bench::Options,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,6 +87,9 @@ struct Row {
 
 /// Measures.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
+    if let Some(path) = &arguments.llm.llm {
+        return llm::bench::run(context, &arguments.llm, path, &arguments.profile.0, arguments.runs);
+    }
     let all = [Which::Digits, Which::Matmul, Which::Layernorm, Which::Residual];
     let models = all.into_iter().filter(|m| [*m, Which::All].contains(&arguments.model));
     let mut rows = Vec::new();
@@ -117,11 +126,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         ]
     }));
     let out = format!(
-        "{hardware}; {threads} thread{}; batch 1; {} run{} each\n{}\
+        "{hardware}; {}; batch 1; {} run{} each\n{}\
          compile (import, quantize) and commit are cold, done once per model; execute, prove (execution\n\
          included) and cpu (processor seconds of prove) are warm, with the key in memory. Medians; cpu is the\n\
          mean. Memory is the peak of the whole job{}.\n",
-        if threads == 1 { "" } else { "s" },
+        thread_line(),
         arguments.runs,
         if arguments.runs == 1 { "" } else { "s" },
         text::table(&cells, 2),
@@ -236,7 +245,14 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
     })
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The number of threads in words.
+pub fn thread_line() -> String {
+    let threads = rayon::current_num_threads();
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}
+
+/// The middle value.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len().is_multiple_of(2) {

@@ -14,28 +14,31 @@ use serde_json::json;
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::model::{Calibration, RANDOM, import, name_of, quantized};
-use super::{Context, Outcome, text};
+use super::{Context, Outcome, llm, text};
 
-/// Compile an ONNX model to an integer program and commit to its weights.
+/// Compile a model to an integer program and commit to its weights.
 ///
 /// Writes the program (for provers) and, next to it, the verifying key (for everyone). The numbers of the
 /// model become integers whose scales are chosen by running the float model on calibration samples: give some
-/// that are like the inputs to be proven. An accuracy report against the float model is printed.
+/// that are like the inputs to be proven; for language models, a text. An accuracy report against the float
+/// model is printed. Nothing is written before everything is done.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   circlet compile digits.onnx --calibrate digits-calibration.json -o digits.circlet
   circlet compile mlp.onnx --calibrate inputs.npy --batch 8 --profile p100-j8 -o mlp.circlet
-  circlet compile mlp.onnx --calibrate random -o mlp.circlet   # standard normal inputs, to try it out")]
+  circlet compile mlp.onnx --calibrate random -o mlp.circlet   # standard normal inputs, to try it out
+  circlet compile smollm2.gguf --calibrate text.txt -o smollm2.circlet
+  circlet compile models/tiny-llama --calibrate text.txt --report heldout.txt -o tiny.circlet")]
 pub struct Arguments {
-    /// The model: an ONNX file, opset 13 or newer
-    model: PathBuf,
+    /// The model: an ONNX file (opset 13 or newer), a GGUF or safetensors file, or a directory with config.json
+    pub(super) model: PathBuf,
     /// Where the program goes
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Where the verifying key goes [default: the output with the extension .vk]
     #[arg(long, value_name = "FILE")]
-    vk: Option<PathBuf>,
-    /// Inputs to calibrate with (.json or .npy), or "random"
+    pub(super) vk: Option<PathBuf>,
+    /// Inputs to calibrate with (.json or .npy), or "random"; for language models a text
     #[arg(long, value_name = "FILE")]
     calibrate: Option<PathBuf>,
     /// Samples in one proof, for models with a symbolic batch dimension
@@ -43,10 +46,13 @@ pub struct Arguments {
     batch: u32,
     /// Security profile, see `circlet security`
     #[arg(long, value_name = "NAME", default_value = "p100-u", value_parser = super::profile_parser())]
-    profile: ProfileId,
+    pub(super) profile: ProfileId,
     /// Hash functions of the key
     #[arg(long, value_enum, default_value_t)]
-    suite: Suite,
+    pub(super) suite: Suite,
+    /// What is said only of language models
+    #[command(flatten)]
+    pub(super) llm: llm::compile::Options,
 }
 
 impl Arguments {
@@ -56,6 +62,7 @@ impl Arguments {
             .into_iter()
             .chain(self.calibrate.as_deref())
             .chain(self.vk.as_deref())
+            .chain(self.llm.path())
             .collect()
     }
 }
@@ -65,11 +72,26 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let Some(calibrate) = &arguments.calibrate else {
         return Err(Failure::usage(
             "compiling needs samples to calibrate with; give --calibrate FILE with inputs like those that will \
-             be proven (.json or .npy), or --calibrate random to try it with standard normal ones",
+             be proven (.json or .npy), or --calibrate random to try it with standard normal ones; for a language \
+             model, a text",
         ));
     };
     let vk = arguments.vk.clone().unwrap_or_else(|| arguments.output.with_extension("vk"));
-    let outputs = Outputs::new([&arguments.output, &vk], &[&arguments.model, calibrate]).or_bad()?;
+    let inputs: Vec<&Path> =
+        [arguments.model.as_path(), calibrate].into_iter().chain(arguments.llm.path()).collect();
+    let outputs = Outputs::new([&arguments.output, &vk], &inputs).or_bad()?;
+    if circlet::llm::recognizes(&arguments.model) {
+        if arguments.batch != 1 {
+            return Err(Failure::usage("--batch is for ONNX models; a language model proves one text at a time"));
+        }
+        return llm::compile::run(context, arguments, calibrate, &outputs, &vk);
+    }
+    if let Some(option) = arguments.llm.given() {
+        return Err(Failure::usage(format!(
+            "{option} is for language models (GGUF, safetensors), and {} is none",
+            arguments.model.display()
+        )));
+    }
 
     let batch = arguments.batch as usize;
     let graph = import(&arguments.model, batch)?;
@@ -90,6 +112,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let protocol = Protocol::new(&quantized.program, *arguments.profile.profile())
         .or_file("the model cannot be proven")?;
     let expected = estimate(&protocol, rayon::current_num_threads());
+    context.check_memory(expected.key_bytes, "committing to the weights")?;
     let shown = context.monitor.plan(&[("weights", expected.times.weights)], 1);
     let key = Key::new(quantized.program, quantized.data, arguments.profile, arguments.suite)?;
     drop(shown);

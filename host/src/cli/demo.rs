@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::model::{Calibration, Model, quantized};
-use super::{Context, Outcome, statement, system, text};
+use super::{Context, Outcome, llm, statement, system, text};
 
 const MODEL: &[u8] = include_bytes!("../../../models/digits.onnx");
 const SAMPLES: &[u8] = include_bytes!("../../../models/digits-samples.json");
@@ -26,9 +26,14 @@ const SIDE: usize = 8;
 /// Take the bundled digits model all the way: compile, commit, classify an image, prove, verify.
 ///
 /// The model is a trained classifier of handwritten digits; the images are real ones that it has not seen in
-/// training. Nothing is read or written.
+/// training. With --llm it is a small trained language model that continues a prompt. Nothing of yours is read or
+/// written.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  circlet demo\n  circlet demo --image 5 --profile p100-j8")]
+#[command(after_help = "Examples:
+  circlet demo
+  circlet demo --image 5 --profile p100-j8
+  circlet demo --llm
+  circlet demo --llm --prompt \"The Queen\" --tokens 20")]
 pub struct Arguments {
     /// Which of the bundled images, from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -36,6 +41,9 @@ pub struct Arguments {
     /// Security profile, see `circlet security`
     #[arg(long, value_name = "NAME", default_value = "p100-u", value_parser = super::profile_parser())]
     profile: ProfileId,
+    /// What is said only of the language model
+    #[command(flatten)]
+    llm: llm::demo::Options,
 }
 
 /// The bundled model, quantized.
@@ -65,6 +73,9 @@ fn labels() -> Vec<u64> {
 
 /// Runs the demonstration.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
+    if arguments.llm.llm {
+        return llm::demo::run(context, &arguments.llm, arguments.profile);
+    }
     let model = digits()?;
     let images = images(&model)?;
     let (Some(image), Some(&digit)) = (images.get(arguments.image), labels().get(arguments.image)) else {

@@ -10,13 +10,14 @@ use circlet_core::key::VerifyingKey;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Program;
 use circlet_core::protocol::Protocol;
+use circlet_core::security::Report;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::{Failure, OrFail};
 use super::job::{self, Suite};
 use super::model::{Calibration, import, name_of, quantized};
-use super::{Context, Outcome, text};
+use super::{Context, Outcome, llm, text};
 
 /// Show what a model, program, key or proof consists of, and what proving it will take.
 ///
@@ -27,10 +28,12 @@ use super::{Context, Outcome, text};
   circlet inspect model.onnx
   circlet inspect model.onnx --batch 16 --profile p100-j8 --threads 8
   circlet inspect model.circlet
-  circlet inspect image.proof --json")]
+  circlet inspect image.proof --json
+  circlet inspect smollm2.gguf
+  circlet inspect smollm2.circlet --prompt-tokens 20 --tokens 12")]
 pub struct Arguments {
-    /// A model (.onnx), program (.circlet), key (.vk) or proof (.proof)
-    file: PathBuf,
+    /// A model (.onnx, .gguf, .safetensors or a directory), program (.circlet), key (.vk) or proof (.proof)
+    pub(super) file: PathBuf,
     /// Inputs to calibrate an ONNX model with (.json or .npy) [default: random ones]
     #[arg(long, value_name = "FILE")]
     calibrate: Option<PathBuf>,
@@ -39,7 +42,10 @@ pub struct Arguments {
     batch: u32,
     /// Security profile [default: that of the file, or p100-u]
     #[arg(long, value_name = "NAME", value_parser = super::profile_parser())]
-    profile: Option<ProfileId>,
+    pub(super) profile: Option<ProfileId>,
+    /// The text that an estimate is for
+    #[command(flatten)]
+    pub(super) llm: llm::inspect::Options,
 }
 
 impl Arguments {
@@ -51,7 +57,17 @@ impl Arguments {
 
 /// Inspects.
 pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
-    match files::kind_of(&arguments.file).or_bad()? {
+    let kind = if arguments.file.is_dir() { None } else { files::kind_of(&arguments.file).or_bad()? };
+    let model = matches!(kind, Some(Kind::Model | Kind::ModelKey))
+        || kind.is_none() && circlet::llm::recognizes(&arguments.file);
+    if let Some(option) = arguments.llm.given().filter(|_| !model) {
+        return Err(Failure::usage(format!(
+            "{option} is for language models and their keys, and {} is none",
+            arguments.file.display()
+        )));
+    }
+    match kind {
+        None if model => llm::inspect::source(arguments),
         None => onnx(arguments),
         Some(Kind::Program) => {
             let file: ProgramFile = files::read(&arguments.file).or_bad()?;
@@ -64,10 +80,14 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
             describe("verifying key", &key.program, arguments.profile.unwrap_or(key.profile), &more)
         }
         Some(Kind::Proof) => proof(&arguments.file),
+        Some(Kind::Model) => llm::inspect::model(arguments),
+        Some(Kind::ModelKey) => llm::inspect::key(arguments),
+        Some(Kind::Text) => llm::inspect::proof(&arguments.file),
     }
 }
 
-fn suite(id: u8) -> String {
+/// A hash suite by name.
+pub fn suite(id: u8) -> String {
     Suite::of(id).map_or_else(|| format!("unknown ({id})"), |suite| suite.name().into())
 }
 
@@ -123,7 +143,22 @@ fn describe(
         ("tables", format!("{}", program.tables.len())),
     ]);
     out += &text::fields(&fields);
-    out += "committed\n";
+    out += &estimate_fields(&expected, threads, &report);
+    let json = json!({
+        "model": program.name,
+        "kind": kind,
+        "details": fields_json(more),
+        "operations": operations,
+        "constants": constants,
+        "estimate": estimate_json(&expected, threads),
+        "security": job::security_json(&report),
+    });
+    Ok(Outcome { text: out, json, rejected: None })
+}
+
+/// What is committed to and what proving will take, for people.
+pub fn estimate_fields(expected: &Estimate, threads: usize, security: &Report) -> String {
+    let mut out = String::from("committed\n");
     out += &text::fields(&[
         ("once, in the key", tree(expected.fixed)),
         ("in every proof", tree(expected.witness)),
@@ -143,23 +178,17 @@ fn describe(
         ("commit to weights", format!("about {} (once)", text::seconds(times.weights))),
         ("prove", format!("about {}", text::seconds(times.prove()))),
         ("verify", format!("about {}", text::seconds(times.verify))),
-        ("security", job::security_line(&report)),
+        ("security", job::security_line(security)),
     ]);
-    if !circlet_core::security::meets_target(&report) {
+    if !circlet_core::security::meets_target(security) {
         out += "warning: for a program of this size the profile does not reach the bits that it promises\n";
     }
-    let more: serde_json::Map<String, Value> =
-        more.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    let json = json!({
-        "model": program.name,
-        "kind": kind,
-        "details": more,
-        "operations": operations,
-        "constants": constants,
-        "estimate": estimate_json(&expected, threads),
-        "security": job::security_json(&report),
-    });
-    Ok(Outcome { text: out, json, rejected: None })
+    out
+}
+
+/// Fields for programs.
+pub fn fields_json(fields: &[(&str, String)]) -> Value {
+    fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
 }
 
 fn tree(size: TreeSize) -> String {
@@ -171,7 +200,8 @@ fn tree(size: TreeSize) -> String {
     )
 }
 
-fn estimate_json(e: &Estimate, threads: usize) -> Value {
+/// An estimate for programs.
+pub fn estimate_json(e: &Estimate, threads: usize) -> Value {
     let tree = |size: TreeSize| json!({ "columns": size.columns, "cells": size.cells, "matrix_columns": size.matrix_columns });
     json!({
         "fixed": tree(e.fixed),

@@ -167,6 +167,10 @@ pub fn stage_title(stage: &str) -> &str {
     match stage {
         "import" => "read the model",
         "quantize" => "quantize",
+        "load" => "read the weights",
+        "calibrate" => "calibrate",
+        "compare" => "compare with the floats",
+        "generate" => "generate the text",
         "weights" => "commit to weights",
         "execute" => "run the program",
         "commit" => "commit to the trace",

@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod inspect;
 mod job;
+mod llm;
 mod model;
 mod prove;
 mod security;
@@ -40,15 +41,20 @@ Examples:
   circlet prove model.circlet --input image.json -o image.proof
   circlet verify model.vk image.proof --expect-input image.json
 
+  circlet demo --llm
+  circlet compile model.gguf --calibrate text.txt -o model.circlet
+  circlet prove model.circlet --prompt \"Once upon a time\" --tokens 16 -o text.proof
+  circlet verify model.vk text.proof --tokenizer model.gguf
+
 Exit codes:
   0  done; for verify: the proof is accepted
   1  the proof is rejected, or does not say what was expected
   2  wrong usage: an unknown, missing or contradictory option
-  3  a file that cannot be read, used or written, or a model that cannot be proven";
+  3  a file that cannot be read, used or written, a model that cannot be proven, or too little memory";
 
 /// Proves that a neural network, committed to in a short key, maps an input to an output.
 ///
-/// A model (ONNX) is compiled to an integer program and a verifying key that commits to its weights. Whoever
+/// A model (ONNX; GGUF or safetensors for language models) is compiled to an integer program and a verifying key that commits to its weights. Whoever
 /// has the program can prove results; whoever has the key can verify them in milliseconds. Proofs show that
 /// results are right; they are not designed to hide anything.
 #[derive(Debug, Parser)]
@@ -75,6 +81,11 @@ struct Global {
     /// Write a Chrome trace (chrome://tracing, ui.perfetto.dev) of all stages to this file
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     trace_out: Option<PathBuf>,
+    /// Memory that may be used, such as 8G, or "any": work that is estimated to need more is not started
+    /// [default: what is available]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = system::parse_memory,
+          help_heading = "Global options")]
+    memory: Option<system::Limit>,
 }
 
 /// What to do; each command is described with its arguments.
@@ -107,6 +118,30 @@ impl Command {
 /// What every command can use.
 struct Context {
     monitor: Monitor,
+    /// Whether text is shown as it comes.
+    stream: bool,
+    /// Memory that may be used, if the user says.
+    memory: Option<system::Limit>,
+}
+
+impl Context {
+    /// Refuses work that is estimated to need more memory than there is.
+    fn check_memory(&self, needed: u64, what: &str) -> Result<(), Failure> {
+        let (limit, there) = match self.memory {
+            Some(system::Limit::Any) => return Ok(()),
+            Some(system::Limit::Bytes(bytes)) => (Some(bytes), "--memory allows"),
+            None => (system::available_memory(), "this machine has available"),
+        };
+        match limit {
+            Some(limit) if needed > limit => Err(Failure::file(format!(
+                "{what} is estimated to need {} of memory, {there} {}; use a machine with more, or a shorter text or \
+                 smaller model, or start it anyway with --memory any",
+                text::bytes(needed),
+                text::bytes(limit)
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a command has to say.
@@ -169,7 +204,8 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
             Some(guard)
         }
     };
-    let context = Context { monitor };
+    let stream = !cli.global.json && !cli.global.quiet;
+    let context = Context { monitor, stream, memory: cli.global.memory };
     match cli.command {
         Command::Demo(arguments) => demo::run(&context, &arguments),
         Command::Inspect(arguments) => inspect::run(&context, &arguments),

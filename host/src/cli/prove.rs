@@ -4,61 +4,98 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use circlet::estimate::estimate;
-use circlet::files::{self, Outputs, ProgramFile, ProofFile};
+use circlet::files::{self, Kind, Outputs, ProgramFile, ProofFile};
 use circlet_core::protocol::Protocol;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::json;
 
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::values::{self, Choice};
-use super::{Context, Outcome, statement, system, text};
+use super::{Context, Outcome, llm, statement, system, text};
 use crate::progress::Stage;
 
 /// Run a compiled program on an input and prove the result.
 ///
 /// The proof file holds the statement (inputs and outputs, as integers) and its proof. Inputs are arrays of
-/// numbers (.json or .npy); with several samples in a file, --index chooses.
+/// numbers (.json or .npy); with several samples in a file, --index chooses. A language model continues a
+/// prompt, of which the text is shown as it comes, and the proof file holds all tokens. The proof is written when
+/// it is complete; a run that was stopped leaves nothing and can be started again.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(group(ArgGroup::new("given").required(true)), after_help = "Examples:
   circlet prove digits.circlet --input image.json -o image.proof
   circlet prove digits.circlet --input images.npy --index 7 -o image7.proof
-  circlet prove digits.circlet --input image.json -o image.proof --json > result.json")]
+  circlet prove digits.circlet --input image.json -o image.proof --json > result.json
+  circlet prove smollm2.circlet --prompt \"The capital of France is\" --tokens 8 -o text.proof
+  circlet prove smollm2.circlet --chat --prompt \"Name a color.\" --tokens 20 -o text.proof")]
 pub struct Arguments {
     /// The program that `circlet compile` made
-    program: PathBuf,
+    pub(super) program: PathBuf,
     /// The input: .json or .npy
-    #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    #[arg(long, value_name = "FILE", group = "given")]
+    input: Option<PathBuf>,
     /// Where the proof goes
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Which sample of the input file, from 0
     #[arg(long, value_name = "N")]
     index: Option<usize>,
     /// The input holds integers at the program's scale
     #[arg(long)]
     raw: bool,
+    /// What is to be continued
+    #[command(flatten)]
+    pub(super) prompt: llm::prompt::Prompt,
+    /// Most tokens that follow; an end of text comes earlier [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024),
+          help_heading = "Language models")]
+    pub(super) tokens: Option<u32>,
 }
 
 impl Arguments {
     /// All files that the command reads or writes.
     pub fn paths(&self) -> Vec<&Path> {
-        vec![self.program.as_path(), self.input.as_path(), self.output.as_path()]
+        self.inputs().into_iter().chain([self.output.as_path()]).collect()
+    }
+
+    /// All files that it reads.
+    fn inputs(&self) -> Vec<&Path> {
+        [self.program.as_path()].into_iter().chain(self.input.as_deref()).chain(self.prompt.path()).collect()
     }
 }
 
 /// Proves.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
-    let outputs = Outputs::new([&arguments.output], &[&arguments.program, &arguments.input]).or_bad()?;
+    let outputs = Outputs::new([&arguments.output], &arguments.inputs()).or_bad()?;
+    let kind = files::kind_of(&arguments.program).or_bad()?;
+    let Some(input) = &arguments.input else {
+        if kind == Some(Kind::Program) {
+            return Err(Failure::usage(format!(
+                "{} is {}, which has no prompt; give --input FILE",
+                arguments.program.display(),
+                Kind::Program
+            )));
+        }
+        return llm::prove::run(context, arguments, &outputs);
+    };
+    if kind == Some(Kind::Model) {
+        return Err(Failure::usage(format!(
+            "{} is {}, which has no --input; give --prompt TEXT",
+            arguments.program.display(),
+            Kind::Model
+        )));
+    }
+    if arguments.tokens.is_some() || arguments.prompt.form.is_given() {
+        return Err(Failure::usage("--tokens, --chat and --special are for language models"));
+    }
     let file: ProgramFile = files::read(&arguments.program).or_bad()?;
     let unusable = || format!("cannot use {}", arguments.program.display());
     let suite = Suite::of(file.suite)
         .ok_or_else(|| Failure::file(format!("{}: unknown hash suite {}", unusable(), file.suite)))?;
     let protocol = Protocol::new(&file.program, *file.profile.profile()).or_file(unusable())?;
 
-    let input = file.program.inputs.first().and_then(|id| file.program.tensors.get(id.0 as usize));
-    let (Some(tensor), 1) = (input, file.program.inputs.len()) else {
+    let first = file.program.inputs.first().and_then(|id| file.program.tensors.get(id.0 as usize));
+    let (Some(tensor), 1) = (first, file.program.inputs.len()) else {
         return Err(Failure::file(format!(
             "{} has {} inputs; only programs with one can be proven from the command line",
             text::name(&file.program.name),
@@ -66,11 +103,12 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         )));
     };
     let choice = Choice { index: arguments.index, raw: arguments.raw };
-    let input = values::read(&arguments.input, tensor, file.inputs.first(), false, choice)?;
+    let values = values::read(input, tensor, file.inputs.first(), false, choice)?;
 
-    let times = estimate(&protocol, rayon::current_num_threads()).times;
+    let estimated = estimate(&protocol, rayon::current_num_threads());
     drop(protocol);
-    let shown = context.monitor.plan(&job::plan(&times), 1);
+    context.check_memory(estimated.memory_bytes, "this proof")?;
+    let shown = context.monitor.plan(&job::plan(&estimated.times), 1);
     let expected = file.key_digest;
     let key = Key::new(file.program, file.data, file.profile, suite)?;
     if key.digest() != expected {
@@ -80,8 +118,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         )));
     }
     let trace = key
-        .execute(&[input.integers])
-        .or_file(format!("the model has no result for {}", arguments.input.display()))?;
+        .execute(&[values.integers])
+        .or_file(format!("the model has no result for {}", input.display()))?;
     let statement = key.statement(&trace);
     let proof = key.prove(&trace, &statement);
     drop(trace);
@@ -99,11 +137,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let security = job::security(key.protocol())?;
     let program = &key.verifying().program;
     let mut out = format!("proved {}\n", text::name(&program.name));
-    if input.clamped > 0 {
+    if values.clamped > 0 {
         let _ = writeln!(
             out,
             "warning: {} input entries were beyond the range of the calibration and were clamped",
-            text::count(input.clamped as u64)
+            text::count(values.clamped as u64)
         );
     }
     out += &statement::lines(program, &file.statement);
@@ -132,7 +170,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         "proof_bytes": file.proof.len(),
         "file_bytes": bytes.len(),
         "peak_memory_bytes": memory,
-        "clamped_inputs": input.clamped,
+        "clamped_inputs": values.clamped,
         "seconds": job::stage_json(&stages),
     });
     if let Some(object) = json.as_object_mut() {

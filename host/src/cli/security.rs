@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use circlet::files;
+use circlet::files::{self, Kind};
+use circlet_core::decoder::{Decoder, DecoderKey, Extent};
 use circlet_core::key::VerifyingKey;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Program;
@@ -13,24 +14,29 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::{Failure, OrFail};
-use super::{Context, Outcome, demo, job, text};
+use super::{Context, Outcome, demo, job, llm, text};
 
 /// Show how many bits of security a profile gives, source by source.
 ///
 /// Security depends on the sizes of the program: with a key, the table is for that program under the key's
-/// profile; without one, for the bundled digits model under every profile.
+/// profile; without one, for the bundled digits model under every profile. With the key of a language model it is
+/// for texts of --positions positions, all but the first of them proven.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   circlet security
   circlet security --profile p100-j8
   circlet security model.vk
-  circlet security model.vk --profile p100-j    # what another profile would give")]
+  circlet security model.vk --profile p100-j    # what another profile would give
+  circlet security smollm2.vk --positions 32")]
 pub struct Arguments {
     /// A verifying key [default: the bundled digits model]
     key: Option<PathBuf>,
     /// Only this profile
     #[arg(long, value_name = "NAME", value_parser = super::profile_parser())]
     profile: Option<ProfileId>,
+    /// Positions of the text, with a language model's key [default: the most that it has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    positions: Option<u32>,
 }
 
 impl Arguments {
@@ -42,26 +48,64 @@ impl Arguments {
 
 /// Calculates.
 pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
-    let (program, own) = match &arguments.key {
-        Some(path) => {
-            let key: VerifyingKey = files::read(path).or_bad()?;
-            (key.program, vec![key.profile])
-        }
-        None => (demo::digits()?.quantized.program, ProfileId::all().to_vec()),
-    };
+    let (subject, own) = subject(arguments)?;
     let profiles = arguments.profile.map_or(own, |profile| vec![profile]);
-    let mut out = format!("program {}\n", text::name(&program.name));
+    let mut out = match &subject {
+        Subject::Program(program) => format!("program {}\n", text::name(&program.name)),
+        Subject::Decoder(decoder, extent) => {
+            format!("language model {}, texts of {} positions\n", text::name(&decoder.name), extent.rows)
+        }
+    };
     let mut reports = Vec::new();
     for profile in profiles {
-        let report = report(&program, profile)?;
+        let report = subject.report(profile)?;
         let _ = writeln!(out, "\n{report}");
         reports.push(json(&report));
     }
-    Ok(Outcome { text: out, json: json!({ "model": program.name, "profiles": reports }), rejected: None })
+    let json = match &subject {
+        Subject::Program(program) => json!({ "model": program.name, "profiles": reports }),
+        Subject::Decoder(decoder, extent) => {
+            json!({ "model": decoder.name, "positions": extent.rows, "profiles": reports })
+        }
+    };
+    Ok(Outcome { text: out, json, rejected: None })
 }
 
-fn report(program: &Program, profile: ProfileId) -> Result<Report, Failure> {
-    job::security(&Protocol::new(program, *profile.profile()).or_file("this program cannot be proven")?)
+/// What security is calculated for.
+enum Subject {
+    Program(Program),
+    Decoder(Box<Decoder>, Extent),
+}
+
+fn subject(arguments: &Arguments) -> Result<(Subject, Vec<ProfileId>), Failure> {
+    let kind = arguments.key.as_deref().map(files::kind_of).transpose().or_bad()?.flatten();
+    if let (Some(path), Some(Kind::ModelKey)) = (&arguments.key, kind) {
+        let key: DecoderKey = files::read(path).or_bad()?;
+        let positions = arguments.positions.unwrap_or(key.decoder.positions);
+        let extent = llm::prover::extent(&key.decoder, 1, positions).or_usage("cannot use these --positions")?;
+        return Ok((Subject::Decoder(Box::new(key.decoder), extent), vec![key.profile]));
+    }
+    if arguments.positions.is_some() {
+        return Err(Failure::usage("--positions is for the keys of language models"));
+    }
+    Ok(match &arguments.key {
+        Some(path) => {
+            let key: VerifyingKey = files::read(path).or_bad()?;
+            (Subject::Program(key.program), vec![key.profile])
+        }
+        None => (Subject::Program(demo::digits()?.quantized.program), ProfileId::all().to_vec()),
+    })
+}
+
+impl Subject {
+    fn report(&self, profile: ProfileId) -> Result<Report, Failure> {
+        job::security(&match self {
+            Self::Program(program) => {
+                Protocol::new(program, *profile.profile()).or_file("this program cannot be proven")?
+            }
+            Self::Decoder(decoder, extent) => llm::prover::protocol(decoder, profile, *extent)?,
+        })
+    }
 }
 
 fn json(report: &Report) -> Value {

@@ -2,8 +2,42 @@
 
 use std::fs;
 
+/// What the user says of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many bytes.
+    Bytes(u64),
+    /// As much as it takes.
+    Any,
+}
+
+/// Reads a size such as `8G`.
+pub fn parse_memory(text: &str) -> Result<Limit, String> {
+    if text == "any" {
+        return Ok(Limit::Any);
+    }
+    let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let upper = text.to_ascii_uppercase();
+    let unit = units.iter().find(|(unit, _)| upper.ends_with(*unit));
+    let (digits, shift) = unit.map_or((upper.as_str(), 0), |(_, shift)| (&upper[..upper.len() - 1], *shift));
+    let number: Option<u64> = digits.parse().ok().filter(|n| *n <= u64::MAX >> shift);
+    number.map(|n| Limit::Bytes(n << shift)).ok_or_else(|| {
+        "must be a number of bytes, or one with K, M, G or T after it, or \"any\"".to_owned()
+    })
+}
+
+/// Memory that a new program can have without swapping, where the system tells (Linux).
+pub fn available_memory() -> Option<u64> {
+    kibibytes("/proc/meminfo", "MemAvailable")
+}
+
 fn status(field: &str) -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    kibibytes("/proc/self/status", field)
+}
+
+/// A line of a file, in bytes.
+fn kibibytes(file: &str, field: &str) -> Option<u64> {
+    let status = fs::read_to_string(file).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib * 1024)

@@ -2,24 +2,45 @@
 
 use std::fmt::Write;
 
+/// Whether a character could change how what is printed next to it looks.
+fn hidden(c: char) -> bool {
+    let formatting = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || formatting
+}
+
+fn push(out: &mut String, c: char) {
+    if hidden(c) {
+        out.extend(c.escape_unicode());
+    } else {
+        out.push(c);
+    }
+}
+
 /// A name out of a file that nobody vouches for: on one line, without control characters, not too long.
 pub fn name(name: &str) -> String {
     const LONGEST: usize = 100;
     let mut out = String::new();
-    for c in name.chars().take(LONGEST) {
-        // Formatting characters could reorder what is printed next to them.
-        let hidden = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if hidden {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
+    name.chars().take(LONGEST).for_each(|c| push(&mut out, c));
     if name.chars().nth(LONGEST).is_some() {
         out += "...";
     }
     out
+}
+
+/// A text that nobody vouches for, safe for a terminal: control characters other than ends of lines are spelled out.
+pub fn visible(text: &str) -> String {
+    let mut out = String::new();
+    text.chars().for_each(|c| if c == '\n' { out.push(c) } else { push(&mut out, c) });
+    out
+}
+
+/// The same with a mark before every line, so that it cannot pass for what the program says itself.
+pub fn quoted(text: &str) -> String {
+    visible(text).split('\n').fold(String::new(), |mut out, line| {
+        let _ = writeln!(out, "  | {line}");
+        out
+    })
 }
 
 /// A size in bytes.
@@ -120,6 +141,13 @@ mod tests {
         assert_eq!(name("Größe 1"), "Größe 1");
         assert_eq!(name("a\n  key 00\u{1b}[2K\u{202e}"), "a\\u{a}  key 00\\u{1b}[2K\\u{202e}");
         assert_eq!(name(&"x".repeat(101)).len(), 103);
+    }
+
+    #[test]
+    fn texts_cannot_pretend() {
+        assert_eq!(quoted("a\nkey 00\u{1b}[1A\r"), "  | a\n  | key 00\\u{1b}[1A\\u{d}\n");
+        assert_eq!(quoted(""), "  | \n");
+        assert_eq!(visible("\u{feff}Größe\t1\n"), "\\u{feff}Größe\\u{9}1\n");
     }
 
     #[test]

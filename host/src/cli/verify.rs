@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use circlet::files::{self, ProofFile};
+use circlet::files::{self, Kind, ProofFile};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::program::{Program, Tensor, TensorId};
 use circlet_core::protocol::Protocol;
@@ -12,22 +12,25 @@ use serde_json::json;
 
 use super::failure::{Failure, OrFail};
 use super::values::{self, Choice};
-use super::{Outcome, job, statement, text};
+use super::{Outcome, job, llm, statement, text};
 
 /// Check a proof and print the statement that it proves.
 ///
-/// Exit code 0 means: the program that the key commits to maps exactly these inputs to exactly these outputs.
+/// Exit code 0 means: the program that the key commits to maps exactly these inputs to exactly these outputs; or
+/// the language model that the key commits to continues exactly this prompt with exactly this text.
 /// Where the key comes from is for you to know: compare its digest with the one that was published.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   circlet verify digits.vk image.proof
   circlet verify digits.vk image.proof --expect-input images.npy --index 7
-  circlet verify digits.vk image.proof --expect-output result.json --json")]
+  circlet verify digits.vk image.proof --expect-output result.json --json
+  circlet verify smollm2.vk text.proof --tokenizer smollm2.gguf
+  circlet verify smollm2.vk text.proof --tokenizer tokenizer.json --expect-prompt \"The capital of France is\"")]
 pub struct Arguments {
     /// The verifying key
-    key: PathBuf,
+    pub(super) key: PathBuf,
     /// The proof
-    proof: PathBuf,
+    pub(super) proof: PathBuf,
     /// Reject unless the input is the one in this file (.json or .npy), rounded to the program's scale
     #[arg(long, value_name = "FILE")]
     expect_input: Option<PathBuf>,
@@ -43,6 +46,9 @@ pub struct Arguments {
     /// Let outputs differ from the expected ones by this much
     #[arg(long, value_name = "X", default_value_t = 0.0, requires = "expect_output")]
     tolerance: f64,
+    /// What is said only of texts
+    #[command(flatten)]
+    pub(super) llm: llm::verify::Options,
 }
 
 impl Arguments {
@@ -52,13 +58,31 @@ impl Arguments {
             .into_iter()
             .chain(self.expect_input.as_deref())
             .chain(self.expect_output.as_deref())
+            .chain(self.llm.path())
             .collect()
     }
 }
 
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    if files::kind_of(&arguments.key).or_bad()? == Some(Kind::ModelKey) {
+        if arguments.expect_input.is_some() || arguments.expect_output.is_some() || arguments.raw {
+            return Err(Failure::usage(format!(
+                "{} is {}; say what you expect with --expect-prompt and --expect-text",
+                arguments.key.display(),
+                Kind::ModelKey
+            )));
+        }
+        return llm::verify::run(arguments);
+    }
     let key: VerifyingKey = files::read(&arguments.key).or_bad()?;
+    if let Some(option) = arguments.llm.given() {
+        return Err(Failure::usage(format!(
+            "{option} is for language models, and {} is {}",
+            arguments.key.display(),
+            Kind::Key
+        )));
+    }
     let file: ProofFile = files::read(&arguments.proof).or_bad()?;
     let choice = Choice { index: arguments.index, raw: arguments.raw };
     if arguments.tolerance.is_nan() || arguments.tolerance < 0.0 {
@@ -73,7 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let verdict = judge(&key, &file);
     let seconds = start.elapsed().as_secs_f64();
     let verdict = verdict.and_then(|()| {
-        let Statement { inputs, outputs } = &file.statement;
+        let Statement { inputs, outputs, .. } = &file.statement;
         if let Some(input) = &input {
             compare("input", input, inputs, 0.0)?;
         }

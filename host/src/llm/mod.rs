@@ -20,8 +20,8 @@ pub mod tokenizer;
 
 pub use blocks::Block;
 pub use config::{Activation, Config, Family, Rope, RopePairs, RopeScaling};
-pub use open::{Opened, open};
-pub use stored::Stores;
+pub use open::{Opened, open, open_tokenizer, recognizes};
+pub use stored::{Stores, parameters, weights};
 pub use tokenizer::Tokenizer;
 
 use std::ops::Range;
@@ -78,4 +78,10 @@ pub trait Checkpoint: Sync {
     /// are finite, else an error that names tensor and index. Query and key rows stand in the order of
     /// [`Rope::pairs`].
     fn read(&self, weight: Weight, rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()>;
+
+    /// The number format that a weight is stored in, for people, if that is known.
+    fn format(&self, weight: Weight) -> Option<String> {
+        let _ = weight;
+        None
+    }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use circlet_core::circuit::CircuitError;
 use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text};
 use circlet_core::key::Statement;
 use circlet_core::profile::ProfileId;
-use circlet_core::program::Data;
+use circlet_core::program::{Data, Program};
+use circlet_core::protocol::Protocol;
 
 use super::run::Runner;
 use crate::backend::merkle::BulkHash;
@@ -18,6 +20,19 @@ use crate::register::register;
 
 /// Rows of the program that the layout of the commitment is chosen for.
 const USUAL_ROWS: u32 = 32;
+
+/// The program that the layout of the commitment is chosen for.
+fn usual(decoder: &Decoder) -> Program {
+    let rows = USUAL_ROWS.min(decoder.positions);
+    decoder.program(Extent { rows, first: rows - 1, generated: 1 })
+}
+
+/// The protocol for texts of one extent, before there is a key.
+pub fn protocol(decoder: &Decoder, profile: ProfileId, extent: Extent) -> Result<Protocol, CircuitError> {
+    let profile = *profile.profile();
+    let log_rows = Protocol::new(&usual(decoder), profile)?.stacking.log_rows;
+    Protocol::with_rows(&decoder.program(extent), profile, log_rows)
+}
 
 /// A decoder whose weights are committed to.
 pub struct DecoderProver<S: BulkHash> {
@@ -44,12 +59,14 @@ pub struct Run<S: BulkHash> {
 impl<S: BulkHash> DecoderProver<S> {
     /// Commits to a decoder.
     pub fn new(decoder: Decoder, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
-        let rows = USUAL_ROWS.min(decoder.positions);
-        let program = decoder.program(Extent { rows, first: rows - 1, generated: 1 });
-        let mut base = ProvingKey::<S>::new(program, data, profile)?;
-        // From here on the columns hold the numbers.
-        let tables = base.data.tables.clone();
-        base.data = Arc::new(Data { constants: Vec::new(), tables: tables.clone() });
+        Self::with_runner(Runner::new(decoder, data)?, profile)
+    }
+
+    /// Commits to a decoder that has been run.
+    pub fn with_runner(runner: Runner, profile: ProfileId) -> Result<Self, KeyError> {
+        let decoder = runner.decoder();
+        let program = usual(decoder);
+        let base = ProvingKey::<S>::with_columns(program, runner.data().clone(), |c| runner.fixed(c), profile)?;
         let key = DecoderKey {
             decoder: decoder.clone(),
             profile,
@@ -58,8 +75,13 @@ impl<S: BulkHash> DecoderProver<S> {
             fixed_cap: base.verifying.fixed_cap.clone(),
             pin: base.verifying.pin,
         };
-        let runner = Runner::with_columns(decoder, tables, base.circuit().clone(), base.columns.clone());
         Ok(Self { key, runner, base })
+    }
+
+    /// Drops the constants where they are kept beside the columns: they are needed no more, unless to be written.
+    pub fn forget_constants(&mut self) {
+        self.runner.forget_constants();
+        self.base.data = self.runner.data().clone();
     }
 
     /// Proves that the weights keep their declared bounds, see [`register`].

@@ -1,10 +1,12 @@
 //! How close a decoder of integers is to the float one it was made of.
 
+use serde::{Deserialize, Serialize};
+
 use super::float::{FloatModel, argmax};
 use super::run::Runner;
 
 /// Agreement on a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Positions compared.
     pub positions: usize,

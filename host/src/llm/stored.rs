@@ -137,6 +137,16 @@ pub(super) fn expected(c: &Config) -> Vec<(Weight, usize, usize)> {
     all
 }
 
+/// All weights of a decoder, except a tied head.
+pub fn weights(config: &Config) -> impl Iterator<Item = Weight> {
+    expected(config).into_iter().map(|(weight, ..)| weight)
+}
+
+/// Number of weights of a decoder.
+pub fn parameters(config: &Config) -> u64 {
+    expected(config).iter().map(|&(_, rows, cols)| rows as u64 * cols as u64).sum()
+}
+
 impl Stores {
     /// Matches tensors with the weights of a configuration. `name` says what a weight is called in the file, `ignored`
     /// which tensors carry no weights of their own.
@@ -251,5 +261,9 @@ impl Checkpoint for Stores {
             );
         }
         Ok(())
+    }
+
+    fn format(&self, weight: Weight) -> Option<String> {
+        self.find(weight).map(|stored| format!("{:?}", stored.block))
     }
 }

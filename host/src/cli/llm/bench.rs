@@ -1,0 +1,310 @@
+//! `circlet bench --llm`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use circlet::estimate::{Estimate, estimate};
+use circlet::files::{self, ModelFile};
+use circlet::llm::run::Runner;
+use circlet_core::decoder::{Decoder, Extent, Text};
+use circlet_core::profile::ProfileId;
+use circlet_core::program::Data;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::bundled;
+use super::prover::{Prover, commit, extent, protocol};
+use crate::cli::bench::{median, thread_line};
+use crate::cli::failure::{Failure, OrFail};
+use crate::cli::job::{self, Suite};
+use crate::cli::{Context, Outcome, system, text};
+use crate::progress::Stage;
+
+/// What is said only of language models.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Language models")]
+pub struct Options {
+    /// Measure a language model: the bundled one, or a compiled one (.circlet)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = BUNDLED, conflicts_with = "model")]
+    pub llm: Option<PathBuf>,
+    /// First layers to measure, with commas [default: 1, 5, 15, 30 and all]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "llm")]
+    layers: Vec<u32>,
+    /// Positions to measure, with commas; one token follows [default: 1, 8, 32, 128]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "llm")]
+    positions: Vec<u32>,
+}
+
+/// Stands for the bundled model.
+const BUNDLED: &str = "bundled";
+
+/// The stages of a proof.
+const STAGES: [&str; 5] = ["execute", "commit", "lookup", "relation", "opening"];
+
+/// What was measured in one job.
+struct Row {
+    layers: usize,
+    extent: Extent,
+    profile: &'static str,
+    weights: u64,
+    commit: f64,
+    prove: f64,
+    cpu: Option<f64>,
+    verify: f64,
+    proof: usize,
+    memory: Option<u64>,
+    /// Peak while the weights were committed to.
+    commit_memory: Option<u64>,
+    bits: f64,
+    /// Mean seconds of each stage of a proof.
+    stages: Vec<Stage>,
+    expected: Estimate,
+}
+
+/// The model to measure.
+fn load(context: &Context, path: &Path) -> Result<(Decoder, Arc<Data>), Failure> {
+    if path.as_os_str() == BUNDLED {
+        let runner = bundled::model(context, 0)?.integers.runner;
+        return Ok((runner.decoder().clone(), runner.data().clone()));
+    }
+    let file: ModelFile = files::read(path).or_bad()?;
+    Ok((file.head.decoder, file.data))
+}
+
+/// The first layers of a decoder, with their numbers.
+fn truncated(decoder: &Decoder, data: &Data, layers: usize) -> anyhow::Result<(Decoder, Data)> {
+    let one = Extent { rows: 1, first: 0, generated: 1 };
+    let all = decoder.program(one);
+    let mut short = decoder.clone();
+    short.layers.truncate(layers);
+    let named = |name: &str| {
+        let at = all.constants.iter().position(|c| c.name == name);
+        at.and_then(|at| data.constants.get(at)).cloned()
+    };
+    let constants = short.program(one).constants.iter().map(|c| named(&c.name)).collect::<Option<_>>();
+    let constants = constants.ok_or_else(|| anyhow::anyhow!("the model lacks numbers; compile it again"))?;
+    Ok((short, Data { constants, tables: data.tables.clone() }))
+}
+
+/// Counts within a limit; the default ones if none are given.
+fn counts(given: &[u32], default: &[u32], limit: u32, what: &str) -> Result<Vec<u32>, Failure> {
+    let mut list: Vec<u32> = if given.is_empty() {
+        default.iter().copied().filter(|&n| n <= limit).collect()
+    } else {
+        given.to_vec()
+    };
+    if let Some(n) = list.iter().find(|n| !(1..=limit).contains(*n)) {
+        return Err(Failure::usage(format!("{what} {n}: this model has {limit}; take 1 to {limit}")));
+    }
+    list.sort_unstable();
+    list.dedup();
+    Ok(list)
+}
+
+/// Measures.
+pub fn run(
+    context: &Context,
+    options: &Options,
+    path: &Path,
+    profiles: &[ProfileId],
+    runs: u32,
+) -> Result<Outcome, Failure> {
+    let timed = Instant::now();
+    let (decoder, data) = load(context, path)?;
+    let loaded = timed.elapsed().as_secs_f64();
+    let all = decoder.layers.len() as u32;
+    let layers = counts(&options.layers, &[1, 5, 15, 30, all], all, "--layers")?;
+    let positions = counts(&options.positions, &[1, 8, 32, 128], decoder.positions, "--positions")?;
+    let mut rows = Vec::new();
+    for &layers in &layers {
+        for &profile in profiles {
+            measure(context, (&decoder, &data), layers as usize, &positions, profile, runs, &mut rows)?;
+        }
+    }
+    let hardware = system::hardware();
+    let mut cells = vec![
+        [
+            "layers", "profile", "positions", "commit", "prove", "cpu", "execute", "witness", "lookup",
+            "relation", "opening", "verify", "proof", "memory", "bits", "time/est.", "mem./est.",
+        ]
+        .map(String::from)
+        .to_vec(),
+    ];
+    cells.extend(rows.iter().map(Row::cells));
+    let out = format!(
+        "{}, {} layers of width {}; {hardware}; {}; {runs} run{} each\n{}\
+         commit to the weights is cold, done once per model; prove (execution included) and cpu (its processor\n\
+         seconds) are warm, with the key in memory; the stages are shares of it. One token is proven. Medians; cpu\n\
+         and stages are means. Memory is the peak of commitment and proof. The last columns are measured over\n\
+         estimated: where they are far from 1, the table COSTS in estimate.rs is to be fitted again.\n",
+        text::name(&decoder.name),
+        all,
+        decoder.width,
+        thread_line(),
+        if runs == 1 { "" } else { "s" },
+        text::table(&cells, 2),
+    );
+    let json = json!({
+        "model": decoder.name,
+        "hardware": hardware,
+        "threads": rayon::current_num_threads(),
+        "runs": runs,
+        "load_seconds": loaded,
+        "jobs": rows.iter().map(Row::json).collect::<Vec<_>>(),
+    });
+    Ok(Outcome { text: out, json, rejected: None })
+}
+
+impl Row {
+    fn stage(&self, name: &str) -> f64 {
+        self.stages.iter().find(|(stage, _)| *stage == name).map_or(0.0, |(_, seconds)| *seconds)
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let unknown = || String::from("?");
+        let total: f64 = STAGES.iter().map(|stage| self.stage(stage)).sum();
+        let share = |stage| format!("{:.0}%", 100.0 * self.stage(stage) / total.max(1e-9));
+        let ratio = |measured: f64, estimated: f64| format!("{:.2}", measured / estimated.max(1e-9));
+        let mut cells = vec![
+            self.layers.to_string(),
+            self.profile.into(),
+            self.extent.rows.to_string(),
+            text::seconds(self.commit),
+            text::seconds(self.prove),
+            self.cpu.map_or_else(unknown, text::seconds),
+        ];
+        cells.extend(STAGES.map(share));
+        cells.extend([
+            text::seconds(self.verify),
+            text::bytes(self.proof as u64),
+            self.memory.map_or_else(unknown, text::bytes),
+            text::bits(self.bits),
+            ratio(self.prove, self.expected.times.prove()),
+            self.memory.map_or_else(unknown, |m| ratio(m as f64, self.expected.memory_bytes as f64)),
+        ]);
+        cells
+    }
+
+    fn json(&self) -> Value {
+        let times = &self.expected.times;
+        json!({
+            "layers": self.layers, "profile": self.profile, "positions": self.extent.rows,
+            "weights": self.weights,
+            "cold_seconds": { "commit": self.commit },
+            "warm_seconds": { "prove": self.prove },
+            "prove_cpu_seconds": self.cpu, "verify_seconds": self.verify, "proof_bytes": self.proof,
+            "peak_memory_bytes": self.memory, "commit_memory_bytes": self.commit_memory, "bits": self.bits,
+            "stage_seconds": job::stage_json(&self.stages),
+            "estimate": {
+                "commit_seconds": times.weights, "prove_seconds": times.prove(),
+                "stage_seconds": job::stage_json(&job::plan(times)[1..]),
+                "memory_bytes": self.expected.memory_bytes, "commit_memory_bytes": self.expected.key_bytes,
+                "proof_bytes": self.expected.proof_bytes,
+            },
+            "units": {
+                "lookups": self.expected.lookups, "fraction_log": self.expected.fraction_log,
+                "multiplications": self.expected.multiplications,
+                "fixed_cells": self.expected.fixed.cells, "witness_cells": self.expected.witness.cells,
+                "log_rows": self.expected.log_rows,
+                "fixed_matrix_columns": self.expected.fixed.matrix_columns,
+                "witness_matrix_columns": self.expected.witness.matrix_columns,
+                "operand_cells": self.expected.operand_cells,
+                "relations": self.expected.relations,
+            },
+        })
+    }
+}
+
+/// Measures one number of layers at all positions over one commitment.
+fn measure(
+    context: &Context,
+    (decoder, data): (&Decoder, &Arc<Data>),
+    layers: usize,
+    positions: &[u32],
+    profile: ProfileId,
+    runs: u32,
+    rows: &mut Vec<Row>,
+) -> Result<(), Failure> {
+    let (short, data) = if layers == decoder.layers.len() {
+        (decoder.clone(), data.clone())
+    } else {
+        let (short, data) = truncated(decoder, data, layers).or_file("cannot take the first layers")?;
+        (short, Arc::new(data))
+    };
+    let weights = data.constants.iter().map(|c| c.len() as u64).sum();
+    let mut planned = Vec::new();
+    for &n in positions {
+        let extent = extent(&short, n, 1).or_usage("cannot use these --positions")?;
+        let expected = estimate(&protocol(&short, profile, extent)?, rayon::current_num_threads());
+        context.check_memory(expected.memory_bytes, "this benchmark")?;
+        planned.push((extent, expected));
+    }
+    system::reset_peak_memory();
+    let timed = Instant::now();
+    let prover = commit(Runner::new(short, data).or_file("cannot run this decoder")?, profile, Suite::default())?;
+    let commit = timed.elapsed().as_secs_f64();
+    let commit_memory = system::peak_memory();
+    for (extent, expected) in planned {
+        context.monitor.take();
+        let shown = context.monitor.plan(&job::plan(&expected.times)[1..], runs);
+        let warm = warm(prover.as_ref(), extent, runs)?;
+        drop(shown);
+        let mut stages = context.monitor.take();
+        stages.retain(|(name, _)| STAGES.contains(name));
+        stages.iter_mut().for_each(|(_, seconds)| *seconds /= f64::from(runs));
+        let protocol = protocol(&prover.key().decoder, profile, extent)?;
+        rows.push(Row {
+            layers,
+            extent,
+            profile: profile.profile().name,
+            weights,
+            commit,
+            prove: median(warm.proofs),
+            cpu: warm.cpu,
+            verify: median(warm.verifications),
+            proof: warm.proof,
+            memory: system::peak_memory().max(commit_memory),
+            commit_memory,
+            bits: job::security(&protocol)?.bits,
+            stages,
+            expected,
+        });
+        system::reset_peak_memory();
+    }
+    Ok(())
+}
+
+/// Measurements with the key in memory.
+struct Warm {
+    proofs: Vec<f64>,
+    verifications: Vec<f64>,
+    cpu: Option<f64>,
+    proof: usize,
+}
+
+/// Proves one token after a prompt that fills the rows; what it says does not matter.
+fn warm(prover: &dyn Prover, extent: Extent, runs: u32) -> Result<Warm, Failure> {
+    let decoder = &prover.key().decoder;
+    let made_up = (0..=extent.first).map(|i| (i * 7919 + 11) % decoder.vocab);
+    let mut tokens: Vec<u32> = decoder.prefix.into_iter().chain(made_up).collect();
+    let prompt = tokens.len() as u32;
+    let unusable = "the model cannot be measured";
+    tokens.push(prover.runner().next(&tokens).or_file(unusable)?);
+    let said = Text { tokens, prompt };
+    let mut warm = Warm { proofs: Vec::new(), verifications: Vec::new(), cpu: Some(0.0), proof: 0 };
+    for _ in 0..runs {
+        let before = system::cpu_seconds();
+        let timed = Instant::now();
+        let proof = prover.prove(&said).or_file(unusable)?;
+        warm.proofs.push(timed.elapsed().as_secs_f64());
+        let spent = system::cpu_seconds().zip(before).map(|(after, before)| after - before);
+        warm.cpu = warm.cpu.zip(spent).map(|(sum, spent)| sum + spent / f64::from(runs));
+        let timed = Instant::now();
+        circlet_verifier::verify_text(prover.key(), &said, &proof)
+            .or_file("a proof that was just made is rejected; this is a bug in circlet")?;
+        warm.verifications.push(timed.elapsed().as_secs_f64());
+        warm.proof = proof.len();
+    }
+    Ok(warm)
+}

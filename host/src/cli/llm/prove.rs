@@ -1,0 +1,170 @@
+//! `circlet prove` for language models.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use circlet::estimate::estimate;
+use circlet::files::{self, ModelFile, Outputs, TextFile};
+use circlet::llm::Tokenizer;
+use circlet::llm::run::Runner;
+use circlet::llm::tokenizer::Stream;
+use circlet_core::decoder::Text;
+use serde_json::{Value, json};
+
+use super::prompt::check_room;
+use super::prover::{commit_file, extent, protocol};
+use crate::cli::failure::{Failure, OrFail};
+use crate::cli::job::{self, Suite};
+use crate::cli::prove::Arguments;
+use crate::cli::{Context, Outcome, system, text};
+use crate::progress::Stage;
+
+/// Tokens that follow a prompt, if the user does not say how many.
+pub const TOKENS: u32 = 16;
+
+/// Why a continuation ends.
+const STOPPED: [&str; 2] = ["length", "end of text"];
+
+/// The tokenizer of a compiled model, if it has one.
+pub fn tokenizer(file: &mut ModelFile) -> Result<Option<Tokenizer>, Failure> {
+    let data = file.head.tokenizer.take();
+    data.map(Tokenizer::new).transpose().or_file("cannot use the tokenizer of the compiled model")
+}
+
+/// Generates and proves.
+pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Result<Outcome, Failure> {
+    let mut file: ModelFile =
+        tracing::info_span!("import").in_scope(|| files::read(&arguments.program)).or_bad()?;
+    let unusable = || format!("cannot use {}", arguments.program.display());
+    let suite = Suite::of(file.head.suite)
+        .ok_or_else(|| Failure::file(format!("{}: unknown hash suite {}", unusable(), file.head.suite)))?;
+    let tokenizer = tokenizer(&mut file)?;
+    let (decoder, profile) = (&file.head.decoder, file.head.profile);
+    let count = arguments.tokens.unwrap_or(TOKENS);
+    let prompt = arguments.prompt.tokens(decoder, tokenizer.as_ref())?;
+    check_room(decoder, prompt.len(), count)?;
+    let skip = usize::from(decoder.prefix.is_some());
+    let most = extent(decoder, (prompt.len() - skip) as u32, count).or_file(unusable())?;
+    let expected = estimate(&protocol(decoder, profile, most)?, rayon::current_num_threads());
+    context.check_memory(expected.memory_bytes, "this proof")?;
+
+    let runner = Runner::new(decoder.clone(), file.data.clone()).or_file(unusable())?;
+    let texts = tracing::info_span!("generate").in_scope(|| {
+        generate(context, &runner, &prompt, count, &file.head.end, tokenizer.as_ref())
+    })?;
+    let shown = context.monitor.plan(&job::plan(&expected.times), 1);
+    let prover = commit_file(&file, runner, suite)?;
+    let proof = prover.prove(&texts).or_file("cannot prove this text")?;
+    drop(shown);
+    let proof = TextFile { key_digest: file.head.key_digest, text: texts, proof };
+    let bytes = files::encode(&proof);
+    outputs.write([&bytes]).or_bad()?;
+
+    let stages = context.monitor.take();
+    let seconds = |names: &[&str]| {
+        stages.iter().filter(|(name, _): &&Stage| names.contains(name)).map(|(_, s)| s).sum::<f64>()
+    };
+    let warm = seconds(&["execute", "commit", "lookup", "relation", "opening"]);
+    let protocol = protocol(&prover.key().decoder, profile, most)?;
+    let security = job::security(&protocol)?;
+    let text = &proof.text;
+    let ended = text.tokens.last().is_some_and(|last| file.head.end.contains(last));
+    let generated = text.tokens.len() - text.prompt as usize;
+    let memory = system::peak_memory();
+    let mut out = format!(
+        "proved {}: {} continue{} a prompt of {}{}\n",
+        text::name(&prover.key().decoder.name),
+        tokens_in_words(generated),
+        if generated == 1 { "s" } else { "" },
+        tokens_in_words(text.prompt as usize),
+        if ended { ", up to an end of text" } else { "" }
+    );
+    if tokenizer.is_none() {
+        let ids: Vec<String> = text.tokens[text.prompt as usize..].iter().map(u32::to_string).collect();
+        let _ = writeln!(out, "  tokens {}", ids.join(","));
+    }
+    out += &text::fields(&[
+        ("key", text::hex(&proof.key_digest)),
+        ("security", job::security_line(&security)),
+        ("proof", format!("{} ({})", arguments.output.display(), text::bytes(bytes.len() as u64))),
+        (
+            "time",
+            format!(
+                "{} to generate, {} to run and prove, and {} (cold) to commit to the weights",
+                text::seconds(seconds(&["generate"])),
+                text::seconds(warm),
+                text::seconds(seconds(&["weights"]))
+            ),
+        ),
+        ("peak memory", memory.map_or_else(|| "unknown on this system".into(), text::bytes)),
+    ]);
+    out += "times\n";
+    out += &text::fields(&job::stage_fields(&stages));
+    let mut json = json!({
+        "model": prover.key().decoder.name,
+        "key": text::hex(&proof.key_digest),
+        "stopped_by": STOPPED[usize::from(ended)],
+        "security": job::security_json(&security),
+        "proof": arguments.output,
+        "proof_bytes": proof.proof.len(),
+        "file_bytes": bytes.len(),
+        "peak_memory_bytes": memory,
+        "estimate": { "memory_bytes": expected.memory_bytes, "seconds": expected.times.prove(),
+                      "proof_bytes": expected.proof_bytes },
+        "seconds": job::stage_json(&stages),
+    });
+    if let Some(object) = json.as_object_mut() {
+        object.extend(text_json(text, tokenizer.as_ref()));
+    }
+    Ok(Outcome { text: out, json, rejected: None })
+}
+
+/// A number of tokens in words.
+pub fn tokens_in_words(n: usize) -> String {
+    format!("{} token{}", text::count(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// A text for programs: tokens, and what they mean if there is a tokenizer.
+pub fn text_json(text: &Text, tokenizer: Option<&Tokenizer>) -> serde_json::Map<String, Value> {
+    let (prompt, rest) = text.tokens.split_at((text.prompt as usize).min(text.tokens.len()));
+    let mut object = serde_json::Map::new();
+    for (name, tokens) in [("prompt", prompt), ("text", rest)] {
+        object.insert(format!("{name}_tokens"), json!(tokens));
+        object.insert(name.into(), json!(tokenizer.map(|t| t.decode(tokens))));
+    }
+    object
+}
+
+/// Continues a prompt greedily up to an end of text or so many tokens, and shows them as they come.
+pub fn generate(
+    context: &Context,
+    runner: &Runner,
+    prompt: &[u32],
+    count: u32,
+    end: &[u32],
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Text, Failure> {
+    let mut tokens = prompt.to_vec();
+    let mut stream = Stream::new();
+    // A reader that has seen enough is no reason to stop.
+    let show = |text: &str| {
+        if context.stream {
+            let mut stdout = io::stdout().lock();
+            let _ = stdout.write_all(text::visible(text).as_bytes()).and_then(|()| stdout.flush());
+        }
+    };
+    for _ in 0..count {
+        let next = runner.next(&tokens).or_file("the model cannot continue this text")?;
+        tokens.push(next);
+        if let Some(bytes) = tokenizer.and_then(|t| t.token(next)) {
+            show(&stream.push(bytes));
+        }
+        if end.contains(&next) {
+            break;
+        }
+    }
+    if tokenizer.is_some() {
+        show(&(stream.finish() + "\n\n"));
+    }
+    Ok(Text { tokens, prompt: prompt.len() as u32 })
+}

@@ -1,0 +1,218 @@
+//! Language models as they come: opening them, texts for calibration, and the way to integers.
+
+use std::path::Path;
+
+use circlet::estimate::{MODEL_COSTS, model_times};
+use circlet::files::PrefixOrigin;
+use circlet::llm::float::FloatModel;
+use circlet::llm::quantize::{Options, calibrate, quantize};
+use circlet::llm::report::{Accuracy, compare};
+use circlet::llm::run::Runner;
+use circlet::llm::{self, Config, Opened, Tokenizer};
+
+use super::prompt::{parse_ids, read_text};
+use crate::cli::failure::{Failure, OrFail};
+use crate::cli::{Context, text};
+use crate::progress::Stage;
+
+/// Longest piece of a calibration text.
+const PIECE: usize = 256;
+/// Tokens that begin a text or a turn in it, by what they are called.
+const MARKERS: [&str; 2] = ["<|im_start|>", "<|begin_of_text|>"];
+
+/// Opens a model.
+pub fn open(path: &Path) -> Result<Opened, Failure> {
+    tracing::info_span!("import")
+        .in_scope(|| llm::open(path))
+        .or_file(format!("cannot use the model {}", path.display()))
+}
+
+/// The constant first token and how it was chosen; `argument` is what the user says.
+pub fn prefix(argument: Option<&str>, opened: &Opened) -> Result<(Option<u32>, PrefixOrigin), Failure> {
+    let config = opened.checkpoint.config();
+    let tokenizer = opened.tokenizer.as_ref();
+    match argument {
+        Some("none") => return Ok((None, PrefixOrigin::Given)),
+        Some(token) => {
+            let id = token.parse().ok().or_else(|| tokenizer?.id(token));
+            let Some(id) = id.filter(|&id: &u32| (id as usize) < config.vocab) else {
+                return Err(Failure::usage(format!(
+                    "--prefix {}: no such token; give its number, from 0 to {}, its text, or none",
+                    text::name(token),
+                    config.vocab - 1
+                )));
+            };
+            return Ok((Some(id), PrefixOrigin::Given));
+        }
+        None => {}
+    }
+    if let Some(bos) = config.bos {
+        return Ok((Some(bos), PrefixOrigin::Begin));
+    }
+    let marker = MARKERS.into_iter().find_map(|name| {
+        let tokenizer = tokenizer?;
+        tokenizer.id(name).filter(|&id| tokenizer.is_special(id)).map(|id| (id, name))
+    });
+    Ok(match marker {
+        Some((id, name)) => (Some(id), PrefixOrigin::Marker(name.to_owned())),
+        None => (None, PrefixOrigin::None),
+    })
+}
+
+/// The constant first token in words.
+pub fn describe_prefix(prefix: Option<u32>, origin: &PrefixOrigin, tokenizer: Option<&Tokenizer>) -> String {
+    let Some(id) = prefix else {
+        return match origin {
+            PrefixOrigin::Given => "none, as asked for".into(),
+            _ => "none: the model asks for no first token (choose one with --prefix)".into(),
+        };
+    };
+    let name = tokenizer.and_then(|t| t.token(id)).map(|bytes| {
+        format!(" ({})", text::name(&String::from_utf8_lossy(bytes)))
+    });
+    let why = match origin {
+        PrefixOrigin::Given => "as asked for".into(),
+        PrefixOrigin::Begin => "the model wants it before every text".into(),
+        PrefixOrigin::Marker(_) => "the vocabulary has it to begin a text or turn".to_owned(),
+        PrefixOrigin::None => "unknown why".into(),
+    };
+    format!(
+        "token {id}{}: {why}\nthe keys and values of the first token are model parameters, computed outside the proof",
+        name.unwrap_or_default()
+    )
+}
+
+/// The tokens of a text file, which holds token numbers if the model has no tokenizer.
+pub fn read_tokens(path: &Path, opened: &Opened) -> Result<Vec<u32>, Failure> {
+    let content = read_text(path)?;
+    let vocab = opened.checkpoint.config().vocab as u32;
+    let tokens = match &opened.tokenizer {
+        Some(tokenizer) => tokenizer.encode(&content, false),
+        None => parse_ids(&content, vocab).or_file(format!(
+            "{} must hold token numbers, because the model's tokenizer is not usable: {}",
+            path.display(),
+            opened.tokenizer_error.as_deref().unwrap_or("there is none")
+        ))?,
+    };
+    if tokens.len() < 2 {
+        return Err(Failure::file(format!(
+            "{} has {} tokens; give a text of some hundred words like those that will be proven",
+            path.display(),
+            tokens.len()
+        )));
+    }
+    Ok(tokens)
+}
+
+/// The texts that a model is compiled with.
+pub struct Texts {
+    /// Calibrated on.
+    pub calibration: Vec<Vec<u32>>,
+    /// Compared on with the float model; none for no report.
+    pub report: Vec<Vec<u32>>,
+    /// Whether the report is on the rest of the calibration text.
+    pub own: bool,
+}
+
+/// How much of texts is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Longest piece.
+    pub piece: usize,
+    /// Most tokens to calibrate with.
+    pub calibration: usize,
+    /// Most tokens of the report.
+    pub report: usize,
+}
+
+impl Budget {
+    /// For texts of at most so many positions.
+    pub fn new(positions: u32, config: &Config, calibration: usize, report: usize) -> Self {
+        let piece = PIECE.min(positions as usize).min(config.context.saturating_sub(1)).max(1);
+        Self { piece, calibration, report }
+    }
+
+    /// Cuts a text into pieces.
+    fn pieces(&self, tokens: &[u32], most: usize) -> Vec<Vec<u32>> {
+        tokens[..tokens.len().min(most)].chunks(self.piece).map(<[u32]>::to_vec).collect()
+    }
+
+    /// The calibration text alone.
+    pub fn calibration(&self, tokens: &[u32]) -> Vec<Vec<u32>> {
+        self.pieces(tokens, self.calibration)
+    }
+
+    /// Splits a calibration text: the end is kept for the report.
+    pub fn split(&self, tokens: &[u32]) -> Texts {
+        let held = (tokens.len() / 5).min(self.report).max(1);
+        let (calibration, report) = tokens.split_at(tokens.len() - held);
+        Texts { calibration: self.calibration(calibration), report: self.pieces(report, held), own: true }
+    }
+
+    /// A calibration text and one for the report.
+    pub fn both(&self, calibration: &[u32], report: &[u32]) -> Texts {
+        let report = self.pieces(report, self.report);
+        Texts { calibration: self.calibration(calibration), report, own: false }
+    }
+}
+
+/// A decoder of integers that can be run.
+pub struct Integers {
+    /// Runs it.
+    pub runner: Runner,
+    /// Fraction bits of its logits.
+    pub logit_bits: i32,
+    /// How close it is to the float model.
+    pub accuracy: Option<Accuracy>,
+}
+
+/// The stages of [`integers`] with their estimated seconds.
+pub fn plan(config: &Config, texts: &Texts) -> Vec<Stage> {
+    let count = |pieces: &[Vec<u32>]| pieces.iter().map(Vec::len).sum::<usize>() as u64;
+    let times = model_times(
+        llm::parameters(config),
+        [count(&texts.calibration), count(&texts.report)],
+        rayon::current_num_threads(),
+    );
+    vec![
+        ("load", times.load),
+        ("calibrate", times.calibrate),
+        ("quantize", times.quantize),
+        ("compare", times.compare),
+    ]
+}
+
+/// Memory for [`integers`]: the floats, and the integers beside them.
+pub fn memory(config: &Config) -> u64 {
+    llm::parameters(config) * MODEL_COSTS.quantize_bytes
+}
+
+/// Calibrates, quantizes and compares.
+pub fn integers(
+    context: &Context,
+    opened: &Opened,
+    texts: &Texts,
+    options: Options,
+) -> Result<Integers, Failure> {
+    let checkpoint = &*opened.checkpoint;
+    let name = &checkpoint.config().name;
+    let unusable = || format!("cannot compile the model {}", text::name(name));
+    let model =
+        tracing::info_span!("load").in_scope(|| FloatModel::load(checkpoint)).or_file(unusable())?;
+    let calibration = tracing::info_span!("calibrate")
+        .in_scope(|| calibrate(checkpoint, &model, options.prefix, &texts.calibration))
+        .or_file(unusable())?;
+    let quantized = tracing::info_span!("quantize")
+        .in_scope(|| quantize(checkpoint, &calibration.maxima, &calibration.prefix, options))
+        .or_file(unusable())?;
+    let runner = Runner::new(quantized.decoder, quantized.data).or_file(unusable())?;
+    let logit_bits = quantized.logit_bits;
+    let total = texts.report.iter().map(Vec::len).sum::<usize>();
+    let accuracy = (total > 0).then(|| {
+        let progress = |done: usize| context.monitor.advance(done as f64 / total as f64);
+        tracing::info_span!("compare")
+            .in_scope(|| compare(&model, &runner, logit_bits, &texts.report, progress))
+            .or_file("cannot compare the integer model with the float model")
+    });
+    Ok(Integers { runner, logit_bits, accuracy: accuracy.transpose()? })
+}

@@ -1,0 +1,203 @@
+//! `circlet verify` for language models. What is accepted is decided by `circlet_verifier` alone.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use circlet::files::{self, Kind, ModelFile, TextFile};
+use circlet::llm::{self, Tokenizer};
+use circlet_core::decoder::{DecoderKey, Text};
+use circlet_core::protocol::Protocol;
+use clap::Args;
+use serde_json::json;
+
+use super::prompt::{Form, encode};
+use super::prove::{text_json, tokenizer, tokens_in_words};
+use crate::cli::failure::{Failure, OrFail};
+use crate::cli::verify::Arguments;
+use crate::cli::{Outcome, job, text};
+
+/// What is said only of texts.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Language models")]
+pub struct Options {
+    /// Where token numbers get their meaning from: a compiled model, a GGUF file, a tokenizer.json or a model
+    /// directory. It is not part of the key: take one that you trust
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Reject unless the prompt is exactly this text, in the form that --chat, --system and --special say
+    #[arg(long, value_name = "TEXT", requires = "tokenizer")]
+    expect_prompt: Option<String>,
+    /// Reject unless the continuation is this text; a token at its end that ends texts is left out
+    #[arg(long, value_name = "TEXT", requires = "tokenizer")]
+    expect_text: Option<String>,
+    /// How the expected prompt is written
+    #[command(flatten)]
+    form: Form,
+}
+
+impl Options {
+    /// The file that is read.
+    pub fn path(&self) -> Option<&Path> {
+        self.tokenizer.as_deref()
+    }
+
+    /// The first of these options that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        [
+            ("--tokenizer", self.tokenizer.is_some()),
+            ("--chat", self.form.chat),
+            ("--special", self.form.special),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+/// Opens a tokenizer, wherever it is.
+fn open_tokenizer(path: &Path) -> Result<Tokenizer, Failure> {
+    if !path.is_dir() && files::kind_of(path).or_bad()? == Some(Kind::Model) {
+        let mut file: ModelFile = files::read(path).or_bad()?;
+        return tokenizer(&mut file)?.ok_or_else(|| {
+            Failure::file(format!("{} was compiled without a tokenizer; give another", path.display()))
+        });
+    }
+    llm::open_tokenizer(path).or_file(format!("cannot use the tokenizer of {}", path.display()))
+}
+
+/// Verifies.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let options = &arguments.llm;
+    let key: DecoderKey = files::read(&arguments.key).or_bad()?;
+    let file: TextFile = files::read(&arguments.proof).or_bad()?;
+    let tokenizer = options.tokenizer.as_deref().map(open_tokenizer).transpose()?;
+
+    let start = Instant::now();
+    let verdict = judge(&key, &file);
+    let seconds = start.elapsed().as_secs_f64();
+    let text = &file.text;
+    let verdict = match (verdict, &tokenizer) {
+        (Ok(()), Some(tokenizer)) => expectations(options, &key, text, tokenizer)?,
+        (verdict, _) => verdict,
+    };
+
+    let name = &key.decoder.name;
+    let digest = text::hex(&key.digest());
+    let mut json = json!({
+        "accepted": verdict.is_ok(),
+        "model": name,
+        "key": digest,
+        "proof_bytes": file.proof.len(),
+        "seconds": seconds,
+    });
+    let object = json.as_object_mut();
+    if let Err(reason) = verdict {
+        if let Some(object) = object {
+            object.insert("reason".into(), json!(reason));
+        }
+        return Ok(Outcome { text: String::new(), json, rejected: Some(reason) });
+    }
+    let extent = key.decoder.extent(text).or_file("cannot use the key")?;
+    let protocol = Protocol::of_key(&key.instance(extent)).or_file("cannot use the key")?;
+    let report = job::security(&protocol)?;
+    if let Some(object) = object {
+        object.insert("security".into(), job::security_json(&report));
+        object.insert("prefix".into(), json!(key.decoder.prefix));
+        object.extend(text_json(text, tokenizer.as_ref()));
+    }
+    let mut out = format!("accepted: {} continues this prompt with this text\n", text::name(name));
+    out += &lines(text, tokenizer.as_ref());
+    if !circlet_core::security::meets_target(&report) {
+        out += "warning: for a text of this size the profile does not reach the bits that it promises\n";
+    }
+    let mut fields = vec![
+        (
+            "proven",
+            "every token of the text is the one to which the committed integer model gives the largest logit\n\
+             after all tokens before it (of equal ones that with the lowest number)"
+                .to_owned(),
+        ),
+        ("key", digest),
+    ];
+    if let Some(prefix) = key.decoder.prefix {
+        fields.push((
+            "prefix",
+            format!(
+                "the keys and values of the first token ({prefix}) are parameters of the key, computed outside \
+                 the proof"
+            ),
+        ));
+    }
+    if tokenizer.is_some() {
+        fields.push(("tokenizer", "what token numbers mean is not part of the key".into()));
+    }
+    fields.extend([
+        ("security", job::security_line(&report)),
+        ("proof", text::bytes(file.proof.len() as u64)),
+        ("time", text::seconds(seconds)),
+    ]);
+    out += &text::fields(&fields);
+    Ok(Outcome { text: out, json, rejected: None })
+}
+
+/// Prompt and continuation, as text or as token numbers.
+pub fn lines(text: &Text, tokenizer: Option<&Tokenizer>) -> String {
+    let (prompt, rest) = text.tokens.split_at((text.prompt as usize).min(text.tokens.len()));
+    let mut out = String::new();
+    for (name, tokens) in [("prompt", prompt), ("text", rest)] {
+        let _ = writeln!(out, "{name} ({})", tokens_in_words(tokens.len()));
+        out += &text::quoted(&match tokenizer {
+            Some(tokenizer) => tokenizer.decode(tokens),
+            None => tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+        });
+    }
+    out
+}
+
+/// The decision.
+fn judge(key: &DecoderKey, file: &TextFile) -> Result<(), String> {
+    let digest = key.digest();
+    if file.key_digest != digest {
+        return Err(format!(
+            "the proof is for the key {}, not for {}",
+            text::hex(&file.key_digest),
+            text::hex(&digest)
+        ));
+    }
+    circlet_verifier::verify_text(key, &file.text, &file.proof).map_err(|reject| reject.to_string())
+}
+
+/// Whether the text is what the user expects.
+fn expectations(
+    options: &Options,
+    key: &DecoderKey,
+    text: &Text,
+    tokenizer: &Tokenizer,
+) -> Result<Result<(), String>, Failure> {
+    let (prompt, rest) = text.tokens.split_at((text.prompt as usize).min(text.tokens.len()));
+    if let Some(expected) = &options.expect_prompt {
+        let expected = encode(&key.decoder, tokenizer, expected, &options.form)?;
+        if expected != prompt {
+            let same = tokenizer.decode(&expected) == tokenizer.decode(prompt);
+            return Ok(Err(format!(
+                "the proof is valid, but for another prompt: {}",
+                if same {
+                    "its text is the expected one, but it is written in other tokens".to_owned()
+                } else {
+                    text::name(&format!("{:?}", tokenizer.decode(prompt)))
+                }
+            )));
+        }
+    }
+    if let Some(expected) = &options.expect_text {
+        let last = rest.last().is_some_and(|&id| tokenizer.is_special(id));
+        let found = tokenizer.decode(&rest[..rest.len() - usize::from(last)]);
+        if found != *expected {
+            return Ok(Err(format!(
+                "the proof is valid, but for another text: {}",
+                text::name(&format!("{found:?}"))
+            )));
+        }
+    }
+    Ok(Ok(()))
+}
