@@ -27,6 +27,7 @@ pub mod pow;
 pub mod profile;
 pub mod program;
 pub mod protocol;
+pub mod registration;
 pub mod relations;
 pub mod security;
 pub mod stacking;

@@ -147,6 +147,8 @@ impl Leaves {
                             Component::Index { low: least } => {
                                 constant -= alpha * index_at(least, low(block.log_size));
                             }
+                            Component::Signed => constant -= alpha * signed_at(low(block.log_size)),
+                            Component::Magnitude => constant -= alpha * magnitude_at(low(block.log_size)),
                             Component::Unit { at } => {
                                 constant -= alpha * eq_index(low(block.log_size), at.into());
                             }
@@ -177,6 +179,23 @@ pub fn tag_of(table: usize) -> QM31 {
 /// The extension of `i -> low + i` at a point.
 fn index_at(low: i64, point: &[QM31]) -> QM31 {
     point.iter().rev().fold(QM31::ZERO, |acc, &x| acc.double() + x) + QM31::from_i64(low)
+}
+
+/// The extension of `i -> max(i, 1) - 2^(n-1)` at a point of `n` coordinates.
+fn signed_at(point: &[QM31]) -> QM31 {
+    index_at(0, point) + eq_index(point, 0) - half(point)
+}
+
+/// The extension of its magnitude: the highest coordinate tells the sign.
+fn magnitude_at(point: &[QM31]) -> QM31 {
+    let Some((&sign, low)) = point.split_last() else { return QM31::ZERO };
+    let low = index_at(0, low);
+    sign * low + (QM31::ONE - sign) * (half(point) - low) - eq_index(point, 0)
+}
+
+/// `2^(n-1)`.
+fn half(point: &[QM31]) -> QM31 {
+    QM31::from_i64(1 << point.len().saturating_sub(1).min(40))
 }
 
 /// The summand of a layer without its `eq` factor.

@@ -45,10 +45,14 @@ impl Protocol {
 
     /// The protocol with matrices of `2^log_rows` rows.
     pub fn with_rows(program: &Program, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+        Self::of_circuit(Circuit::new(program)?, profile, log_rows)
+    }
+
+    /// The protocol for a circuit that has been checked.
+    pub fn of_circuit(circuit: Circuit, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
         if !(MIN_LOG_ROWS..=profile.max_log_rows).contains(&log_rows) {
             return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows")));
         }
-        let circuit = Circuit::new(program)?;
         let stacking = Stacking::with_rows(&circuit, log_rows);
         if stacking.log_columns > limits::LOG_MATRIX_COLUMNS {
             return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows are too narrow")));

@@ -13,7 +13,7 @@ use circlet_core::security::{Report, SizeError, analyse, meets_target};
 
 use crate::backend::encode::Encoder;
 use crate::backend::merkle::BulkHash;
-use crate::execute::fixed_columns;
+use crate::execute::Fixed;
 use crate::prove::adversary::{Adversary, Honest};
 use crate::prove::commit::Commitment;
 use crate::prove::opening::Twiddles;
@@ -52,6 +52,8 @@ pub struct ProvingKey<S: BulkHash> {
     pub digest: [u8; 32],
     /// The numbers.
     pub data: Arc<Data>,
+    /// Constants and tables as columns.
+    pub columns: Arc<Fixed>,
     /// What the key fixes.
     pub protocol: Protocol,
     /// The commitment to the numbers.
@@ -72,6 +74,21 @@ impl<S: BulkHash> ProvingKey<S> {
         Ok(Self::build(program, data, protocol, &mut Honest))
     }
 
+    /// The same key for another protocol over its fixed columns.
+    #[must_use]
+    pub fn with_protocol(&self, protocol: Protocol) -> Self {
+        Self {
+            digest: self.digest,
+            verifying: self.verifying.clone(),
+            data: self.data.clone(),
+            columns: Arc::new(self.columns.of_family(&self.protocol.circuit, &protocol.circuit)),
+            protocol,
+            fixed: self.fixed.clone(),
+            encoder: self.encoder.clone(),
+            twiddles: self.twiddles.clone(),
+        }
+    }
+
     /// The key of another program over the same constants and tables, in the same order: nothing is committed to
     /// anew.
     pub fn sibling(&self, program: Program) -> Result<Self, KeyError> {
@@ -80,21 +97,15 @@ impl<S: BulkHash> ProvingKey<S> {
         let fixed = |protocol: &Protocol| -> Vec<(u64, Shape)> {
             let columns = protocol.circuit.columns.iter().enumerate();
             let fixed = columns.filter(|(_, column)| column.tree() == Which::Fixed);
-            fixed.map(|(i, c)| (protocol.stacking.offset_in_tree(ColumnId(i as u32)) as u64, c.shape)).collect()
+            fixed
+                .map(|(i, c)| (protocol.stacking.offset_in_tree(ColumnId(i as u32)) as u64, c.shape))
+                .collect()
         };
         if fixed(&protocol) != fixed(&self.protocol) {
             return Err(KeyError::Data(format!("{}: another layout of the weights", program.name)));
         }
         let verifying = VerifyingKey { program, ..self.verifying.clone() };
-        Ok(Self {
-            digest: verifying.digest(),
-            verifying,
-            data: self.data.clone(),
-            protocol,
-            fixed: self.fixed.clone(),
-            encoder: self.encoder.clone(),
-            twiddles: self.twiddles.clone(),
-        })
+        Ok(Self { digest: verifying.digest(), verifying, ..self.with_protocol(protocol) })
     }
     /// The key without the checks of its maker: for tests of what a verifier does with a bad one.
     pub fn build(
@@ -105,8 +116,12 @@ impl<S: BulkHash> ProvingKey<S> {
     ) -> Self {
         let data = data.into();
         let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
-        let columns = fixed_columns(&protocol.circuit, &program, &data).into_iter();
-        let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, columns, adversary);
+        let columns = Arc::new(Fixed::new(&protocol.circuit, &program, &data));
+        let cells = (0..protocol.circuit.columns.len() as u32)
+            .map(ColumnId)
+            .filter(|&id| protocol.circuit.column(id).tree() == Which::Fixed)
+            .map(|id| (id, columns.cells(id)));
+        let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, cells, adversary);
         let pin = protocol.pinned().then(|| {
             let point = pin::point::<S>(&protocol, fixed.tree.cap());
             let value = pin::value(&protocol, &point, |id, at| {
@@ -125,7 +140,7 @@ impl<S: BulkHash> ProvingKey<S> {
         };
         let twiddles = Twiddles::new(&protocol).into();
         let (fixed, encoder) = (fixed.into(), encoder.into());
-        Self { digest: verifying.digest(), verifying, data, protocol, fixed, encoder, twiddles }
+        Self { digest: verifying.digest(), verifying, data, columns, protocol, fixed, encoder, twiddles }
     }
 
     /// The circuit.

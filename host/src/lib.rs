@@ -11,4 +11,5 @@ pub mod keys;
 pub mod llm;
 pub mod prove;
 pub mod quantize;
+pub mod register;
 pub mod samples;

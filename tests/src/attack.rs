@@ -89,6 +89,11 @@ pub fn replay_listed(
                 });
                 store(&mut trace, *output, all.into_iter(), changes);
             }
+            Step::Magnitude { input, output } => {
+                let shape = circuit.column(*output).shape;
+                let all = cells(shape, |t, c| i128::from(trace.cell(*input, cell(shape, t, c))).abs());
+                store(&mut trace, *output, all.into_iter(), changes);
+            }
             Step::RowMax { columns, causal, output } => {
                 let shape = circuit.column(*output).shape;
                 let all = cells(shape, |t, _| {

@@ -168,13 +168,17 @@ fn row_of(circuit: &Circuit, trace: &Trace, table: u32, tuple: &[i128]) -> Optio
     // Every table has an index, which leaves one candidate.
     let row = table.components.iter().zip(tuple).find_map(|(component, v)| match component {
         Component::Index { low } => Some((v - i128::from(*low)).rem_euclid(P)),
-        Component::Unit { .. } | Component::Column(_) => None,
+        // Row zero of a signed table repeats row one.
+        Component::Signed => Some((v + (1 << table.bits) / 2).rem_euclid(P)),
+        Component::Unit { .. } | Component::Magnitude | Component::Column(_) => None,
     })?;
     let row = usize::try_from(row).ok().filter(|&row| row < 1 << table.bits)?;
     let equal = table.components.iter().zip(tuple).all(|(component, v)| {
         let own = match component {
             Component::Index { low } => i128::from(*low) + row as i128,
             Component::Unit { at } => i128::from(row == *at as usize),
+            Component::Signed => row.max(1) as i128 - (1 << table.bits) / 2,
+            Component::Magnitude => (row.max(1) as i128 - (1 << table.bits) / 2).abs(),
             Component::Column(id) => i128::from(trace.cell(*id, row)),
         };
         (v - own) % P == 0

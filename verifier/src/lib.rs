@@ -16,6 +16,7 @@
 extern crate alloc;
 
 pub mod channel;
+mod registration;
 mod reject;
 pub mod stages;
 mod text;
@@ -28,6 +29,7 @@ use circlet_core::protocol::{DOMAIN, Protocol};
 use circlet_core::transcript::{Label, Transcript};
 
 use crate::channel::Channel;
+pub use crate::registration::{registered, verify_registration};
 pub use crate::reject::{Reject, Stage};
 pub use crate::text::verify_text;
 

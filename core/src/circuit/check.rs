@@ -347,6 +347,8 @@ impl Circuit {
                 let (low, high) = match *component {
                     Component::Index { low } => (low, low + (1 << table.bits) - 1),
                     Component::Unit { .. } => (0, 1),
+                    Component::Signed => (1 - (1 << table.bits) / 2, (1 << table.bits) / 2 - 1),
+                    Component::Magnitude => (0, (1 << table.bits) / 2 - 1),
                     Component::Column(values) => {
                         let bound = self.column(values).bound;
                         (bound.low, bound.high)

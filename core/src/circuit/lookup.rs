@@ -13,6 +13,10 @@ pub enum Component {
         /// Value in row zero.
         low: i64,
     },
+    /// `index of the row - 2^(bits-1)`, but row zero repeats row one: a closed form too.
+    Signed,
+    /// The magnitude of [`Component::Signed`].
+    Magnitude,
     /// One in row `at`, zero elsewhere: a closed form too.
     Unit {
         /// The row.

@@ -81,6 +81,13 @@ pub enum Step {
         /// Receives it; one column.
         output: ColumnId,
     },
+    /// `output = |input|` in every cell.
+    Magnitude {
+        /// Argument.
+        input: ColumnId,
+        /// Receives the value.
+        output: ColumnId,
+    },
     /// Copies a sequence of cells.
     Wire(usize),
     /// Copies rows.

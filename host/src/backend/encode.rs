@@ -54,7 +54,8 @@ impl Encoder {
 
 /// FFT outputs may hold `P` for zero; hashes are of canonical words.
 fn canonical(vector: B) -> B {
-    B::from_array(vector.to_array().map(|x| StwoM31::reduce(u64::from(x.0))))
+    // A sum is reduced unless both terms are zero or `P`, and then it is the smaller of `P` and zero.
+    vector + B::broadcast(StwoM31(0))
 }
 
 #[cfg(test)]

@@ -40,24 +40,22 @@ pub fn from_stwo(x: StwoQM31) -> QM31 {
 
 /// A vector of signed integers.
 pub fn pack_base(cells: &[i32]) -> B {
-    if let Ok(cells) = <[i32; LANES]>::try_from(cells) {
-        return B::from_array(cells.map(residue));
+    let mut lanes = [0; LANES];
+    match <&[i32; LANES]>::try_from(cells) {
+        Ok(cells) => lanes = *cells,
+        Err(_) => lanes[..cells.len()].copy_from_slice(cells),
     }
-    let mut lanes = [StwoM31(0); LANES];
-    for (lane, &cell) in lanes.iter_mut().zip(cells) {
-        *lane = residue(cell);
-    }
-    B::from_array(lanes)
+    bytemuck::cast(lanes.map(residue))
 }
 
 /// The residue of a signed integer, without a branch.
 #[inline(always)]
-fn residue(cell: i32) -> StwoM31 {
+fn residue(cell: i32) -> u32 {
     // As an unsigned word a negative number is larger by 2^32 = 2, and its top bit counts as 2^31 = 1.
     let word = cell as u32;
     let residue = (word & P).wrapping_sub(word >> 31);
     let residue = residue.min(residue.wrapping_add(P));
-    StwoM31::from_u32_unchecked(residue.min(residue.wrapping_sub(P)))
+    residue.min(residue.wrapping_sub(P))
 }
 
 /// Vectors of signed integers; the last one is filled with zeros.
@@ -120,7 +118,7 @@ mod tests {
                 assert_eq!(lane.0, M31::from_i64(i64::from(cell)).value(), "{cell}");
             }
         }
-        assert_eq!(residue(i32::MAX).0, 0);
+        assert_eq!(residue(i32::MAX), 0);
     }
 
     #[test]

@@ -38,25 +38,32 @@ blake2s_bulk!(Poseidon2Blake2s);
 blake2s_bulk!(Blake2sBlake2s);
 
 fn blake2s_leaves(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
+    /// Vectors of rows that are hashed side by side: columns are read in stretches of so many.
+    const STRETCH: usize = 16;
     let vectors = columns.first().map_or(0, Vec::len);
     let mut out = vec![[0; 32]; vectors * LANES];
     let length = 4 * columns.len() as u64;
-    out.par_chunks_mut(TASK).enumerate().for_each(|(task, out)| {
-        for (i, out) in out.chunks_mut(LANES).enumerate() {
-            let vector = task * TASK / LANES + i;
-            let mut h = initial_state(blake2s::LEAF).map(<Words as blake2s::Word>::splat);
-            let mut blocks = columns.chunks(16).peekable();
-            let mut hashed = 0;
-            while let Some(chunk) = blocks.next() {
-                let mut block = [<Words as blake2s::Word>::splat(0); 16];
-                for (word, column) in block.iter_mut().zip(chunk) {
-                    *word = Lanes(column[vector].to_array().map(|x| x.0));
+    let zero = <Words as blake2s::Word>::splat(0);
+    out.par_chunks_mut(STRETCH * LANES).enumerate().with_min_len(4).for_each(|(task, out)| {
+        let range = task * STRETCH..task * STRETCH + out.len() / LANES;
+        let mut states = [initial_state(blake2s::LEAF).map(<Words as blake2s::Word>::splat); STRETCH];
+        let mut blocks = columns.chunks(16).peekable();
+        let mut hashed = 0;
+        while let Some(chunk) = blocks.next() {
+            let mut words = [[zero; 16]; STRETCH];
+            for (k, column) in chunk.iter().enumerate() {
+                for (words, vector) in words.iter_mut().zip(&column[range.clone()]) {
+                    words[k] = Lanes(vector.to_array().map(|x| x.0));
                 }
-                let last = blocks.peek().is_none();
-                hashed = if last { length } else { hashed + 64 };
-                compress(&mut h, &block, hashed, last);
             }
-            scatter(&h, out);
+            let last = blocks.peek().is_none();
+            hashed = if last { length } else { hashed + 64 };
+            for (state, words) in states.iter_mut().zip(&words).take(range.len()) {
+                compress(state, words, hashed, last);
+            }
+        }
+        for (state, out) in states.iter().zip(out.chunks_mut(LANES)) {
+            scatter(state, out);
         }
     });
     out

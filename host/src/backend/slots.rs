@@ -26,9 +26,10 @@ pub struct Slot {
 pub struct Slots {
     /// Vectors in a run.
     run: usize,
-    /// All patterns, one after the other: coordinates of elements, each in a word of its own.
-    patterns: Vec<Words>,
-    slots: Vec<Slot>,
+    /// All patterns, one after the other: of each its elements' first coordinates, then their second ones, and so
+    /// on, each in a word of its own.
+    patterns: Vec<u64>,
+    all: Vec<Slot>,
     /// Where each tile's slots start, and where the last one's end.
     starts: Vec<u32>,
 }
@@ -73,25 +74,27 @@ impl Sparse {
 }
 
 impl Slots {
-    /// Patterns of `2^log_run` elements each, one after the other, and the slots of all tiles.
-    pub fn new(log_run: u32, patterns: impl Iterator<Item = QM31>, tiles: &[Vec<Slot>]) -> Self {
+    /// Patterns of `2^log_run` elements each, and the slots of all tiles.
+    pub fn new(log_run: u32, patterns: &[Vec<QM31>], tiles: &[Vec<Slot>]) -> Self {
         let mut starts = vec![0];
         starts.extend(tiles.iter().scan(0, |end, tile| {
             *end += tile.len() as u32;
             Some(*end)
         }));
-        let patterns = patterns.map(words).collect();
-        Self { run: (1 << log_run) / LANES, patterns, slots: tiles.concat(), starts }
+        let coordinate =
+            |c: usize, pattern: &Vec<QM31>| -> Vec<u64> { pattern.iter().map(|&x| words(x)[c]).collect() };
+        let patterns = patterns.iter().flat_map(|p| (0..4).flat_map(|c| coordinate(c, p))).collect();
+        Self { run: (1 << log_run) / LANES, patterns, all: tiles.concat(), starts }
     }
 
     /// Number of slots.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.all.len()
     }
 
     /// Whether there is no slot.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.all.is_empty()
     }
 
     /// The slots of a tile.
@@ -101,41 +104,46 @@ impl Slots {
 
     /// A slot.
     pub fn slot(&self, index: usize) -> Slot {
-        self.slots[index]
+        self.all[index]
     }
 
-    fn words(&self, pattern: u32) -> &[Words] {
-        let len = self.run * LANES;
-        &self.patterns[pattern as usize * len..][..len]
+    /// The coordinates of a pattern, one after the other.
+    fn pattern(&self, number: u32) -> &[u64] {
+        let len = 4 * self.run * LANES;
+        &self.patterns[number as usize * len..][..len]
     }
 
-    fn vectors(&self, pattern: u32) -> Vec<E> {
-        self.words(pattern).chunks_exact(LANES).map(vector).collect()
+    fn pattern_vectors(&self, number: u32) -> Vec<E> {
+        let pattern = self.pattern(number);
+        let coordinate = |c: usize, v: usize| &pattern[(c * self.run + v) * LANES..][..LANES];
+        (0..self.run)
+            .map(|v| E::from_packed_m31s(std::array::from_fn(|c| vector(coordinate(c, v)))))
+            .collect()
     }
 
     /// The inner products of a column's runs with the patterns of all slots.
     pub fn contract(&self, column: &[B]) -> Vec<E> {
+        match self.run {
+            1 => self.contract_quarters::<4>(column),
+            2 => self.contract_quarters::<8>(column),
+            4 => self.contract_quarters::<16>(column),
+            _ => unreachable!("runs have at most four vectors"),
+        }
+    }
+
+    /// The same for runs of four times `Q` cells.
+    fn contract_quarters<const Q: usize>(&self, column: &[B]) -> Vec<E> {
         let mut sums = Vec::with_capacity(self.len());
-        let run = self.run * LANES;
         let cells: &[u32] = bytemuck::cast_slice(column);
-        for (tile, cells) in cells.chunks_exact(LANES * run).enumerate() {
-            for slot in &self.slots[self.of_tile(tile)] {
+        let runs = cells.as_chunks::<Q>().0.as_chunks::<4>().0;
+        for (tile, runs) in runs.chunks_exact(LANES).enumerate() {
+            for slot in &self.all[self.of_tile(tile)] {
                 let mut lanes = [[M31::ZERO; LANES]; 4];
-                for (k, cells) in cells.chunks_exact(TOGETHER * run).enumerate() {
-                    let dots = if slot.step == 0 {
-                        dots::<TOGETHER>(cells, self.words(slot.pattern))
-                    } else {
-                        std::array::from_fn(|i| {
-                            let lane = k * TOGETHER + i;
-                            let [dot] =
-                                dots(&cells[i * run..][..run], self.words(slot.pattern + lane as u32));
-                            dot
-                        })
-                    };
-                    for (i, dot) in dots.into_iter().enumerate() {
-                        for (lanes, dot) in lanes.iter_mut().zip(dot) {
-                            lanes[k * TOGETHER + i] = dot;
-                        }
+                for (lane, run) in runs.iter().enumerate() {
+                    let number = slot.pattern + lane as u32 * slot.step;
+                    let pattern = self.pattern(number).as_chunks::<Q>().0.as_chunks::<4>().0;
+                    for (lanes, sum) in lanes.iter_mut().zip(dot(run, pattern)) {
+                        lanes[lane] = sum;
                     }
                 }
                 sums.push(E::from_packed_m31s(lanes.map(|c| B::from_array(c.map(to_stwo_base)))));
@@ -155,11 +163,11 @@ impl Slots {
         rows.par_chunks_mut(LANES * self.run).enumerate().for_each(|(tile, rows)| {
             for index in self.of_tile(tile) {
                 let Some(factor) = dense[index] else { continue };
-                let slot = self.slots[index];
-                let mut pattern = self.vectors(slot.pattern);
+                let slot = self.all[index];
+                let mut pattern = self.pattern_vectors(slot.pattern);
                 for (lane, factor) in factor.to_array().into_iter().enumerate() {
                     if slot.step != 0 {
-                        pattern = self.vectors(slot.pattern + lane as u32);
+                        pattern = self.pattern_vectors(slot.pattern + lane as u32);
                     }
                     let factor = E::splat(from_stwo(factor));
                     for (row, &p) in rows[lane * self.run..].iter_mut().zip(&pattern) {
@@ -172,43 +180,31 @@ impl Slots {
     }
 }
 
-/// A word for each coordinate.
-type Words = [u64; 4];
-
-/// Runs of one tile that are contracted together, so that a pattern is read once for all of them.
-const TOGETHER: usize = 4;
-
-/// Adds the product of a cell with an element; both are below `2^32`.
+/// A product of numbers below `2^32`.
 #[inline(always)]
-fn add_product(sum: &mut Words, cell: u32, element: &Words) {
-    for (sum, &coordinate) in sum.iter_mut().zip(element) {
-        *sum += u64::from(cell) * (coordinate & 0xffff_ffff);
-    }
+fn product(x: u32, y: u64) -> u64 {
+    u64::from(x) * (y & 0xffff_ffff)
 }
 
-/// Adds a number below `2^34` of the same residue.
+/// A number below `2^34` of the same residue.
 #[inline(always)]
-fn add_folded(sum: &mut Words, products: &Words) {
-    for (sum, &x) in sum.iter_mut().zip(products) {
-        *sum += (x & u64::from(P)) + (x >> 31);
-    }
+fn fold(x: u64) -> u64 {
+    (x & u64::from(P)) + (x >> 31)
 }
 
-/// The inner products of the pattern with `N` runs that lie one after the other.
+/// The inner product of a run and a pattern, coordinate by coordinate. Four products at a distance of `Q` are added
+/// before they are folded, so that neighbours can be in one vector.
 #[inline(always)]
-fn dots<const N: usize>(cells: &[u32], pattern: &[Words]) -> [[M31; 4]; N] {
-    let runs: [&[u32]; N] = std::array::from_fn(|k| &cells[k * pattern.len()..][..pattern.len()]);
-    let mut sums = [Words::default(); N];
-    for i in (0..pattern.len() / 4 * 4).step_by(4) {
-        for (sum, run) in sums.iter_mut().zip(runs) {
-            let mut products = Words::default();
-            for k in i..i + 4 {
-                add_product(&mut products, run[k], &pattern[k]);
-            }
-            add_folded(sum, &products);
+fn dot<const Q: usize>(run: &[[u32; Q]; 4], pattern: &[[[u64; Q]; 4]]) -> [M31; 4] {
+    let [p0, p1, p2, p3] = pattern else { unreachable!("an element has four coordinates") };
+    let mut sums = [0u64; 4];
+    for i in 0..Q {
+        for (sum, pattern) in sums.iter_mut().zip([p0, p1, p2, p3]) {
+            let products = [0, 1, 2, 3].map(|k| product(run[k][i], pattern[k][i]));
+            *sum += fold(products[0] + products[1] + products[2] + products[3]);
         }
     }
-    sums.map(|sum| sum.map(M31::reduce))
+    sums.map(M31::reduce)
 }
 
 /// Cells that one task combines: their sums stay in a near cache.
@@ -217,42 +213,39 @@ const TASK: usize = 1 << 9;
 /// `sum weight column` over all columns.
 pub fn combine(columns: &[(&[B], QM31)]) -> Vec<E> {
     let vectors = columns.first().map_or(0, |c| c.0.len());
-    let columns: Vec<(&[u32], Words)> =
+    let columns: Vec<(&[u32], [u64; 4])> =
         columns.iter().map(|&(cells, weight)| (bytemuck::cast_slice(cells), words(weight))).collect();
     let mut combined = vec![E::splat(QM31::ZERO); vectors];
     combined.par_chunks_mut(TASK / LANES).enumerate().with_min_len(8).for_each(|(task, combined)| {
-        let mut sums = [Words::default(); TASK];
-        let sums = &mut sums[..combined.len() * LANES];
+        let len = combined.len() * LANES;
+        let mut sums = [[0u64; TASK]; 4];
         for group in columns.chunks(4) {
             // Where there are fewer than four columns left, the first one counts with weight zero.
             let group: [_; 4] = std::array::from_fn(|k| {
-                let (cells, weight) = group.get(k).copied().unwrap_or((group[0].0, Words::default()));
-                (&cells[task * TASK..][..sums.len()], weight)
+                let (cells, weight) = group.get(k).copied().unwrap_or((group[0].0, [0; 4]));
+                (&cells[task * TASK..][..len], weight)
             });
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let mut products = Words::default();
-                for (cells, weight) in &group {
-                    add_product(&mut products, cells[i], weight);
+            for (c, sums) in sums.iter_mut().enumerate() {
+                for (i, sum) in sums[..len].iter_mut().enumerate() {
+                    let products = [0, 1, 2, 3].map(|k| product(group[k].0[i], group[k].1[c]));
+                    *sum += fold(products[0] + products[1] + products[2] + products[3]);
                 }
-                add_folded(sum, &products);
             }
         }
-        for (combined, sums) in combined.iter_mut().zip(sums.chunks_exact(LANES)) {
-            *combined = vector(sums);
+        for (v, combined) in combined.iter_mut().enumerate() {
+            *combined = E::from_packed_m31s(sums.each_ref().map(|sums| vector(&sums[v * LANES..][..LANES])));
         }
     });
     combined
 }
 
-/// Sixteen elements given by their coordinates.
-fn vector(words: &[Words]) -> E {
-    E::from_packed_m31s(std::array::from_fn(|c| {
-        B::from_array(std::array::from_fn(|i| to_stwo_base(M31::reduce(words[i][c]))))
-    }))
+/// Sixteen residues.
+fn vector(words: &[u64]) -> B {
+    B::from_array(std::array::from_fn(|i| to_stwo_base(M31::reduce(words[i]))))
 }
 
 /// The coordinates of an element.
-fn words(x: QM31) -> Words {
+fn words(x: QM31) -> [u64; 4] {
     x.coordinates().map(|c| u64::from(c.value()))
 }
 
@@ -301,7 +294,8 @@ mod tests {
                     vec![same(0), Slot { pattern: 2, step: 1 }, same(tile)][tile as usize % 3..].to_vec()
                 })
                 .collect();
-            let all = Slots::new(log_run, patterns.iter().copied(), &slots);
+            let all =
+                Slots::new(log_run, &patterns.chunks(run).map(<[QM31]>::to_vec).collect::<Vec<_>>(), &slots);
             let (cells, vectors) = cells(tiles as usize * LANES * run, 5);
             let contracted = unpack(&all.contract(&vectors));
             let factors = elements(all.len() * LANES, 6);

@@ -8,8 +8,8 @@ use circlet_core::field::QM31;
 use circlet_core::opening::MESSAGE;
 use rayon::prelude::*;
 
-use super::slots::{Slots, Sparse};
 use super::field::{B, E, Ext};
+use super::slots::{Slots, Sparse};
 
 /// A contracted matrix column `scale f` with its weight `scale w`.
 struct Column {

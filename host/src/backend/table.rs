@@ -105,26 +105,21 @@ impl Table {
 /// `sum a b` over even places, and the same of the differences of odd and even neighbours: what the round that
 /// binds the lowest coordinate needs to know.
 pub fn low_round(a: &Table, b: &Table) -> [QM31; 2] {
-    match (a, b) {
-        (Table::Wide(a), Table::Wide(b)) => {
-            let pairs = a.par_chunks_exact(2).zip(b.par_chunks_exact(2)).with_min_len(1 << 10);
-            let zero = || [E::splat(QM31::ZERO); 2];
-            let sums = pairs.fold(zero, |[low, lead], (a, b)| {
-                let ((a0, a1), (b0, b1)) = (a[0].deinterleave(a[1]), b[0].deinterleave(b[1]));
-                [low + a0 * b0, lead + (a1 - a0) * (b1 - b0)]
-            });
-            sums.reduce(zero, |x, y| [x[0] + y[0], x[1] + y[1]]).map(Ext::total)
-        }
-        _ => {
-            let (a, b) = (a.elements(), b.elements());
-            let mut sums = [QM31::ZERO; 2];
-            for (a, b) in a.chunks_exact(2).zip(b.chunks_exact(2)) {
-                sums[0] += a[0] * b[0];
-                sums[1] += (a[1] - a[0]) * (b[1] - b[0]);
-            }
-            sums
-        }
+    if let (Table::Wide(a), Table::Wide(b)) = (a, b) {
+        let pairs = a.par_chunks_exact(2).zip(b.par_chunks_exact(2)).with_min_len(1 << 10);
+        let zero = || [E::splat(QM31::ZERO); 2];
+        let sums = pairs.fold(zero, |[low, lead], (a, b)| {
+            let ((a0, a1), (b0, b1)) = (a[0].deinterleave(a[1]), b[0].deinterleave(b[1]));
+            [low + a0 * b0, lead + (a1 - a0) * (b1 - b0)]
+        });
+        return sums.reduce(zero, |x, y| [x[0] + y[0], x[1] + y[1]]).map(Ext::total);
     }
+    let mut sums = [QM31::ZERO; 2];
+    for (a, b) in a.elements().chunks_exact(2).zip(b.elements().chunks_exact(2)) {
+        sums[0] += a[0] * b[0];
+        sums[1] += (a[1] - a[0]) * (b[1] - b[0]);
+    }
+    sums
 }
 
 /// The same values as extension elements.

@@ -52,7 +52,11 @@ fn add(mut left: Vec<i32>, right: Vec<i32>) -> Vec<i32> {
 
 fn count(circuit: &Circuit, trace: &Trace, lookup: &Lookup, range: Range<usize>, counts: &mut Vec<i32>) {
     let table = &circuit.tables[lookup.table as usize];
-    let Some(Component::Index { low }) = table.components.first() else { return };
+    let low = match table.components.first() {
+        Some(Component::Index { low }) => *low,
+        Some(Component::Signed) => -(1i64 << table.bits) / 2,
+        _ => return,
+    };
     counts.resize(1 << table.bits, 0);
     // A cheating trace may hold values that are in no row; they are then counted nowhere.
     let mut hit = |value: i64| {

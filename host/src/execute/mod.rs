@@ -15,7 +15,7 @@ mod wire;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use circlet_core::circuit::{Circuit, ColumnId, Interval, Placement, Step};
+use circlet_core::circuit::{Circuit, ColumnId, Interval, Placement, Shape, Step, Value};
 use circlet_core::program::{Data, Program};
 use rayon::prelude::*;
 
@@ -194,6 +194,14 @@ pub fn execute_with(
     Ok(trace)
 }
 
+/// A value in every cell of a shape.
+pub fn values(circuit: &Circuit, trace: &Trace, value: &Value, shape: Shape) -> Vec<i64> {
+    let value = evaluate::Summed::new(circuit, trace, value, shape);
+    let (tile, mut out) = (value.tile(), vec![0; shape.size()]);
+    out.par_chunks_mut(tile).enumerate().for_each(|(i, out)| value.fill(i * tile, out));
+    out
+}
+
 fn check_lists(circuit: &Circuit, lists: &[Vec<u32>]) -> Result<(), ExecuteError> {
     if lists.len() != circuit.lists.len() {
         return Err(ExecuteError::ListCount { expected: circuit.lists.len(), got: lists.len() });
@@ -291,6 +299,12 @@ fn run(circuit: &Circuit, tables: &[Vec<i32>], step: &Step, trace: &mut Trace) -
             let name = &circuit.column(*output).name;
             trace.columns[output.0 as usize] =
                 map(&tables[table.0 as usize], (name, &arguments), circuit, *output)?;
+        }
+        Step::Magnitude { input, output } => {
+            trace.columns[output.0 as usize] = match trace.cells(*input) {
+                Cells::Narrow(cells) => cells.par_iter().map(|&v| i32::from(v).abs()).collect(),
+                Cells::Wide(cells) => cells.par_iter().map(|&v| v.abs()).collect(),
+            };
         }
         Step::RowMax { columns, causal, output } => {
             let mut greatest = vec![i32::MIN; 1 << circuit.column(*output).shape.log_rows()];

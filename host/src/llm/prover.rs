@@ -16,6 +16,7 @@ use crate::execute::Trace;
 use crate::keys::{KeyError, ProvingKey};
 use crate::prove::adversary::Honest;
 use crate::prove::prove_trace;
+use crate::register::register;
 
 /// Rows of the program that the layout of the commitment is chosen for.
 const USUAL_ROWS: u32 = 32;
@@ -58,13 +59,10 @@ pub struct Run<S: BulkHash> {
 impl<S: BulkHash> DecoderProver<S> {
     /// Commits to a decoder.
     pub fn new(decoder: Decoder, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
-        Self::with_runner(Runner::new(decoder, data.into()), profile)
-    }
-
-    /// Commits to a decoder that has been run.
-    pub fn with_runner(runner: Runner, profile: ProfileId) -> Result<Self, KeyError> {
-        let decoder = runner.decoder();
-        let base = ProvingKey::<S>::new(usual(decoder), runner.data().clone(), profile)?;
+        let mut base = ProvingKey::<S>::new(usual(&decoder), data, profile)?;
+        // From here on the columns hold the numbers.
+        let tables = base.data.tables.clone();
+        base.data = Arc::new(Data { constants: Vec::new(), tables: tables.clone() });
         let key = DecoderKey {
             decoder: decoder.clone(),
             profile,
@@ -73,7 +71,14 @@ impl<S: BulkHash> DecoderProver<S> {
             fixed_cap: base.verifying.fixed_cap.clone(),
             pin: base.verifying.pin,
         };
+        let runner = Runner::with_columns(decoder, tables, base.circuit().clone(), base.columns.clone());
         Ok(Self { key, runner, base })
+    }
+
+    /// Proves that the weights keep their declared bounds, see [`register`].
+    pub fn register(&self, done: impl FnMut(usize, usize)) -> anyhow::Result<Vec<Vec<u8>>> {
+        let program = self.key.decoder.program(Extent { rows: 1, first: 0, generated: 1 });
+        register(&self.base.sibling(program)?, done)
     }
 
     /// Runs a text, whose last tokens after the prompt must be the model's.
@@ -83,8 +88,11 @@ impl<S: BulkHash> DecoderProver<S> {
         let statement = decoder.statement(&text)?;
         let key = self.base.sibling(decoder.program(extent))?;
         let lists = [statement.lists.first().cloned().context("a list of tokens")?, Vec::new()];
-        let trace = self.runner.run(&key.verifying.program, key.circuit(), &lists)?;
-        ensure!(trace.lists == statement.lists, "the text is not the model's greedy continuation of its prompt");
+        let trace = self.runner.run(key.circuit(), &lists)?;
+        ensure!(
+            trace.lists == statement.lists,
+            "the text is not the model's greedy continuation of its prompt"
+        );
         Ok(Run { key, trace, statement, text })
     }
 }

@@ -65,7 +65,7 @@ pub fn compare(
         let logits = integer.logits(&tokens)?;
         for (i, (reference, logits)) in reference.iter().zip(&logits).enumerate() {
             let p = log_softmax(reference.iter().map(|&l| f64::from(l)));
-            let q = log_softmax(logits.iter().map(|&l| f64::from(l) * scale));
+            let q = log_softmax(logits.iter().map(|&l| l as f64 * scale));
             let best = argmax(reference) as usize;
             let own = (0..logits.len()).rev().max_by_key(|&i| logits[i]).unwrap_or(0);
             let confident = p[best] > 0.5f64.ln();

@@ -1,27 +1,35 @@
 //! Running a decoder of integers: texts with all that a proof needs, greedy continuations, logits.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use anyhow::Context;
-use circlet_core::circuit::Circuit;
+use anyhow::{Context, ensure};
+use circlet_core::circuit::{Circuit, Step};
 use circlet_core::decoder::{Decoder, Extent, Text};
-use circlet_core::program::{Data, Op, Program};
-use rayon::prelude::*;
+use circlet_core::program::{Data, Program};
 
-use crate::execute::{Fixed, Trace, execute_with};
+use crate::execute::{Fixed, Trace, execute_with, values};
 
 /// A decoder with its numbers.
 pub struct Runner {
     decoder: Decoder,
-    data: Arc<Data>,
+    tables: Vec<Vec<i32>>,
     /// A circuit of the family and the fixed columns in its order.
-    family: Mutex<Option<(Circuit, Arc<Fixed>)>>,
+    family: Circuit,
+    fixed: Arc<Fixed>,
 }
 
 impl Runner {
-    /// A decoder with its numbers.
-    pub fn new(decoder: Decoder, data: Arc<Data>) -> Self {
-        Self { decoder, data, family: Mutex::new(None) }
+    /// A decoder with its numbers, which are kept as columns.
+    pub fn new(decoder: Decoder, data: &Data) -> anyhow::Result<Self> {
+        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1 });
+        let family = Circuit::new(&program)?;
+        let fixed = Arc::new(Fixed::new(&family, &program, data));
+        Ok(Self { decoder, tables: data.tables.clone(), family, fixed })
+    }
+
+    /// A decoder whose fixed columns are those of one of its circuits.
+    pub fn with_columns(decoder: Decoder, tables: Vec<Vec<i32>>, family: Circuit, fixed: Arc<Fixed>) -> Self {
+        Self { decoder, tables, family, fixed }
     }
 
     /// Its structure.
@@ -29,69 +37,52 @@ impl Runner {
         &self.decoder
     }
 
-    /// Its numbers.
-    pub fn data(&self) -> &Arc<Data> {
-        &self.data
+    /// Runs a circuit of the decoder's on lists; those that it computes are given empty.
+    pub fn run(&self, circuit: &Circuit, lists: &[Vec<u32>]) -> anyhow::Result<Trace> {
+        let fixed = Arc::new(self.fixed.of_family(&self.family, circuit));
+        Ok(execute_with(circuit, fixed, &self.tables, &[], lists)?)
     }
 
-    /// The fixed columns for a circuit of one of the decoder's programs; they are laid out once.
-    pub fn fixed(&self, program: &Program, circuit: &Circuit) -> Arc<Fixed> {
-        let mut family = self.family.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (own, fixed) = family.get_or_insert_with(|| {
-            (circuit.clone(), Arc::new(Fixed::new(circuit, program, &self.data)))
-        });
-        Arc::new(fixed.of_family(own, circuit))
-    }
-
-    fn execute(&self, program: &Program, lists: &[Vec<u32>]) -> anyhow::Result<(Circuit, Trace)> {
-        let circuit = Circuit::new(program)?;
-        let trace = self.run(program, &circuit, lists)?;
-        Ok((circuit, trace))
-    }
-
-    /// Runs a program of the decoder's on lists; those that it computes are given empty.
-    pub fn run(&self, program: &Program, circuit: &Circuit, lists: &[Vec<u32>]) -> anyhow::Result<Trace> {
-        let fixed = self.fixed(program, circuit);
-        Ok(execute_with(circuit, fixed, &self.data.tables, &[], lists)?)
-    }
-
-    /// Runs a text whose last `generated` tokens are not looked at: the trace holds those that the model gives.
-    pub fn text(&self, text: &Text) -> anyhow::Result<(Circuit, Trace)> {
-        let extent = self.decoder.extent(text)?;
-        let inputs = self.decoder.statement(text)?.lists.swap_remove(0);
-        self.execute(&self.decoder.program(extent), &[inputs, Vec::new()])
+    fn circuit(&self, program: &Program) -> anyhow::Result<Circuit> {
+        Ok(Circuit::new(program)?)
     }
 
     /// The greedy continuation by one token.
     pub fn next(&self, tokens: &[u32]) -> anyhow::Result<u32> {
-        let text = Text { tokens: [tokens, &[self.decoder.pad]].concat(), prompt: tokens.len() as u32 };
-        let (_, trace) = self.text(&text)?;
-        trace.lists[1].first().copied().context("a program that generates a token")
+        let text = open(&self.decoder, tokens);
+        let circuit = self.circuit(&self.decoder.program(self.decoder.extent(&text)?))?;
+        let inputs = self.decoder.statement(&text)?.lists.swap_remove(0);
+        let trace = self.run(&circuit, &[inputs, Vec::new()])?;
+        let generated = trace.lists.get(1).and_then(|list| list.first());
+        generated.copied().context("a program that generates a token")
     }
 
     /// Logits as integers after every token of a text, the constant first one excepted.
-    pub fn logits(&self, tokens: &[u32]) -> anyhow::Result<Vec<Vec<i32>>> {
-        let skip = usize::from(self.decoder.prefix.is_some());
-        let text = Text { tokens: [tokens, &[self.decoder.pad]].concat(), prompt: tokens.len() as u32 };
+    pub fn logits(&self, tokens: &[u32]) -> anyhow::Result<Vec<Vec<i64>>> {
+        let text = open(&self.decoder, tokens);
         let extent = self.decoder.extent(&text)?;
-        let count = tokens.len() - skip;
+        let count = tokens.len() - usize::from(self.decoder.prefix.is_some());
         let whole = Extent { first: 0, generated: count as u32, ..extent };
-        let mut program = self.decoder.program(whole);
-        let Some(Op::ArgMax { x, weight, .. }) = program.ops.pop() else {
-            anyhow::bail!("a decoder ends in its head");
-        };
-        program.outputs.push(x);
-        program.lists.truncate(1);
+        let mut circuit = self.circuit(&self.decoder.program(whole))?;
+        // Everything but the head, whose values are wanted and not only the greatest.
+        let head = circuit.steps.iter().position(|step| matches!(step, Step::Best { .. }));
+        let last = circuit.steps.split_off(head.context("a decoder ends in its head")?);
         let inputs = self.decoder.statement(&text)?.lists.swap_remove(0);
-        let (circuit, trace) = self.execute(&program, &[inputs])?;
-        let hidden = trace.public(&circuit, &circuit.outputs[0].cells);
-        let width = self.decoder.width as usize;
-        let head = &self.data.constants[weight.0 as usize];
-        Ok(hidden
-            .par_chunks(width)
-            .map(|x| {
-                head.chunks(width).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum::<i32>()).collect()
-            })
-            .collect())
+        let trace = self.run(&circuit, &[inputs, vec![0; count]])?;
+        let mut logits = vec![Vec::new(); count];
+        let Some(Step::Best { blocks, .. }) = last.first() else { unreachable!("its position was found") };
+        for (_, shape, value) in blocks {
+            let all = values(&circuit, &trace, value, *shape);
+            for (logits, row) in logits.iter_mut().zip(all.chunks(1 << shape.log_cols())) {
+                logits.extend(&row[..shape.cols as usize]);
+            }
+        }
+        ensure!(logits.iter().all(|row| row.len() == self.decoder.vocab as usize), "a logit for every token");
+        Ok(logits)
     }
+}
+
+/// A text with one token to come.
+fn open(decoder: &Decoder, tokens: &[u32]) -> Text {
+    Text { tokens: [tokens, &[decoder.pad]].concat(), prompt: tokens.len() as u32 }
 }

@@ -10,6 +10,7 @@ use super::adversary::Adversary;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, LANES, from_stwo_base, pack_base};
 use crate::backend::merkle::{BulkHash, Tree};
+use crate::execute::Cells;
 
 /// A tree with everything under it.
 pub struct Commitment<S: BulkHash> {
@@ -22,13 +23,12 @@ pub struct Commitment<S: BulkHash> {
 }
 
 impl<S: BulkHash> Commitment<S> {
-    /// Stacks columns into the matrix of a tree, encodes and hashes it. Columns that are given away do not take
-    /// memory any more when codewords do.
-    pub fn new<C: AsRef<[i32]> + Sync>(
+    /// Stacks columns into the matrix of a tree, encodes and hashes it.
+    pub fn new<'a>(
         protocol: &Protocol,
         encoder: &Encoder,
         which: Which,
-        columns: impl Iterator<Item = (ColumnId, C)>,
+        columns: impl Iterator<Item = (ColumnId, Cells<'a>)>,
         adversary: &mut dyn Adversary,
     ) -> Self {
         let (side, label) = match which {
@@ -36,11 +36,10 @@ impl<S: BulkHash> Commitment<S> {
             Which::Witness => (1, Label::WitnessRoot),
         };
         let stacking = &protocol.stacking;
-        let mut columns: Vec<(usize, C)> =
+        let mut columns: Vec<(usize, Cells<'_>)> =
             columns.map(|(id, cells)| (stacking.offset_in_tree(id), cells)).collect();
         columns.sort_by_key(|(offset, _)| *offset);
         let messages = stack(&columns, stacking.matrix_columns[side], 1 << stacking.log_rows);
-        drop(columns);
         let mut codewords = encoder.encode_all(&messages);
         adversary.codewords(label, &mut codewords);
         let tree = Tree::new(&codewords, protocol.cap_log(protocol.codeword_log()));
@@ -64,7 +63,7 @@ impl<S: BulkHash> Commitment<S> {
 const TASK: usize = 1 << 12;
 
 /// The matrix columns in which columns lie one after the other, given the first cell of each in increasing order.
-fn stack<C: AsRef<[i32]> + Sync>(columns: &[(usize, C)], count: usize, rows: usize) -> Vec<Vec<B>> {
+fn stack(columns: &[(usize, Cells<'_>)], count: usize, rows: usize) -> Vec<Vec<B>> {
     let mut messages = vec![vec![pack_base(&[]); rows / LANES]; count];
     let tasks = messages.par_iter_mut().enumerate().flat_map(|(j, message)| {
         let chunks = message.par_chunks_mut(TASK).enumerate();
@@ -72,20 +71,34 @@ fn stack<C: AsRef<[i32]> + Sync>(columns: &[(usize, C)], count: usize, rows: usi
     });
     tasks.for_each(|(first, vectors)| {
         let end = first + vectors.len() * LANES;
-        let start = columns.partition_point(|(offset, cells)| offset + cells.as_ref().len() <= first);
+        let start = columns.partition_point(|(offset, cells)| offset + cells.len() <= first);
         let mut partial = Partial::default();
         for (offset, cells) in columns[start..].iter().take_while(|(offset, _)| *offset < end) {
-            let cells = cells.as_ref();
             let (from, to) = (first.max(*offset), end.min(offset + cells.len()));
-            let part = &cells[from - offset..to - offset];
-            if part.len() % LANES == 0 {
-                let at = (from - first) / LANES;
-                for (vector, part) in vectors[at..].iter_mut().zip(part.chunks_exact(LANES)) {
-                    *vector = pack_base(part);
+            let range = from - offset..to - offset;
+            if range.len() % LANES == 0 {
+                let vectors = &mut vectors[(from - first) / LANES..];
+                match cells {
+                    Cells::Wide(cells) => {
+                        for (vector, part) in vectors.iter_mut().zip(cells[range].chunks_exact(LANES)) {
+                            *vector = pack_base(part);
+                        }
+                    }
+                    Cells::Narrow(cells) => {
+                        for (vector, part) in vectors.iter_mut().zip(cells[range].chunks_exact(LANES)) {
+                            let mut wide = [0; LANES];
+                            wide.iter_mut().zip(part).for_each(|(wide, &cell)| *wide = cell.into());
+                            *vector = pack_base(&wide);
+                        }
+                    }
                 }
             } else {
                 // Columns are aligned blocks: one that is smaller than a vector lies within one.
-                partial.add(from - first, part, vectors);
+                let part: Vec<i32> = match cells {
+                    Cells::Wide(cells) => cells[range].to_vec(),
+                    Cells::Narrow(cells) => cells[range].iter().map(|&cell| cell.into()).collect(),
+                };
+                partial.add(from - first, &part, vectors);
             }
         }
     });
@@ -126,7 +139,8 @@ mod tests {
             }
             let count = all.len().div_ceil(rows);
             all.resize(count * rows, 0);
-            let messages = stack(&columns, count, rows);
+            let views: Vec<(usize, Cells<'_>)> = columns.iter().map(|(at, c)| (*at, Cells::Wide(c))).collect();
+            let messages = stack(&views, count, rows);
             assert_eq!((messages.len(), messages[0].len()), (count, rows / LANES));
             let cells = messages.iter().flatten().flat_map(|v| v.to_array());
             assert!(cells.map(from_stwo_base).eq(all.iter().map(|&c| M31::from_i64(c.into()))));

@@ -97,6 +97,15 @@ fn leaves(protocol: &Protocol, trace: &Trace, challenges: Challenges) -> Fractio
                         let cells: Vec<i32> = (0..1i64 << table.bits).map(|row| (low + row) as i32).collect();
                         pack_all(&cells)
                     }
+                    Component::Signed | Component::Magnitude => {
+                        let half = (1i32 << table.bits) / 2;
+                        let signed = (0..1i32 << table.bits).map(|row| row.max(1) - half);
+                        let cells: Vec<i32> = match component {
+                            Component::Signed => signed.collect(),
+                            _ => signed.map(i32::abs).collect(),
+                        };
+                        pack_all(&cells)
+                    }
                     Component::Unit { at } => {
                         let cells: Vec<i32> =
                             (0..1u32 << table.bits).map(|row| i32::from(row == at)).collect();

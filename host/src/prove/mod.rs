@@ -19,7 +19,7 @@ use circlet_core::transcript::{Label, Transcript};
 use circlet_core::wiring::{public_claims, wiring_claims};
 
 use crate::backend::merkle::BulkHash;
-use crate::execute::{ExecuteError, Trace, execute};
+use crate::execute::{ExecuteError, Trace, execute_with};
 use crate::keys::ProvingKey;
 use adversary::{Adversary, Honest};
 use channel::Channel;
@@ -30,7 +30,7 @@ pub fn prove<S: BulkHash>(
     key: &ProvingKey<S>,
     inputs: &[Vec<i32>],
 ) -> Result<(Statement, Vec<u8>), ExecuteError> {
-    let trace = execute(key.circuit(), &key.verifying.program, &key.data, inputs)?;
+    let trace = execute_with(key.circuit(), key.columns.clone(), &key.data.tables, inputs, &[])?;
     let statement = statement(key, &trace);
     let proof = prove_trace(key, &trace, &statement, &mut Honest);
     Ok((statement, proof))
@@ -60,7 +60,7 @@ pub fn prove_trace<S: BulkHash>(
     let columns = (0..protocol.circuit.columns.len() as u32)
         .map(ColumnId)
         .filter(|&id| key.is_witness(id))
-        .map(|id| (id, trace.columns[id.0 as usize].as_slice()));
+        .map(|id| (id, trace.cells(id)));
     let witness = Commitment::<S>::new(protocol, &key.encoder, Which::Witness, columns, adversary);
     let mut channel = Channel::<S>::new(transcript, adversary);
     channel.cap(Label::WitnessRoot, witness.tree.cap());

@@ -12,10 +12,10 @@ use rayon::prelude::*;
 use super::channel::Channel;
 use super::commit::Commitment;
 use super::weight::Weight;
-use crate::backend::slots::combine;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, E, Ext, LANES, pack, to_stwo, to_stwo_base, unpack};
 use crate::backend::merkle::{BulkHash, Tree, row};
+use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
 use crate::backend::table::{Table, low_round};
 
@@ -66,8 +66,7 @@ impl<S: BulkHash> Layer<S> {
     fn new(word: &[QM31], cap_log: u32) -> Self {
         let vectors = word.len() / ARITY / LANES;
         let columns = (0..ARITY).into_par_iter().flat_map_iter(|slot| {
-            let mut columns = [const { Vec::new() }; 4];
-            columns.iter_mut().for_each(|column| column.reserve_exact(vectors));
+            let mut columns = [(); 4].map(|()| Vec::with_capacity(vectors));
             for leaves in word.chunks_exact(ARITY * LANES) {
                 let lanes = std::array::from_fn(|i| to_stwo(leaves[i * ARITY + slot]));
                 for (column, vector) in columns.iter_mut().zip(E::from_array(lanes).into_packed_m31s()) {
@@ -315,7 +314,9 @@ mod tests {
                     let values = &word[leaf * ARITY..][..ARITY];
                     assert_eq!(value, protocol.domain.fold(level, leaf as u32, values, &challenges));
                 }
-                challenges.iter().for_each(|&r| table.bind_low(r));
+                for &r in &challenges {
+                    table.bind_low(r);
+                }
                 word = next;
             }
         }

@@ -21,8 +21,8 @@ use circlet_core::poly::powers;
 use circlet_core::stacking::Stacking;
 use rayon::prelude::*;
 
-use crate::backend::slots::{Slot, Slots, Sparse};
 use crate::backend::field::{E, LANES, LOG_LANES, to_stwo};
+use crate::backend::slots::{Slot, Slots, Sparse};
 
 /// Log of the rows in a run, where there are enough rows.
 const LOG_RUN: u32 = 6;
@@ -40,6 +40,12 @@ pub struct Weight {
 /// An axis of `2^log` entries.
 type Along = (AxisId, u32);
 
+/// The axes that a run lies on: columns, and rows if it holds several.
+type Inner = (Option<Along>, Along);
+
+/// For each run the number of its pattern, and the multiple of it.
+type Factors = Vec<(u32, QM31)>;
+
 /// `coefficient u (x) w` on a column.
 struct Product<'a> {
     /// Place of its first cell in its tree.
@@ -49,10 +55,10 @@ struct Product<'a> {
     cols: &'a [QM31],
 }
 
-/// Weights that repeat: run `i` is `factors[i].1` times a pattern.
+/// Weights that repeat.
 struct Repeated {
     patterns: Vec<Vec<QM31>>,
-    factors: Vec<(u32, QM31)>,
+    factors: Factors,
 }
 
 /// A product whose runs are known patterns: run `t n + i`, with `n` factors, is `outer[t]` times that of run `i`.
@@ -101,7 +107,7 @@ impl Weight {
         let side = |id: ColumnId| usize::from(circuit.column(id).tree() == sides[1]);
 
         // How each product repeats, axes that several products share looked at once.
-        let inner = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| -> Option<(Option<Along>, Along)> {
+        let inner = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| -> Option<Inner> {
             let (log_rows, log_cols) = (shape(id).log_rows(), shape(id).log_cols());
             if log_cols >= grid.log_run {
                 Some((None, (cols, log_cols)))
@@ -111,7 +117,7 @@ impl Weight {
                 None
             }
         };
-        let keys: BTreeSet<(Option<Along>, Along)> = products.keys().filter_map(inner).collect();
+        let keys: BTreeSet<Inner> = products.keys().filter_map(inner).collect();
         let repeated: Vec<Option<Repeated>> = keys
             .par_iter()
             .map(|&(rows, cols)| match rows {
@@ -120,7 +126,7 @@ impl Weight {
             })
             .collect();
         let mut patterns = Patterns::default();
-        let known: BTreeMap<(Option<Along>, Along), Vec<(u32, QM31)>> = keys
+        let known: BTreeMap<Inner, Factors> = keys
             .iter()
             .zip(repeated)
             .filter_map(|(&key, repeated)| Some((key, patterns.register(repeated?))))
@@ -173,7 +179,9 @@ fn dense_axes<'a>(
 fn normal(mut weights: Vec<QM31>) -> Option<(QM31, Vec<QM31>)> {
     let factor = *weights.iter().find(|&&w| w != QM31::ZERO)?;
     let inverse = factor.inverse()?;
-    weights.iter_mut().for_each(|w| *w *= inverse);
+    for weight in &mut weights {
+        *weight *= inverse;
+    }
     Some((factor, weights))
 }
 
@@ -208,7 +216,9 @@ fn repeated_rows(rows: &[QM31], cols: &[QM31], run: usize) -> Option<Repeated> {
         return Some(Repeated { patterns: Vec::new(), factors });
     };
     let wide = |pattern: Vec<QM31>| pattern.iter().flat_map(|&p| cols.iter().map(move |&c| p * c)).collect();
-    factors.iter_mut().for_each(|f| f.1 *= factor);
+    for (_, multiple) in &mut factors {
+        *multiple *= factor;
+    }
     Some(Repeated { patterns: patterns.into_iter().map(wide).collect(), factors })
 }
 
@@ -221,7 +231,7 @@ struct Patterns {
 
 impl Patterns {
     /// The factors of a product's runs, with the numbers of its patterns among all.
-    fn register(&mut self, repeated: Repeated) -> Vec<(u32, QM31)> {
+    fn register(&mut self, repeated: Repeated) -> Factors {
         let numbers: Vec<u32> = repeated
             .patterns
             .into_iter()
@@ -274,7 +284,9 @@ fn assemble(
         .map(|(&(_, column, tile), products)| {
             let mut weights = vec![QM31::ZERO; grid.tile()];
             let first = (column << stacking.log_rows) + tile * grid.tile();
-            products.iter().for_each(|product| product.add(first, &mut weights));
+            for product in products {
+                product.add(first, &mut weights);
+            }
             weights
         })
         .collect();
@@ -286,7 +298,7 @@ fn assemble(
         tiles[tile].push(slot);
         owners[side].entry(column).or_default().push((tile, slot));
     }
-    let slots = Slots::new(grid.log_run, all.into_iter().flatten(), &tiles);
+    let slots = Slots::new(grid.log_run, &all, &tiles);
 
     let factors = [0, 1].map(|side| {
         let mut parts: Vec<Vec<(&Regular<'_>, Range<usize>)>> =
@@ -294,10 +306,11 @@ fn assemble(
         for product in &regular[side] {
             // Of the runs of the tree, those of this product; of these, those in each matrix column.
             let range = product.first..product.first + product.len();
-            for column in range.start >> grid.log_runs..=(range.end - 1) >> grid.log_runs {
+            let columns = range.start >> grid.log_runs..range.end.div_ceil(1 << grid.log_runs);
+            for (column, parts) in columns.clone().zip(&mut parts[columns]) {
                 let start = range.start.max(column << grid.log_runs);
                 let end = range.end.min((column + 1) << grid.log_runs);
-                parts[column].push((product, start - product.first..end - product.first));
+                parts.push((product, start - product.first..end - product.first));
             }
         }
         let owners = &owners[side];

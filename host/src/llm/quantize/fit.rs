@@ -26,6 +26,8 @@ impl Fitted {
         };
         let (bound, row_l1) =
             cells.par_chunks(cols).map(row).reduce(|| (0, 0), |x, y| (x.0.max(y.0), x.1.max(y.1)));
+        // Bounds below a power of two are registered with the fewest lookups.
+        let bound = (bound as u64 + 1).next_power_of_two() as i64 - 1;
         Self { matrix: Matrix { bound, row_l1 }, cells, fraction }
     }
 

@@ -184,11 +184,7 @@ fn refuse(config: &Config, options: Options) -> anyhow::Result<()> {
         );
     }
     if !config.head_dim.is_power_of_two() {
-        bail!(
-            "{} has heads of {} channels; only powers of two are supported",
-            config.name,
-            config.head_dim
-        );
+        bail!("{} has heads of {} channels; only powers of two are supported", config.name, config.head_dim);
     }
     if config.width > 1024 {
         bail!("{} is {} channels wide; norms take at most 1024", config.name, config.width);
@@ -238,14 +234,19 @@ impl Work<'_> {
     }
 
     /// A bias at an accumulator's scale.
-    fn bias(&mut self, name: &str, weight: Weight, factor: f32, fraction: i32) -> anyhow::Result<Option<i64>> {
+    fn bias(
+        &mut self,
+        name: &str,
+        weight: Weight,
+        factor: f32,
+        fraction: i32,
+    ) -> anyhow::Result<Option<i64>> {
         if self.checkpoint.shape(weight).is_none() {
             return Ok(None);
         }
         let rows = self.vector(weight)?;
         let scale = f64::from(factor) * 2f64.powi(fraction);
-        let cells: Vec<i32> =
-            rows.iter().map(|&b| (f64::from(b) * scale).round_ties_even() as i32).collect();
+        let cells: Vec<i32> = rows.iter().map(|&b| (f64::from(b) * scale).round_ties_even() as i32).collect();
         let bound = cells.iter().map(|&b| i64::from(b).abs()).max().unwrap_or(0);
         self.constants.insert(format!("{name}.bias"), cells);
         Ok(Some(bound))
@@ -268,10 +269,7 @@ impl Work<'_> {
         Ok(RmsNorm {
             epsilon: epsilon.round().max(1.0) as u32,
             numerator: (most * 2f64.powi(shift)).floor() as u32,
-            requantize: Requantize {
-                shift: shift as u8,
-                table: self.tables.clamp(bits as u8, ACTIVATION),
-            },
+            requantize: Requantize { shift: shift as u8, table: self.tables.clamp(bits as u8, ACTIVATION) },
         })
     }
 
@@ -390,8 +388,7 @@ impl Work<'_> {
         let ffn_norm = self.norm(normalized)?;
         let gain = self.vector(Weight::FeedForwardNorm(index))?;
         let input = (ACTIVATION, ACCUMULATOR);
-        let (gate, gate_weight) =
-            self.matrix(&name("gate"), Weight::Gate(index), Some(&gain), 1.0, input)?;
+        let (gate, gate_weight) = self.matrix(&name("gate"), Weight::Gate(index), Some(&gain), 1.0, input)?;
         let gate_bits = fraction(maxima.gate.into(), ACTIVATION);
         let gate_shift = shift(normalized + gate_weight, gate_bits, "gate")?;
         let activation = self.config.activation;

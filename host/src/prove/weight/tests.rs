@@ -1,8 +1,8 @@
 //! Weight, rounds and message of the opening against a dense table of everything.
 
 use super::*;
-use crate::backend::slots::combine;
 use crate::backend::field::{B, pack_base, unpack};
+use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
 use circlet_core::axis::{Axis, Digit};
 use circlet_core::circuit::{Column, Content, Interval, Shape};
@@ -218,5 +218,5 @@ fn products_share_patterns() {
         claims.add(random.element(), id, rows, cols);
     }
     let weight = Weight::new(&circuit, &stacking, &claims, random.element());
-    assert_eq!(weight.slots.len() * LANES << LOG_RUN, 1 << stacking.log_rows);
+    assert_eq!((weight.slots.len() * LANES) << LOG_RUN, 1 << stacking.log_rows);
 }
