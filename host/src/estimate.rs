@@ -210,11 +210,20 @@ fn proof_bytes(protocol: &Protocol) -> u64 {
     caps * DIGEST + sent(protocol) * ELEMENT + nonces * NONCE + answers.round() as u64
 }
 
-/// What the key takes in memory: the numbers as integers and as columns, their matrix, codewords and tree.
+/// What making the key takes in memory: the numbers as they are read, and what is kept of them.
 fn key_bytes(protocol: &Protocol) -> u64 {
-    // Numbers have four bytes, and columns of numbers two or four.
-    let columns = fixed_columns(protocol).map(|c| 4 * c.shape.size() as u64).sum::<u64>();
-    BASELINE + columns * 3 / 2 + committed(protocol, Tree::Fixed) + 3 * 4 * slots(protocol)
+    let numbers = fixed_columns(protocol).map(|c| 4 * c.shape.size() as u64).sum::<u64>();
+    BASELINE + numbers + kept_bytes(protocol)
+}
+
+/// What a key takes: the numbers as columns of two or four bytes, their matrix, codewords and tree, and coordinates.
+fn kept_bytes(protocol: &Protocol) -> u64 {
+    let width = |c: &Column| {
+        let narrow = c.bound.low >= i16::MIN.into() && c.bound.high <= i16::MAX.into();
+        if narrow { 2 } else { 4 }
+    };
+    let columns = fixed_columns(protocol).map(|c| width(c) * c.shape.size() as u64).sum::<u64>();
+    columns + committed(protocol, Tree::Fixed) + 3 * 4 * slots(protocol)
 }
 
 fn fixed_columns(protocol: &Protocol) -> impl Iterator<Item = &Column> {
@@ -250,7 +259,9 @@ fn memory_bytes(protocol: &Protocol) -> u64 {
     // Contracted columns with their weights, what is left of the message, and the folded codeword.
     let cells = protocol.stacking.matrix_columns.iter().sum::<usize>() as u64 * rows;
     let opening = CONTRACTED * cells + 2 * ELEMENT * rows + 3 * ELEMENT * slots;
-    key_bytes(protocol) + trace + committed(protocol, Tree::Witness) + lookup.max(relation).max(opening)
+    let stage = lookup.max(relation).max(opening);
+    let prove = kept_bytes(protocol) + trace + committed(protocol, Tree::Witness) + stage;
+    (BASELINE + prove).max(key_bytes(protocol))
 }
 
 /// Bytes for each cell in the first rounds of the opening.

@@ -74,20 +74,6 @@ impl<S: BulkHash> ProvingKey<S> {
         Ok(Self::build(program, data, protocol, &mut Honest))
     }
 
-    /// Commits to a program whose constants and tables are laid out as columns already.
-    pub fn with_columns(
-        program: Program,
-        data: Arc<Data>,
-        columns: impl FnOnce(&Circuit) -> Arc<Fixed>,
-        profile: ProfileId,
-    ) -> Result<Self, KeyError> {
-        check_data(&program, &data)?;
-        let protocol = Protocol::new(&program, *profile.profile())?;
-        secure(&protocol)?;
-        let columns = columns(&protocol.circuit);
-        Ok(Self::commit(program, data, columns, protocol, &mut Honest))
-    }
-
     /// The same key for another protocol over its fixed columns.
     #[must_use]
     pub fn with_protocol(&self, protocol: Protocol) -> Self {
@@ -129,18 +115,8 @@ impl<S: BulkHash> ProvingKey<S> {
         adversary: &mut dyn Adversary,
     ) -> Self {
         let data = data.into();
-        let columns = Arc::new(Fixed::new(&protocol.circuit, &program, &data));
-        Self::commit(program, data, columns, protocol, adversary)
-    }
-
-    fn commit(
-        program: Program,
-        data: Arc<Data>,
-        columns: Arc<Fixed>,
-        protocol: Protocol,
-        adversary: &mut dyn Adversary,
-    ) -> Self {
         let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
+        let columns = Arc::new(Fixed::new(&protocol.circuit, &program, &data));
         let cells = (0..protocol.circuit.columns.len() as u32)
             .map(ColumnId)
             .filter(|&id| protocol.circuit.column(id).tree() == Which::Fixed)

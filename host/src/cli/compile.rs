@@ -82,7 +82,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let outputs = Outputs::new([&arguments.output, &vk], &inputs).or_bad()?;
     if circlet::llm::recognizes(&arguments.model) {
         if arguments.batch != 1 {
-            return Err(Failure::usage("--batch is for ONNX models; a language model proves one text at a time"));
+            return Err(Failure::usage(
+                "--batch is for ONNX models; a language model proves one text at a time",
+            ));
         }
         return llm::compile::run(context, arguments, calibrate, &outputs, &vk);
     }

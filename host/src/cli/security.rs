@@ -82,7 +82,8 @@ fn subject(arguments: &Arguments) -> Result<(Subject, Vec<ProfileId>), Failure> 
     if let (Some(path), Some(Kind::ModelKey)) = (&arguments.key, kind) {
         let key: DecoderKey = files::read(path).or_bad()?;
         let positions = arguments.positions.unwrap_or(key.decoder.positions);
-        let extent = llm::prover::extent(&key.decoder, 1, positions).or_usage("cannot use these --positions")?;
+        let extent =
+            llm::prover::extent(&key.decoder, 1, positions).or_usage("cannot use these --positions")?;
         return Ok((Subject::Decoder(Box::new(key.decoder), extent), vec![key.profile]));
     }
     if arguments.positions.is_some() {

@@ -21,9 +21,9 @@ pub fn parse_memory(text: &str) -> Result<Limit, String> {
     let unit = units.iter().find(|(unit, _)| upper.ends_with(*unit));
     let (digits, shift) = unit.map_or((upper.as_str(), 0), |(_, shift)| (&upper[..upper.len() - 1], *shift));
     let number: Option<u64> = digits.parse().ok().filter(|n| *n <= u64::MAX >> shift);
-    number.map(|n| Limit::Bytes(n << shift)).ok_or_else(|| {
-        "must be a number of bytes, or one with K, M, G or T after it, or \"any\"".to_owned()
-    })
+    number
+        .map(|n| Limit::Bytes(n << shift))
+        .ok_or_else(|| "must be a number of bytes, or one with K, M, G or T after it, or \"any\"".to_owned())
 }
 
 /// Memory that a new program can have without swapping, where the system tells (Linux).

@@ -43,13 +43,10 @@ number!(i8, i16, i32);
 
 /// The smallest width for a list.
 fn width(list: &[i32]) -> u8 {
-    let extreme = |chunk: &[i32]| {
-        chunk.iter().fold((0, 0), |(low, high): (i32, i32), &v| (low.min(v), high.max(v)))
-    };
-    let (low, high) = list
-        .par_chunks(TASK)
-        .map(extreme)
-        .reduce(|| (0, 0), |(a, b), (c, d)| (a.min(c), b.max(d)));
+    let extreme =
+        |chunk: &[i32]| chunk.iter().fold((0, 0), |(low, high): (i32, i32), &v| (low.min(v), high.max(v)));
+    let (low, high) =
+        list.par_chunks(TASK).map(extreme).reduce(|| (0, 0), |(a, b), (c, d)| (a.min(c), b.max(d)));
     match () {
         () if low >= i8::MIN.into() && high <= i8::MAX.into() => 1,
         () if low >= i16::MIN.into() && high <= i16::MAX.into() => 2,
@@ -126,8 +123,14 @@ mod tests {
     #[test]
     fn lists_have_one_encoding() {
         let long: Vec<i32> = (0..200_000).map(|i| (i * 7919) % 5000 - 2500).collect();
-        let lists =
-            vec![vec![], vec![-128, 127], vec![128], vec![-32_768, 32_767], vec![i32::MIN, 0, i32::MAX], long];
+        let lists = vec![
+            vec![],
+            vec![-128, 127],
+            vec![128],
+            vec![-32_768, 32_767],
+            vec![i32::MIN, 0, i32::MAX],
+            long,
+        ];
         let mut bytes = Vec::new();
         write(&lists, &mut bytes);
         let at = bytes.len();

@@ -37,6 +37,7 @@ fn key() -> VerifyingKey {
     VerifyingKey {
         program: program(),
         profile: ProfileId::P100U,
+        log_rows: 10,
         suite: 2,
         fixed_cap: vec![[3; 32], [4; 32]],
         pin: None,
@@ -47,6 +48,11 @@ fn proof_file() -> ProofFile {
     let statement =
         Statement { inputs: vec![vec![1, -1, 1 << 20]], outputs: vec![vec![i32::MIN]], lists: vec![] };
     ProofFile { key_digest: [9; 32], statement, proof: (0..=255).collect() }
+}
+
+fn text_file() -> TextFile {
+    let text = circlet_core::decoder::Text { tokens: vec![1, 49_000, 7, 7], prompt: 2 };
+    TextFile { key_digest: [5; 32], text, proof: (0..100).collect() }
 }
 
 fn every_truncation_and_flip_is_an_error<T: Format + PartialEq + std::fmt::Debug>(value: &T) {
@@ -79,20 +85,21 @@ fn files_round_trip_and_damage_is_found() {
     every_truncation_and_flip_is_an_error(&program_file());
     every_truncation_and_flip_is_an_error(&key());
     every_truncation_and_flip_is_an_error(&proof_file());
+    every_truncation_and_flip_is_an_error(&text_file());
 }
 
 /// A file with a correct digest around any payload.
 fn sealed(kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut bytes = kind.magic().to_vec();
     bytes.extend(VERSION.to_le_bytes());
-    bytes.extend(blake2s::hash(blake2s::DIGEST, payload));
+    bytes.extend(checksum(kind, payload));
     bytes.extend(payload);
     bytes
 }
 
 #[test]
 fn a_correct_digest_does_not_make_a_payload_good() {
-    let good = payload(&key());
+    let good = key().payload();
     assert!(decode::<VerifyingKey>(&sealed(Kind::Key, &good)).is_ok());
     let malformed = |payload: &[u8]| {
         let error = decode::<VerifyingKey>(&sealed(Kind::Key, payload)).unwrap_err();

@@ -59,14 +59,10 @@ pub struct Run<S: BulkHash> {
 impl<S: BulkHash> DecoderProver<S> {
     /// Commits to a decoder.
     pub fn new(decoder: Decoder, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
-        Self::with_runner(Runner::new(decoder, data)?, profile)
-    }
-
-    /// Commits to a decoder that has been run.
-    pub fn with_runner(runner: Runner, profile: ProfileId) -> Result<Self, KeyError> {
-        let decoder = runner.decoder();
-        let program = usual(decoder);
-        let base = ProvingKey::<S>::with_columns(program, runner.data().clone(), |c| runner.fixed(c), profile)?;
+        let mut base = ProvingKey::<S>::new(usual(&decoder), data, profile)?;
+        // From here on the columns hold the numbers.
+        let tables = base.data.tables.clone();
+        base.data = Arc::new(Data { constants: Vec::new(), tables: tables.clone() });
         let key = DecoderKey {
             decoder: decoder.clone(),
             profile,
@@ -75,13 +71,8 @@ impl<S: BulkHash> DecoderProver<S> {
             fixed_cap: base.verifying.fixed_cap.clone(),
             pin: base.verifying.pin,
         };
+        let runner = Runner::with_columns(decoder, tables, base.circuit().clone(), base.columns.clone());
         Ok(Self { key, runner, base })
-    }
-
-    /// Drops the constants where they are kept beside the columns: they are needed no more, unless to be written.
-    pub fn forget_constants(&mut self) {
-        self.runner.forget_constants();
-        self.base.data = self.runner.data().clone();
     }
 
     /// Proves that the weights keep their declared bounds, see [`register`].

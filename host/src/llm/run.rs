@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use circlet_core::circuit::{Circuit, CircuitError, Step};
+use circlet_core::circuit::{Circuit, Step};
 use circlet_core::decoder::{Decoder, Extent, Text};
 use circlet_core::program::{Data, Program};
 
@@ -12,35 +12,24 @@ use crate::execute::{Fixed, Trace, execute_with, values};
 /// A decoder with its numbers.
 pub struct Runner {
     decoder: Decoder,
-    data: Arc<Data>,
+    tables: Vec<Vec<i32>>,
     /// A circuit of the family and the fixed columns in its order.
     family: Circuit,
     fixed: Arc<Fixed>,
 }
 
 impl Runner {
-    /// A decoder with its numbers.
-    pub fn new(decoder: Decoder, data: impl Into<Arc<Data>>) -> Result<Self, CircuitError> {
-        let data = data.into();
+    /// A decoder with its numbers, which are kept as columns.
+    pub fn new(decoder: Decoder, data: &Data) -> anyhow::Result<Self> {
         let program = decoder.program(Extent { rows: 1, first: 0, generated: 1 });
         let family = Circuit::new(&program)?;
-        let fixed = Arc::new(Fixed::new(&family, &program, &data));
-        Ok(Self { decoder, data, family, fixed })
+        let fixed = Arc::new(Fixed::new(&family, &program, data));
+        Ok(Self { decoder, tables: data.tables.clone(), family, fixed })
     }
 
-    /// Its numbers.
-    pub fn data(&self) -> &Arc<Data> {
-        &self.data
-    }
-
-    /// Drops the constants: from here on only columns hold them.
-    pub fn forget_constants(&mut self) {
-        self.data = Arc::new(Data { constants: Vec::new(), tables: self.data.tables.clone() });
-    }
-
-    /// The fixed columns for a circuit of one of the decoder's programs.
-    pub fn fixed(&self, circuit: &Circuit) -> Arc<Fixed> {
-        Arc::new(self.fixed.of_family(&self.family, circuit))
+    /// A decoder whose fixed columns are those of one of its circuits.
+    pub fn with_columns(decoder: Decoder, tables: Vec<Vec<i32>>, family: Circuit, fixed: Arc<Fixed>) -> Self {
+        Self { decoder, tables, family, fixed }
     }
 
     /// Its structure.
@@ -50,7 +39,8 @@ impl Runner {
 
     /// Runs a circuit of the decoder's on lists; those that it computes are given empty.
     pub fn run(&self, circuit: &Circuit, lists: &[Vec<u32>]) -> anyhow::Result<Trace> {
-        Ok(execute_with(circuit, self.fixed(circuit), &self.data.tables, &[], lists)?)
+        let fixed = Arc::new(self.fixed.of_family(&self.family, circuit));
+        Ok(execute_with(circuit, fixed, &self.tables, &[], lists)?)
     }
 
     fn circuit(&self, program: &Program) -> anyhow::Result<Circuit> {

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use circlet::estimate::{Estimate, estimate};
 use circlet::files::{self, ModelFile};
-use circlet::llm::run::Runner;
 use circlet_core::decoder::{Decoder, Extent, Text};
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Data;
@@ -14,6 +13,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::bundled;
+use super::prove::tokenizer;
 use super::prover::{Prover, commit, extent, protocol};
 use crate::cli::bench::{median, thread_line};
 use crate::cli::failure::{Failure, OrFail};
@@ -62,14 +62,19 @@ struct Row {
     expected: Estimate,
 }
 
-/// The model to measure.
-fn load(context: &Context, path: &Path) -> Result<(Decoder, Arc<Data>), Failure> {
+/// The model to measure, and tokens of a text.
+fn load(context: &Context, path: &Path) -> Result<(Decoder, Arc<Data>, Vec<u32>), Failure> {
     if path.as_os_str() == BUNDLED {
-        let runner = bundled::model(context, 0)?.integers.runner;
-        return Ok((runner.decoder().clone(), runner.data().clone()));
+        let bundled::Bundled { integers, tokenizer, .. } = bundled::model(context, 0)?;
+        let text = tokenizer.encode(bundled::CALIBRATION, false);
+        return Ok((integers.runner.decoder().clone(), integers.data, text));
     }
-    let file: ModelFile = files::read(path).or_bad()?;
-    Ok((file.head.decoder, file.data))
+    let ModelFile { mut head, data } = files::read(path).or_bad()?;
+    let text = match tokenizer(&mut head)? {
+        Some(tokenizer) => tokenizer.encode(bundled::CALIBRATION, false),
+        None => (0..2048).map(|i| (i * 7919 + 11) % head.decoder.vocab).collect(),
+    };
+    Ok((head.decoder, data, text))
 }
 
 /// The first layers of a decoder, with their numbers.
@@ -111,7 +116,7 @@ pub fn run(
     runs: u32,
 ) -> Result<Outcome, Failure> {
     let timed = Instant::now();
-    let (decoder, data) = load(context, path)?;
+    let (decoder, data, words) = load(context, path)?;
     let loaded = timed.elapsed().as_secs_f64();
     let all = decoder.layers.len() as u32;
     let layers = counts(&options.layers, &[1, 5, 15, 30, all], all, "--layers")?;
@@ -119,14 +124,37 @@ pub fn run(
     let mut rows = Vec::new();
     for &layers in &layers {
         for &profile in profiles {
-            measure(context, (&decoder, &data), layers as usize, &positions, profile, runs, &mut rows)?;
+            measure(
+                context,
+                (&decoder, &data, &words),
+                layers as usize,
+                &positions,
+                profile,
+                runs,
+                &mut rows,
+            )?;
         }
     }
     let hardware = system::hardware();
     let mut cells = vec![
         [
-            "layers", "profile", "positions", "commit", "prove", "cpu", "execute", "witness", "lookup",
-            "relation", "opening", "verify", "proof", "memory", "bits", "time/est.", "mem./est.",
+            "layers",
+            "profile",
+            "positions",
+            "commit",
+            "prove",
+            "cpu",
+            "execute",
+            "witness",
+            "lookup",
+            "relation",
+            "opening",
+            "verify",
+            "proof",
+            "memory",
+            "bits",
+            "time/est.",
+            "mem./est.",
         ]
         .map(String::from)
         .to_vec(),
@@ -219,7 +247,7 @@ impl Row {
 /// Measures one number of layers at all positions over one commitment.
 fn measure(
     context: &Context,
-    (decoder, data): (&Decoder, &Arc<Data>),
+    (decoder, data, words): (&Decoder, &Arc<Data>, &[u32]),
     layers: usize,
     positions: &[u32],
     profile: ProfileId,
@@ -242,13 +270,13 @@ fn measure(
     }
     system::reset_peak_memory();
     let timed = Instant::now();
-    let prover = commit(Runner::new(short, data).or_file("cannot run this decoder")?, profile, Suite::default())?;
+    let prover = commit(short, data, profile, Suite::default())?;
     let commit = timed.elapsed().as_secs_f64();
     let commit_memory = system::peak_memory();
     for (extent, expected) in planned {
         context.monitor.take();
         let shown = context.monitor.plan(&job::plan(&expected.times)[1..], runs);
-        let warm = warm(prover.as_ref(), extent, runs)?;
+        let warm = warm(prover.as_ref(), words, extent, runs)?;
         drop(shown);
         let mut stages = context.monitor.take();
         stages.retain(|(name, _)| STAGES.contains(name));
@@ -283,11 +311,11 @@ struct Warm {
     proof: usize,
 }
 
-/// Proves one token after a prompt that fills the rows; what it says does not matter.
-fn warm(prover: &dyn Prover, extent: Extent, runs: u32) -> Result<Warm, Failure> {
+/// Proves one token after a prompt of as many as there are positions, from the start of a text.
+fn warm(prover: &dyn Prover, words: &[u32], extent: Extent, runs: u32) -> Result<Warm, Failure> {
     let decoder = &prover.key().decoder;
-    let made_up = (0..=extent.first).map(|i| (i * 7919 + 11) % decoder.vocab);
-    let mut tokens: Vec<u32> = decoder.prefix.into_iter().chain(made_up).collect();
+    let given = words.iter().copied().cycle().take(extent.first as usize + 1);
+    let mut tokens: Vec<u32> = decoder.prefix.into_iter().chain(given).collect();
     let prompt = tokens.len() as u32;
     let unusable = "the model cannot be measured";
     tokens.push(prover.runner().next(&tokens).or_file(unusable)?);

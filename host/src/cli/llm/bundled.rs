@@ -16,7 +16,7 @@ const FILES: [(&str, &[u8]); 3] = [
     ("model.safetensors", include_bytes!("../../../../models/tiny-llama/model.safetensors")),
 ];
 /// The text that it is calibrated on.
-const CALIBRATION: &str = include_str!("../../../../models/tiny-llama/calibration.txt");
+pub const CALIBRATION: &str = include_str!("../../../../models/tiny-llama/calibration.txt");
 /// Most positions of its texts.
 const POSITIONS: u32 = 256;
 /// Tokens of the calibration text.

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::prover::{commit, extent, protocol};
-use super::source::{self, Budget, describe_prefix, integers};
+use super::source::{self, Budget, Integers, describe_prefix, integers};
 use crate::cli::compile::Arguments;
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::{Context, Outcome, job, text};
@@ -96,17 +96,18 @@ pub fn run(
     context.check_memory(source::memory(config), "quantizing this model")?;
 
     let shown = context.monitor.plan(&source::plan(config, &texts), 1);
-    let made = integers(context, &opened, &texts, Quantize { prefix, positions })?;
+    let Integers { data, runner, logit_bits, accuracy } =
+        integers(context, &opened, &texts, Quantize { prefix, positions })?;
     drop(shown);
-    let decoder = made.runner.decoder();
-    let usual = extent(decoder, USUAL.0.min(positions), USUAL.1.min(positions.div_ceil(2)))
-        .or_else(|_| extent(decoder, 1, 1))
+    let decoder = runner.decoder().clone();
+    drop(runner);
+    let usual = extent(&decoder, USUAL.0.min(positions), USUAL.1.min(positions.div_ceil(2)))
+        .or_else(|_| extent(&decoder, 1, 1))
         .or_file("this decoder cannot be proven")?;
-    let expected =
-        estimate(&protocol(decoder, arguments.profile, usual)?, rayon::current_num_threads());
+    let expected = estimate(&protocol(&decoder, arguments.profile, usual)?, rayon::current_num_threads());
     context.check_memory(expected.key_bytes, "committing to the weights")?;
     let shown = context.monitor.plan(&[("weights", expected.times.weights)], 1);
-    let prover = commit(made.runner, arguments.profile, arguments.suite)?;
+    let prover = commit(decoder, data.clone(), arguments.profile, arguments.suite)?;
     drop(shown);
     let key = prover.key();
     let file = ModelFile {
@@ -114,14 +115,14 @@ pub fn run(
             decoder: key.decoder.clone(),
             tokenizer: opened.tokenizer.clone().map(Into::into),
             end: config.eos.clone(),
-            logit_bits: made.logit_bits,
+            logit_bits,
             prefix: origin.clone(),
             profile: arguments.profile,
             suite: arguments.suite.id(),
             key_digest: key.digest(),
-            accuracy: made.accuracy,
+            accuracy,
         },
-        data: prover.runner().data().clone(),
+        data,
     };
     let (model, verifying) = (files::encode(&file), files::encode(key));
     outputs.write([&model, &verifying]).or_bad()?;
@@ -160,8 +161,12 @@ pub fn run(
             ),
         ),
     ]);
-    if let Some(accuracy) = &made.accuracy {
-        let on = if texts.own { "the end of the calibration text, not calibrated on" } else { "the text of --report" };
+    if let Some(accuracy) = &accuracy {
+        let on = if texts.own {
+            "the end of the calibration text, not calibrated on"
+        } else {
+            "the text of --report"
+        };
         let _ = writeln!(out, "accuracy against the float model on {on}");
         out += &text::fields(&accuracy_fields(accuracy));
     }
@@ -179,7 +184,7 @@ pub fn run(
         "security": job::security_json(&security),
         "program": arguments.output, "program_bytes": model.len(),
         "verifying_key": vk, "verifying_key_bytes": verifying.len(),
-        "accuracy": made.accuracy.as_ref().map(accuracy_json),
+        "accuracy": accuracy.as_ref().map(accuracy_json),
         "seconds": job::stage_json(&stages),
     });
     Ok(Outcome { text: out, json, rejected: None })

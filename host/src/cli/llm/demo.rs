@@ -48,8 +48,9 @@ pub fn run(context: &Context, options: &Options, profile: ProfileId) -> Result<O
         let tokenizer = Some(&model.tokenizer);
         generate(context, &model.integers.runner, &prompt, options.tokens, &model.end, tokenizer)
     })?;
+    drop(model.integers.runner);
     let shown = context.monitor.plan(&job::plan(&times), 1);
-    let prover = commit(model.integers.runner, profile, Suite::default())?;
+    let prover = commit(decoder.clone(), model.integers.data, profile, Suite::default())?;
     let proof = prover.prove(&said).or_file("the bundled language model cannot be proven")?;
     let key = prover.key();
     let start = Instant::now();
@@ -76,7 +77,8 @@ pub fn run(context: &Context, options: &Options, profile: ProfileId) -> Result<O
         (Ok(()), None) => Err("a changed text was accepted; this is a bug in circlet".into()),
         (Ok(()), Some(_)) => Ok(()),
     };
-    let mut out = String::from("statement: the language model with this key continues the prompt greedily so\n");
+    let mut out =
+        String::from("statement: the language model with this key continues the prompt greedily so\n");
     out += &lines(&said, Some(&model.tokenizer));
     out += "\naccount\n";
     let mut fields = vec![

@@ -94,8 +94,7 @@ pub fn parse_ids(ids: &str, vocab: u32) -> anyhow::Result<Vec<u32>> {
 pub fn read_text(path: &Path) -> Result<String, Failure> {
     let bytes = std::fs::read(path)
         .or_file(format!("cannot read {}; check the path and its permissions", path.display()))?;
-    String::from_utf8(bytes)
-        .or_file(format!("{} is no text in UTF-8; convert it", path.display()))
+    String::from_utf8(bytes).or_file(format!("{} is no text in UTF-8; convert it", path.display()))
 }
 
 /// The tokens of a prompt. The constant first token comes before them unless they begin with it.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use circlet::estimate::estimate;
-use circlet::files::{self, ModelFile, Outputs, TextFile};
+use circlet::files::{self, Head, ModelFile, Outputs, TextFile};
 use circlet::llm::Tokenizer;
 use circlet::llm::run::Runner;
 use circlet::llm::tokenizer::Stream;
@@ -26,20 +26,20 @@ pub const TOKENS: u32 = 16;
 const STOPPED: [&str; 2] = ["length", "end of text"];
 
 /// The tokenizer of a compiled model, if it has one.
-pub fn tokenizer(file: &mut ModelFile) -> Result<Option<Tokenizer>, Failure> {
-    let data = file.head.tokenizer.take();
+pub fn tokenizer(head: &mut Head) -> Result<Option<Tokenizer>, Failure> {
+    let data = head.tokenizer.take();
     data.map(Tokenizer::new).transpose().or_file("cannot use the tokenizer of the compiled model")
 }
 
 /// Generates and proves.
 pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Result<Outcome, Failure> {
-    let mut file: ModelFile =
+    let ModelFile { mut head, data } =
         tracing::info_span!("import").in_scope(|| files::read(&arguments.program)).or_bad()?;
     let unusable = || format!("cannot use {}", arguments.program.display());
-    let suite = Suite::of(file.head.suite)
-        .ok_or_else(|| Failure::file(format!("{}: unknown hash suite {}", unusable(), file.head.suite)))?;
-    let tokenizer = tokenizer(&mut file)?;
-    let (decoder, profile) = (&file.head.decoder, file.head.profile);
+    let suite = Suite::of(head.suite)
+        .ok_or_else(|| Failure::file(format!("{}: unknown hash suite {}", unusable(), head.suite)))?;
+    let tokenizer = tokenizer(&mut head)?;
+    let (decoder, profile) = (&head.decoder, head.profile);
     let count = arguments.tokens.unwrap_or(TOKENS);
     let prompt = arguments.prompt.tokens(decoder, tokenizer.as_ref())?;
     check_room(decoder, prompt.len(), count)?;
@@ -48,15 +48,15 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     let expected = estimate(&protocol(decoder, profile, most)?, rayon::current_num_threads());
     context.check_memory(expected.memory_bytes, "this proof")?;
 
-    let runner = Runner::new(decoder.clone(), file.data.clone()).or_file(unusable())?;
-    let texts = tracing::info_span!("generate").in_scope(|| {
-        generate(context, &runner, &prompt, count, &file.head.end, tokenizer.as_ref())
-    })?;
+    let runner = Runner::new(decoder.clone(), &data).or_file(unusable())?;
+    let texts = tracing::info_span!("generate")
+        .in_scope(|| generate(context, &runner, &prompt, count, &head.end, tokenizer.as_ref()))?;
+    drop(runner);
     let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&file, runner, suite)?;
+    let prover = commit_file(&head, data, suite)?;
     let proof = prover.prove(&texts).or_file("cannot prove this text")?;
     drop(shown);
-    let proof = TextFile { key_digest: file.head.key_digest, text: texts, proof };
+    let proof = TextFile { key_digest: head.key_digest, text: texts, proof };
     let bytes = files::encode(&proof);
     outputs.write([&bytes]).or_bad()?;
 
@@ -68,7 +68,7 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     let protocol = protocol(&prover.key().decoder, profile, most)?;
     let security = job::security(&protocol)?;
     let text = &proof.text;
-    let ended = text.tokens.last().is_some_and(|last| file.head.end.contains(last));
+    let ended = text.tokens.last().is_some_and(|last| head.end.contains(last));
     let generated = text.tokens.len() - text.prompt as usize;
     let memory = system::peak_memory();
     let mut out = format!(

@@ -1,17 +1,21 @@
 //! A committed decoder under any hash suite.
 
+use std::sync::Arc;
+
 use circlet::backend::merkle::BulkHash;
-use circlet::files::ModelFile;
+use circlet::files::Head;
 use circlet::keys::KeyError;
 use circlet::llm::prover::DecoderProver;
 use circlet::llm::run::Runner;
 use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text, TextError};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
+use circlet_core::program::Data;
 use circlet_core::protocol::Protocol;
 
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::Suite;
+use crate::cli::text;
 
 /// Proves texts, whatever the hash suite.
 pub trait Prover {
@@ -41,27 +45,32 @@ impl<S: BulkHash> Prover for DecoderProver<S> {
 }
 
 /// Commits to a decoder.
-pub fn commit(runner: Runner, profile: ProfileId, suite: Suite) -> Result<Box<dyn Prover>, Failure> {
-    let name = runner.decoder().name.clone();
+pub fn commit(
+    decoder: Decoder,
+    data: Arc<Data>,
+    profile: ProfileId,
+    suite: Suite,
+) -> Result<Box<dyn Prover>, Failure> {
+    let name = decoder.name.clone();
     let _stage = tracing::info_span!("weights").entered();
     let prover: Result<Box<dyn Prover>, KeyError> = match suite {
         Suite::Poseidon2 => {
-            DecoderProver::<Poseidon2Blake2s>::with_runner(runner, profile).map(|p| Box::new(p) as _)
+            DecoderProver::<Poseidon2Blake2s>::new(decoder, data, profile).map(|p| Box::new(p) as _)
         }
         Suite::Blake2s => {
-            DecoderProver::<Blake2sBlake2s>::with_runner(runner, profile).map(|p| Box::new(p) as _)
+            DecoderProver::<Blake2sBlake2s>::new(decoder, data, profile).map(|p| Box::new(p) as _)
         }
     };
     match prover {
         Err(error @ KeyError::Security { .. }) => Err(error).or_usage("cannot use this --profile"),
-        other => other.or_file(format!("cannot commit to {name}")),
+        other => other.or_file(format!("cannot commit to {}", text::name(&name))),
     }
 }
 
 /// Commits to the decoder of a file, which says what key that gives.
-pub fn commit_file(file: &ModelFile, runner: Runner, suite: Suite) -> Result<Box<dyn Prover>, Failure> {
-    let prover = commit(runner, file.head.profile, suite)?;
-    if prover.key().digest() == file.head.key_digest {
+pub fn commit_file(head: &Head, data: Arc<Data>, suite: Suite) -> Result<Box<dyn Prover>, Failure> {
+    let prover = commit(head.decoder.clone(), data, head.profile, suite)?;
+    if prover.key().digest() == head.key_digest {
         return Ok(prover);
     }
     Err(Failure::file(

@@ -1,6 +1,7 @@
 //! Language models as they come: opening them, texts for calibration, and the way to integers.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use circlet::estimate::{MODEL_COSTS, model_times};
 use circlet::files::PrefixOrigin;
@@ -9,6 +10,7 @@ use circlet::llm::quantize::{Options, calibrate, quantize};
 use circlet::llm::report::{Accuracy, compare};
 use circlet::llm::run::Runner;
 use circlet::llm::{self, Config, Opened, Tokenizer};
+use circlet_core::program::Data;
 
 use super::prompt::{parse_ids, read_text};
 use crate::cli::failure::{Failure, OrFail};
@@ -67,9 +69,9 @@ pub fn describe_prefix(prefix: Option<u32>, origin: &PrefixOrigin, tokenizer: Op
             _ => "none: the model asks for no first token (choose one with --prefix)".into(),
         };
     };
-    let name = tokenizer.and_then(|t| t.token(id)).map(|bytes| {
-        format!(" ({})", text::name(&String::from_utf8_lossy(bytes)))
-    });
+    let name = tokenizer
+        .and_then(|t| t.token(id))
+        .map(|bytes| format!(" ({})", text::name(&String::from_utf8_lossy(bytes))));
     let why = match origin {
         PrefixOrigin::Given => "as asked for".into(),
         PrefixOrigin::Begin => "the model wants it before every text".into(),
@@ -158,6 +160,8 @@ impl Budget {
 
 /// A decoder of integers that can be run.
 pub struct Integers {
+    /// Its numbers.
+    pub data: Arc<Data>,
     /// Runs it.
     pub runner: Runner,
     /// Fraction bits of its logits.
@@ -197,15 +201,14 @@ pub fn integers(
     let checkpoint = &*opened.checkpoint;
     let name = &checkpoint.config().name;
     let unusable = || format!("cannot compile the model {}", text::name(name));
-    let model =
-        tracing::info_span!("load").in_scope(|| FloatModel::load(checkpoint)).or_file(unusable())?;
+    let model = tracing::info_span!("load").in_scope(|| FloatModel::load(checkpoint)).or_file(unusable())?;
     let calibration = tracing::info_span!("calibrate")
         .in_scope(|| calibrate(checkpoint, &model, options.prefix, &texts.calibration))
         .or_file(unusable())?;
     let quantized = tracing::info_span!("quantize")
         .in_scope(|| quantize(checkpoint, &calibration.maxima, &calibration.prefix, options))
         .or_file(unusable())?;
-    let runner = Runner::new(quantized.decoder, quantized.data).or_file(unusable())?;
+    let runner = Runner::new(quantized.decoder, &quantized.data).or_file(unusable())?;
     let logit_bits = quantized.logit_bits;
     let total = texts.report.iter().map(Vec::len).sum::<usize>();
     let accuracy = (total > 0).then(|| {
@@ -214,5 +217,5 @@ pub fn integers(
             .in_scope(|| compare(&model, &runner, logit_bits, &texts.report, progress))
             .or_file("cannot compare the integer model with the float model")
     });
-    Ok(Integers { runner, logit_bits, accuracy: accuracy.transpose()? })
+    Ok(Integers { data: Arc::new(quantized.data), runner, logit_bits, accuracy: accuracy.transpose()? })
 }

@@ -58,7 +58,7 @@ impl Options {
 fn open_tokenizer(path: &Path) -> Result<Tokenizer, Failure> {
     if !path.is_dir() && files::kind_of(path).or_bad()? == Some(Kind::Model) {
         let mut file: ModelFile = files::read(path).or_bad()?;
-        return tokenizer(&mut file)?.ok_or_else(|| {
+        return tokenizer(&mut file.head)?.ok_or_else(|| {
             Failure::file(format!("{} was compiled without a tokenizer; give another", path.display()))
         });
     }

@@ -1,5 +1,7 @@
 //! The binary, as a user runs it: outputs, exit codes, and what happens to bad files.
 
+mod llm;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -261,6 +263,7 @@ fn bad_files_are_named() {
     }
     bench.fails(FILE, &["verify", "m.proof", "m.proof"], "this is a proof");
     bench.fails(FILE, &["prove", "m.vk", "--input", "x.json", "-o", "p"], "this is a verifying key");
+    bench.fails(FILE, &["prove", "m.vk", "--prompt", "x", "-o", "p"], "this is a verifying key");
     bench.fails(FILE, &["security", "m.proof"], "this is a proof");
     bench.fails(FILE, &["inspect", "empty"], "empty");
     for (text, says) in [
