@@ -259,7 +259,8 @@ impl<'p> Builder<'p> {
                 (offset, self.column(&tensor.name, shape, Interval::symmetric(tensor.bound), Content::Trace))
             })
             .collect();
-        self.tensors[id.0 as usize] = blocks.iter().map(|&(at, column)| (at, Block::Narrow(column))).collect();
+        self.tensors[id.0 as usize] =
+            blocks.iter().map(|&(at, column)| (at, Block::Narrow(column))).collect();
         Ok(blocks)
     }
 

@@ -276,7 +276,11 @@ impl Circuit {
         for corner in corners {
             one = Wide { low: one.low.min(corner), high: one.high.max(corner) };
         }
-        if a == b && a_shape == b_shape && product.flip.is_none() && matches!(kind, Kind::Entrywise | Kind::RowDot) {
+        if a == b
+            && a_shape == b_shape
+            && product.flip.is_none()
+            && matches!(kind, Kind::Entrywise | Kind::RowDot)
+        {
             // A square.
             one.low = one.low.max(0);
         }

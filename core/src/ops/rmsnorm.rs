@@ -99,13 +99,14 @@ struct Squares {
 }
 
 fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
-    let dot = |b: &Builder<'_>, blocks: &[Limbs], left: fn(Limbs) -> Form, right: fn(Limbs) -> Form| -> Value {
-        let product = |&limbs: &Limbs| {
-            let shape = b.shape(limbs.high);
-            Product::new(Kind::RowDot, (left(limbs), shape), (right(limbs), shape))
+    let dot =
+        |b: &Builder<'_>, blocks: &[Limbs], left: fn(Limbs) -> Form, right: fn(Limbs) -> Form| -> Value {
+            let product = |&limbs: &Limbs| {
+                let shape = b.shape(limbs.high);
+                Product::new(Kind::RowDot, (left(limbs), shape), (right(limbs), shape))
+            };
+            Value { products: blocks.iter().map(product).collect(), ..Value::default() }
         };
-        Value { products: blocks.iter().map(product).collect(), ..Value::default() }
-    };
     let high = |limbs: Limbs| limbs.high.into();
     let low = |limbs: Limbs| limbs.low.into();
     let with = |value: Value, form: Form| Value { form, ..value };

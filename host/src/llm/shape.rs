@@ -112,15 +112,12 @@ impl Shape {
         let norm = rms(&mut tables, self.width, 8);
         let head_norm = rms(&mut tables, self.channels, 8);
         let q = self.heads * self.channels;
-        let projection = |tables: &mut Tables, bound| clamp(tables, toward(spread(self.width, 256.0), 9.0), bound);
+        let projection =
+            |tables: &mut Tables, bound| clamp(tables, toward(spread(self.width, 256.0), 9.0), bound);
         let matrix = Matrix { bound: 127, row_l1: 0 };
         let linear = |requantize| Linear { matrix, bias: None, requantize };
         let scale = |tables: &mut Tables| {
-            self.qk_norm.then(|| HeadScale {
-                norm: head_norm,
-                gain: 127,
-                requantize: clamp(tables, 6, pair),
-            })
+            self.qk_norm.then(|| HeadScale { norm: head_norm, gain: 127, requantize: clamp(tables, 6, pair) })
         };
         let rotated = clamp(&mut tables, 14, pair);
         let gate_shift = toward(spread(self.width, 256.0), 8.0);

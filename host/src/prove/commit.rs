@@ -139,7 +139,8 @@ mod tests {
             }
             let count = all.len().div_ceil(rows);
             all.resize(count * rows, 0);
-            let views: Vec<(usize, Cells<'_>)> = columns.iter().map(|(at, c)| (*at, Cells::Wide(c))).collect();
+            let views: Vec<(usize, Cells<'_>)> =
+                columns.iter().map(|(at, c)| (*at, Cells::Wide(c))).collect();
             let messages = stack(&views, count, rows);
             assert_eq!((messages.len(), messages[0].len()), (count, rows / LANES));
             let cells = messages.iter().flatten().flat_map(|v| v.to_array());
