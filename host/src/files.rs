@@ -49,12 +49,14 @@ pub enum Kind {
     ModelKey,
     /// A [`TextFile`].
     Text,
+    /// A [`RegistrationFile`].
+    Registration,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Program, Self::Key, Self::Proof, Self::Model, Self::ModelKey, Self::Text];
+    pub const ALL: [Self; 7] =
+        [Self::Program, Self::Key, Self::Proof, Self::Model, Self::ModelKey, Self::Text, Self::Registration];
 
     /// The first bytes of such a file.
     pub const fn magic(self) -> &'static [u8; MAGIC_LEN] {
@@ -65,6 +67,7 @@ impl Kind {
             Self::Model => b"CIRCLETL",
             Self::ModelKey => b"CIRCLETV",
             Self::Text => b"CIRCLETT",
+            Self::Registration => b"CIRCLETR",
         }
     }
 
@@ -73,7 +76,7 @@ impl Kind {
         match self {
             Self::Program => 1 << 32,
             Self::Key | Self::ModelKey => 1 << 26,
-            Self::Proof | Self::Text => 1 << 28,
+            Self::Proof | Self::Text | Self::Registration => 1 << 28,
             Self::Model => 1 << 34,
         }
     }
@@ -93,6 +96,7 @@ impl std::fmt::Display for Kind {
             Self::Model => "a compiled language model (.circlet)",
             Self::ModelKey => "a language model's verifying key (.vk)",
             Self::Text => "a proof of a text (.proof)",
+            Self::Registration => "a registration (.reg)",
         })
     }
 }
@@ -132,6 +136,15 @@ pub struct ProofFile {
     pub statement: Statement,
     /// The proof.
     pub proof: Vec<u8>,
+}
+
+/// The proofs that the numbers under a key keep their declared bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationFile {
+    /// Digest of the key that they are for.
+    pub key_digest: [u8; 32],
+    /// The proofs, in order.
+    pub proofs: Vec<Vec<u8>>,
 }
 
 /// A type that has a file of its own.
@@ -179,7 +192,8 @@ plain!(
     VerifyingKey => Key,
     ProofFile => Proof,
     DecoderKey => ModelKey,
-    TextFile => Text
+    TextFile => Text,
+    RegistrationFile => Registration
 );
 
 fn to_postcard<T: Serialize>(value: &T) -> Vec<u8> {
@@ -348,6 +362,7 @@ fn hint(expected: Kind) -> &'static str {
             " (`circlet compile` makes one from a model)"
         }
         Kind::Proof | Kind::Text => " (`circlet prove` makes one)",
+        Kind::Registration => " (`circlet register` makes one)",
     }
 }
 

@@ -25,6 +25,7 @@ use crate::progress::Stage;
   circlet bench all --profile all --runs 5
   circlet bench residual --threads 1 --json
   circlet bench --llm
+  circlet bench --shape qwen3-14b --layers 1 --positions 1,32 --runs 1
   circlet bench --llm smollm2.circlet --layers 1,30 --positions 1,32 --runs 1 --json")]
 pub struct Arguments {
     /// What to measure; models other than digits are read from the models folder of the source tree
@@ -87,8 +88,8 @@ struct Row {
 
 /// Measures.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
-    if let Some(path) = &arguments.llm.llm {
-        return llm::bench::run(context, &arguments.llm, path, &arguments.profile.0, arguments.runs);
+    if arguments.llm.asked() {
+        return llm::bench::run(context, &arguments.llm, &arguments.profile.0, arguments.runs);
     }
     let all = [Which::Digits, Which::Matmul, Which::Layernorm, Which::Residual];
     let models = all.into_iter().filter(|m| [*m, Which::All].contains(&arguments.model));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use circlet::estimate::{Estimate, TreeSize, estimate};
-use circlet::files::{self, Kind, ProgramFile, ProofFile};
+use circlet::files::{self, Kind, ProgramFile, ProofFile, RegistrationFile};
 use circlet_core::key::VerifyingKey;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Program;
@@ -83,7 +83,22 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         Some(Kind::Model) => llm::inspect::model(arguments),
         Some(Kind::ModelKey) => llm::inspect::key(arguments),
         Some(Kind::Text) => llm::inspect::proof(&arguments.file),
+        Some(Kind::Registration) => registration(&arguments.file),
     }
+}
+
+fn registration(path: &Path) -> Result<Outcome, Failure> {
+    let file: RegistrationFile = files::read(path).or_bad()?;
+    let bytes: usize = file.proofs.iter().map(Vec::len).sum();
+    let key = text::hex(&file.key_digest);
+    let out = String::from("registration\n")
+        + &text::fields(&[
+            ("key", key.clone()),
+            ("proofs", format!("{} ({})", file.proofs.len(), text::bytes(bytes as u64))),
+        ]);
+    let json =
+        json!({ "kind": "registration", "key": key, "proofs": file.proofs.len(), "proof_bytes": bytes });
+    Ok(Outcome { text: out, json, rejected: None })
 }
 
 /// A hash suite by name.

@@ -114,6 +114,11 @@ impl Key {
         with_key!(self, key => statement(key, trace))
     }
 
+    /// Proves that the numbers keep their declared bounds.
+    pub fn register(&self, done: impl FnMut(usize, usize)) -> anyhow::Result<Vec<Vec<u8>>> {
+        with_key!(self, key => circlet::register::register(key, done))
+    }
+
     /// Proves it.
     pub fn prove(&self, trace: &Trace, statement: &Statement) -> Vec<u8> {
         with_key!(self, key => prove_trace(key, trace, statement, &mut Honest))
@@ -177,6 +182,7 @@ pub fn stage_title(stage: &str) -> &str {
         "lookup" => "prove lookups",
         "relation" => "prove relations",
         "opening" => "open commitments",
+        "register" => "prove the bounds",
         "verify" => "verify",
         other => other,
     }

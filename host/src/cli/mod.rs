@@ -10,6 +10,7 @@ mod job;
 mod llm;
 mod model;
 mod prove;
+mod register;
 mod security;
 mod statement;
 mod system;
@@ -95,6 +96,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Compile(compile::Arguments),
     Prove(prove::Arguments),
+    Register(register::Arguments),
     Verify(verify::Arguments),
     Security(security::Arguments),
     Bench(bench::Arguments),
@@ -109,6 +111,7 @@ impl Command {
             Self::Inspect(arguments) => arguments.paths(),
             Self::Compile(arguments) => arguments.paths(),
             Self::Prove(arguments) => arguments.paths(),
+            Self::Register(arguments) => arguments.paths(),
             Self::Verify(arguments) => arguments.paths(),
             Self::Security(arguments) => arguments.paths(),
         }
@@ -211,6 +214,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Inspect(arguments) => inspect::run(&context, &arguments),
         Command::Compile(arguments) => compile::run(&context, &arguments),
         Command::Prove(arguments) => prove::run(&context, &arguments),
+        Command::Register(arguments) => register::run(&context, &arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Security(arguments) => security::run(&context, &arguments),
         Command::Bench(arguments) => bench::run(&context, &arguments),

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::failure::{Failure, OrFail};
 use super::values::{self, Choice};
-use super::{Outcome, job, llm, statement, text};
+use super::{Outcome, job, llm, register, statement, text};
 
 /// Check a proof and print the statement that it proves.
 ///
@@ -47,6 +47,9 @@ pub struct Arguments {
     #[arg(long, value_name = "X", default_value_t = 0.0, requires = "expect_output")]
     tolerance: f64,
     /// What is said only of texts
+    /// Reject unless this registration shows that the weights keep the bounds that the key declares
+    #[arg(long, value_name = "FILE")]
+    pub(super) registration: Option<PathBuf>,
     #[command(flatten)]
     pub(super) llm: llm::verify::Options,
 }
@@ -59,6 +62,7 @@ impl Arguments {
             .chain(self.expect_input.as_deref())
             .chain(self.expect_output.as_deref())
             .chain(self.llm.path())
+            .chain(self.registration.as_deref())
             .collect()
     }
 }
@@ -104,9 +108,15 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         output.as_ref().map_or(Ok(()), |output| compare("output", output, outputs, arguments.tolerance))
     });
 
+    let verdict = match (verdict, &arguments.registration) {
+        (Ok(()), Some(path)) => register::judge(path, key.digest(), &key)?,
+        (verdict, _) => verdict,
+    };
+
     let digest = text::hex(&key.digest());
     let mut json = json!({
         "accepted": verdict.is_ok(),
+        "bounds_proven": verdict.is_ok() && arguments.registration.is_some(),
         "model": key.program.name,
         "key": digest,
         "proof_bytes": file.proof.len(),
@@ -132,6 +142,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     out += &text::fields(&[
         ("key", digest),
+        ("bounds", register::line(arguments.registration.is_some())),
         ("security", job::security_line(&report)),
         ("proof", text::bytes(file.proof.len() as u64)),
         ("time", text::seconds(seconds)),

@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use circlet::estimate::{Estimate, estimate};
 use circlet::files::{self, ModelFile};
+use circlet::llm::shape::{SHAPES, Shape};
 use circlet_core::decoder::{Decoder, Extent, Text};
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Data;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use super::bundled;
@@ -28,13 +30,30 @@ pub struct Options {
     /// Measure a language model: the bundled one, or a compiled one (.circlet)
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = BUNDLED, conflicts_with = "model")]
     pub llm: Option<PathBuf>,
-    /// First layers to measure, with commas [default: 1, 5, 15, 30 and all]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "llm")]
+    /// Measure layers of a real model's shape with random weights of eight bits and a small vocabulary; the whole
+    /// model is extrapolated
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "llm"],
+          value_parser = PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
+    pub shape: Option<String>,
+    /// First layers to measure, with commas [default: 1, 5, 15, 30 and all; of a shape: 1]
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
     layers: Vec<u32>,
     /// Positions to measure, with commas; one token follows [default: 1, 8, 32, 128]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "llm")]
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
     positions: Vec<u32>,
 }
+
+impl Options {
+    /// Whether a language model is to be measured.
+    pub fn asked(&self) -> bool {
+        self.llm.is_some() || self.shape.is_some() || !self.layers.is_empty() || !self.positions.is_empty()
+    }
+}
+
+/// Tokens of a shape's vocabulary: as the head proves one row at a time, it is left out of what is measured.
+const SHAPE_VOCABULARY: u32 = 1024;
+/// Most positions of a shape.
+const SHAPE_POSITIONS: u32 = 256;
 
 /// Stands for the bundled model.
 const BUNDLED: &str = "bundled";
@@ -63,7 +82,20 @@ struct Row {
 }
 
 /// The model to measure, and tokens of a text.
-fn load(context: &Context, path: &Path) -> Result<(Decoder, Arc<Data>, Vec<u32>), Failure> {
+fn load(context: &Context, options: &Options) -> Result<(Decoder, Arc<Data>, Vec<u32>), Failure> {
+    if let Some(shape) = options.shape.as_deref().and_then(Shape::named) {
+        let layers = options.layers.iter().copied().max().unwrap_or(1);
+        if !(1..=shape.layers).contains(&layers) {
+            return Err(Failure::usage(format!("--layers {layers}: {} has {}", shape.name, shape.layers)));
+        }
+        let (decoder, data) = shape.decoder(layers, SHAPE_VOCABULARY, SHAPE_POSITIONS);
+        return Ok((
+            decoder,
+            Arc::new(data),
+            (0..2048).map(|i| (i * 7919 + 11) % SHAPE_VOCABULARY).collect(),
+        ));
+    }
+    let path = options.llm.as_deref().unwrap_or(Path::new(BUNDLED));
     if path.as_os_str() == BUNDLED {
         let bundled::Bundled { integers, tokenizer, .. } = bundled::model(context, 0)?;
         let text = tokenizer.encode(bundled::CALIBRATION, false);
@@ -111,15 +143,15 @@ fn counts(given: &[u32], default: &[u32], limit: u32, what: &str) -> Result<Vec<
 pub fn run(
     context: &Context,
     options: &Options,
-    path: &Path,
     profiles: &[ProfileId],
     runs: u32,
 ) -> Result<Outcome, Failure> {
     let timed = Instant::now();
-    let (decoder, data, words) = load(context, path)?;
+    let (decoder, data, words) = load(context, options)?;
     let loaded = timed.elapsed().as_secs_f64();
     let all = decoder.layers.len() as u32;
-    let layers = counts(&options.layers, &[1, 5, 15, 30, all], all, "--layers")?;
+    let usual = if options.shape.is_some() { &[1][..] } else { &[1, 5, 15, 30, all] };
+    let layers = counts(&options.layers, usual, all, "--layers")?;
     let positions = counts(&options.positions, &[1, 8, 32, 128], decoder.positions, "--positions")?;
     let mut rows = Vec::new();
     for &layers in &layers {
@@ -173,8 +205,12 @@ pub fn run(
         if runs == 1 { "" } else { "s" },
         text::table(&cells, 2),
     );
+    let shape = options.shape.as_deref().and_then(Shape::named);
+    let whole = shape.map(|shape| extrapolate(shape, &rows)).unwrap_or_default();
+    let out = out + &whole.iter().map(Whole::line).collect::<String>();
     let json = json!({
         "model": decoder.name,
+        "extrapolated": whole.iter().map(Whole::json).collect::<Vec<_>>(),
         "hardware": hardware,
         "threads": rayon::current_num_threads(),
         "runs": runs,
@@ -182,6 +218,67 @@ pub fn run(
         "jobs": rows.iter().map(Row::json).collect::<Vec<_>>(),
     });
     Ok(Outcome { text: out, json, rejected: None })
+}
+
+/// What a whole model of a shape would take, by its layers.
+struct Whole {
+    shape: Shape,
+    profile: &'static str,
+    positions: u32,
+    /// Seconds for one more layer.
+    layer: [f64; 2],
+    /// Seconds for all layers.
+    all: [f64; 2],
+}
+
+/// From the fewest and the most layers measured; with one count, as if nothing were done but layers.
+fn extrapolate(shape: Shape, rows: &[Row]) -> Vec<Whole> {
+    let jobs = |row: &&Row| (row.profile, row.extent.rows);
+    let mut wholes: Vec<Whole> = Vec::new();
+    for last in rows.iter().rev() {
+        if wholes.iter().any(|w| (w.profile, w.positions) == (last.profile, last.extent.rows)) {
+            continue;
+        }
+        let first = rows.iter().find(|row| jobs(row) == jobs(&last)).unwrap_or(last);
+        let times = |row: &Row| [row.commit, row.prove];
+        let (few, many) = (times(first), times(last));
+        let count = last.layers - first.layers;
+        let layer = [0, 1].map(|k| match count {
+            0 => many[k] / last.layers as f64,
+            count => (many[k] - few[k]) / count as f64,
+        });
+        let all = [0, 1].map(|k| many[k] + layer[k] * (shape.layers as usize - last.layers) as f64);
+        let (profile, positions) = (last.profile, last.extent.rows);
+        wholes.push(Whole { shape, profile, positions, layer, all });
+    }
+    wholes.reverse();
+    wholes
+}
+
+impl Whole {
+    fn line(&self) -> String {
+        format!(
+            "extrapolated, not measured: {} at {} positions, {}: a layer takes {} to commit to and {} to prove; its {} \
+             layers together {} and {}, embedding and head not counted\n",
+            self.shape.name,
+            self.positions,
+            self.profile,
+            text::seconds(self.layer[0]),
+            text::seconds(self.layer[1]),
+            self.shape.layers,
+            text::seconds(self.all[0]),
+            text::seconds(self.all[1]),
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "shape": self.shape.name, "profile": self.profile, "positions": self.positions,
+            "layer_seconds": { "commit": self.layer[0], "prove": self.layer[1] },
+            "all_layers": self.shape.layers,
+            "all_seconds": { "commit": self.all[0], "prove": self.all[1] },
+        })
+    }
 }
 
 impl Row {

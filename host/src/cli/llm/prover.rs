@@ -25,6 +25,9 @@ pub trait Prover {
     /// Runs the decoder.
     fn runner(&self) -> &Runner;
 
+    /// Proves that the weights keep their declared bounds.
+    fn register(&self, done: &dyn Fn(usize, usize)) -> anyhow::Result<Vec<Vec<u8>>>;
+
     /// Runs a text and proves it.
     fn prove(&self, text: &Text) -> anyhow::Result<Vec<u8>>;
 }
@@ -36,6 +39,10 @@ impl<S: BulkHash> Prover for DecoderProver<S> {
 
     fn runner(&self) -> &Runner {
         &self.runner
+    }
+
+    fn register(&self, done: &dyn Fn(usize, usize)) -> anyhow::Result<Vec<Vec<u8>>> {
+        self.register(done)
     }
 
     fn prove(&self, text: &Text) -> anyhow::Result<Vec<u8>> {
