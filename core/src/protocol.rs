@@ -45,10 +45,19 @@ impl Protocol {
 
     /// The protocol with matrices of `2^log_rows` rows.
     pub fn with_rows(program: &Program, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+        Self::laid_out(Circuit::new, program, profile, log_rows)
+    }
+
+    fn laid_out(
+        spell_out: impl FnOnce(&Program) -> Result<Circuit, CircuitError>,
+        program: &Program,
+        profile: Profile,
+        log_rows: u32,
+    ) -> Result<Self, CircuitError> {
         if !(MIN_LOG_ROWS..=profile.max_log_rows).contains(&log_rows) {
             return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows")));
         }
-        let circuit = Circuit::new(program)?;
+        let circuit = spell_out(program)?;
         let stacking = Stacking::with_rows(&circuit, log_rows);
         if stacking.log_columns > limits::LOG_MATRIX_COLUMNS {
             return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows are too narrow")));
@@ -64,9 +73,9 @@ impl Protocol {
         Self { profile, circuit, stacking, leaves, reduction, schedule, domain }
     }
 
-    /// The protocol of a key.
+    /// The protocol of a key, for verifiers: without the steps of the executor.
     pub fn of_key(key: &VerifyingKey) -> Result<Self, CircuitError> {
-        Self::with_rows(&key.program, *key.profile.profile(), key.log_rows.into())
+        Self::laid_out(Circuit::without_steps, &key.program, *key.profile.profile(), key.log_rows.into())
     }
 
     /// Whether a key must pin its fixed columns: everywhere but in the unique-decoding regime.
