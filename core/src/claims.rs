@@ -6,12 +6,12 @@
 //! evaluation, [`Claims::weight_at`].
 
 use alloc::collections::BTreeMap;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
 use crate::circuit::{Circuit, ColumnId, Form};
 use crate::field::{M31, QM31};
-use crate::poly::eq_index;
 use crate::stacking::Stacking;
 
 /// Index into [`Claims::axes`].
@@ -43,11 +43,35 @@ pub struct Claims {
     /// The value of each claim.
     pub values: Vec<QM31>,
     known: BTreeMap<Vec<[M31; 4]>, AxisId>,
+    points: Vec<Known>,
+}
+
+/// A point of which many stretches are read.
+#[derive(Clone, Debug)]
+struct Known {
+    point: Vec<QM31>,
+    /// The weights at `len` coordinates from `from` on, at `(n + 1) from + len`.
+    axes: Vec<Option<AxisId>>,
+}
+
+/// A point that several claims refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PointId(usize);
+
+/// Consecutive coordinates of a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// The point.
+    pub point: PointId,
+    /// First coordinate.
+    pub from: u32,
 }
 
 /// Where one axis of a form is read: weights for a column that has this many entries or, by repetition, fewer.
 #[derive(Clone, Debug)]
 pub enum Reading {
+    /// At so many coordinates of a slice.
+    Slice(Slice, u32),
     /// At these coordinates, lowest first.
     At(Vec<QM31>),
     /// At these low coordinates and, for the high part of the index, at a sum of entries of a list.
@@ -61,21 +85,6 @@ pub enum Reading {
     },
 }
 
-impl Reading {
-    /// At the first coordinates of a point.
-    pub fn first(point: &[QM31], len: u32) -> Self {
-        Self::At(point.get(..len as usize).unwrap_or_default().to_vec())
-    }
-
-    /// The coordinates, where they are all there is.
-    pub fn coordinates(&self) -> &[QM31] {
-        match self {
-            Self::At(point) => point,
-            Self::Listed { low, .. } => low,
-        }
-    }
-}
-
 impl Claims {
     /// Adds weights.
     pub fn axis(&mut self, axis: Axis) -> AxisId {
@@ -83,8 +92,36 @@ impl Claims {
         AxisId(self.axes.len() as u32 - 1)
     }
 
-    /// Weights `eq` at a point.
-    pub fn eq(&mut self, point: &[QM31]) -> AxisId {
+    /// Registers a point.
+    pub fn point(&mut self, point: impl Into<Vec<QM31>>) -> PointId {
+        let point = point.into();
+        let known = self.points.iter().position(|known| known.point == point);
+        PointId(known.unwrap_or_else(|| {
+            let axes = vec![None; (point.len() + 1) * (point.len() + 1)];
+            self.points.push(Known { point, axes });
+            self.points.len() - 1
+        }))
+    }
+
+    /// Weights `eq` at `len` coordinates of a slice; at none where its point has fewer.
+    pub fn eq(&mut self, slice: Slice, len: u32) -> AxisId {
+        let (from, len) = (slice.from as usize, len as usize);
+        let Some(known) = self.points.get(slice.point.0) else { return self.eq_at(&[]) };
+        let Some(coordinates) = known.point.get(from..from + len) else { return self.eq_at(&[]) };
+        let slot = from * (known.point.len() + 1) + len;
+        if let Some(&Some(id)) = known.axes.get(slot) {
+            return id;
+        }
+        let coordinates = coordinates.to_vec();
+        let id = self.eq_at(&coordinates);
+        if let Some(axis) = self.points.get_mut(slice.point.0).and_then(|known| known.axes.get_mut(slot)) {
+            *axis = Some(id);
+        }
+        id
+    }
+
+    /// Weights `eq` at these coordinates.
+    pub fn eq_at(&mut self, point: &[QM31]) -> AxisId {
         let key: Vec<[M31; 4]> = point.iter().map(|x| x.coordinates()).collect();
         if let Some(&id) = self.known.get(&key) {
             return id;
@@ -94,18 +131,24 @@ impl Claims {
         id
     }
 
+    fn padded(&mut self, mut point: Vec<QM31>, log: u32) -> AxisId {
+        point.resize(log as usize, QM31::ZERO);
+        self.eq_at(&point)
+    }
+
     /// The weights of an axis of `2^log` entries that is read in this way.
     fn read(&mut self, reading: &Reading, log: u32) -> AxisId {
-        let log = log as usize;
         match reading {
-            Reading::At(point) => {
-                if let Some(first) = point.get(..log) {
-                    return self.eq(first);
-                }
-                let mut padded = point.clone();
-                padded.resize(log, QM31::ZERO);
-                self.eq(&padded)
+            &Reading::Slice(slice, len) if log <= len => self.eq(slice, log),
+            &Reading::Slice(slice, len) => {
+                let known = self.points.get(slice.point.0).map_or(&[][..], |known| &known.point);
+                let range = slice.from as usize..slice.from as usize + len as usize;
+                self.padded(known.get(range).unwrap_or_default().to_vec(), log)
             }
+            Reading::At(point) => match point.get(..log as usize) {
+                Some(first) => self.eq_at(first),
+                None => self.padded(point.clone(), log),
+            },
             Reading::Listed { low, list, point } => {
                 let high = Axis::Listed { list: list.clone(), point: point.clone() };
                 let parts = [Axis::Eq(low.clone()), high].into();
@@ -150,27 +193,38 @@ impl Claims {
     /// The multilinear extension of the batched weight at a point of the stacked vector.
     pub fn weight_at(&self, circuit: &Circuit, stacking: &Stacking, mu: QM31, point: &[QM31]) -> QM31 {
         let powers = crate::poly::powers(mu, self.values.len().max(1));
-        let mut places: BTreeMap<ColumnId, QM31> = BTreeMap::new();
-        let mut axes: BTreeMap<(AxisId, u32), QM31> = BTreeMap::new();
-        let mut sum = QM31::ZERO;
-        for term in &self.terms {
-            let shape = circuit.column(term.column).shape;
-            let (log_rows, log_cols) = (shape.log_rows() as usize, shape.log_cols() as usize);
-            let (low, rest) = point.split_at(log_cols.min(point.len()));
-            let (middle, high) = rest.split_at(log_rows.min(rest.len()));
-            let place = *places
-                .entry(term.column)
-                .or_insert_with(|| eq_index(high, stacking.offset(term.column) >> shape.log_size()));
-            let mut along = |id: AxisId, from: u32, point: &[QM31]| -> QM31 {
-                *axes
-                    .entry((id, from))
-                    .or_insert_with(|| self.axes.get(id.0 as usize).map_or(QM31::ZERO, |a| a.evaluate(point)))
+        let places = stacking.places(circuit, point);
+        // The values of each axis, by the coordinate of the point at which it starts.
+        let mut axes: Vec<Vec<(u32, QM31)>> = vec![Vec::new(); self.axes.len()];
+        let mut along = |id: AxisId, from: u32, len: u32| -> QM31 {
+            let (Some(axis), Some(values)) = (self.axes.get(id.0 as usize), axes.get_mut(id.0 as usize))
+            else {
+                return QM31::ZERO;
             };
-            let rows = along(term.rows, shape.log_cols(), middle);
-            let cols = along(term.cols, 0, low);
-            let power = powers.get(term.claim as usize).copied().unwrap_or(QM31::ZERO);
-            sum += power * term.coefficient * place * rows * cols;
+            if let Some((_, value)) = values.iter().find(|(start, _)| *start == from) {
+                return *value;
+            }
+            let from_here = point.get(from as usize..).unwrap_or_default();
+            let value = axis.evaluate(from_here.get(..len as usize).unwrap_or(from_here));
+            values.push((from, value));
+            value
+        };
+        let mut sum = QM31::ZERO;
+        let mut claim = QM31::ZERO;
+        let mut current = 0;
+        let power = |claim: u32| powers.get(claim as usize).copied().unwrap_or(QM31::ZERO);
+        for term in &self.terms {
+            if term.claim != current {
+                sum += power(current) * claim;
+                (current, claim) = (term.claim, QM31::ZERO);
+            }
+            let shape = circuit.column(term.column).shape;
+            let (log_rows, log_cols) = (shape.log_rows(), shape.log_cols());
+            let place = places.get(term.column.0 as usize).copied().unwrap_or(QM31::ZERO);
+            let rows = along(term.rows, log_cols, log_rows);
+            let cols = along(term.cols, 0, log_cols);
+            claim += term.coefficient * place * rows * cols;
         }
-        sum
+        sum + power(current) * claim
     }
 }

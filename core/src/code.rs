@@ -84,18 +84,50 @@ impl Domain {
         }
     }
 
+    /// The inverses of the coordinates that fold the `leaf`-th group of `2^k` neighbouring values of a word at
+    /// `level`: those of its `2^(k-1)` pairs, then those of the pairs of the folded group, and so on.
+    ///
+    /// The points of a group are one of them plus those of a small subgroup, and `t_(j+1) = 2 t_j^2 - 1`.
+    fn inverses(&self, level: u32, leaf: u32, k: u32) -> Vec<M31> {
+        let index = self.index_of_slot(leaf << (level + k));
+        let (index, top) = match level {
+            0 => (index, ORDER_LOG - 1),
+            _ => (index << (level - 1) & ((1 << ORDER_LOG) - 1), ORDER_LOG - 2),
+        };
+        let mut points = Vec::with_capacity(1 << k);
+        points.push(self.point(index));
+        for bit in 0..k.saturating_sub(1) {
+            let Some(&step) = self.doublings.get(top.saturating_sub(bit) as usize) else { break };
+            for i in 0..points.len() {
+                points.push(points[i].add(step));
+            }
+        }
+        let mut all = Vec::with_capacity(2 * points.len());
+        let mut row: Vec<M31> = points.iter().map(|p| if level == 0 { p.y } else { p.x }).collect();
+        for depth in 0..k {
+            all.extend_from_slice(&row);
+            row = if level == 0 && depth == 0 {
+                points.iter().step_by(2).map(|p| p.x).collect()
+            } else {
+                row.iter().step_by(2).map(|&t| (t * t).double() - M31::ONE).collect()
+            };
+        }
+        batch_inverse(&all)
+    }
+
     /// Folds `2^k` neighbouring values, the `leaf`-th such group of a word at `level`, with `k` challenges.
     pub fn fold(&self, level: u32, leaf: u32, values: &[QM31], challenges: &[QM31]) -> QM31 {
+        let inverses = self.inverses(level, leaf, challenges.len() as u32);
+        let mut inverses = inverses.as_slice();
         let mut values = values.to_vec();
-        for (k, &r) in (0u32..).zip(challenges) {
-            let base = leaf << (challenges.len() as u32 - k);
-            let coordinates: Vec<M31> =
-                (0..values.len() as u32 / 2).map(|m| self.coordinate(level + k, base + 2 * m)).collect();
-            values = values
-                .chunks_exact(2)
-                .zip(batch_inverse(&coordinates))
-                .map(|(pair, inverse)| fold_pair(pair[0], pair[1], inverse, r))
-                .collect();
+        for &r in challenges {
+            let half = values.len() / 2;
+            let (own, rest) = inverses.split_at_checked(half).unwrap_or_default();
+            inverses = rest;
+            for (i, &inverse) in own.iter().enumerate() {
+                values[i] = fold_pair(values[2 * i], values[2 * i + 1], inverse, r);
+            }
+            values.truncate(half);
         }
         values.first().copied().unwrap_or_default()
     }
@@ -103,12 +135,20 @@ impl Domain {
     /// The codeword of `message` (a word at `level`) at a position.
     pub fn evaluate(&self, level: u32, message: &[QM31], position: u32) -> QM31 {
         let mut values = message.to_vec();
+        let mut t = self.coordinate(level, position);
         let mut j = 0;
         while values.len() > 1 {
-            let t = self.coordinate(level + j, position >> j);
-            values =
-                values.chunks(2).map(|pair| pair[0] + pair.get(1).copied().unwrap_or_default() * t).collect();
+            for i in 0..values.len().div_ceil(2) {
+                let high = values.get(2 * i + 1).copied().unwrap_or_default();
+                values[i] = values[2 * i] + high * t;
+            }
+            values.truncate(values.len().div_ceil(2));
             j += 1;
+            t = if level == 0 && j == 1 {
+                self.coordinate(1, position >> 1)
+            } else {
+                (t * t).double() - M31::ONE
+            };
         }
         values.first().copied().unwrap_or_default()
     }

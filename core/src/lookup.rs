@@ -21,9 +21,9 @@
 use alloc::vec::Vec;
 
 use crate::circuit::{Circuit, Component};
-use crate::claims::{Claims, Reading};
+use crate::claims::{Claims, Reading, Slice};
 use crate::field::{M31, QM31};
-use crate::poly::{eq_index, powers};
+use crate::poly::{Blocks, eq_index, powers};
 
 /// What a block of leaves belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,18 +104,18 @@ impl Leaves {
             challenges.alpha,
             2 + circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0),
         );
-        let prefix = |block: &Block| {
-            eq_index(point.get(block.log_size as usize..).unwrap_or_default(), block.offset >> block.log_size)
-        };
+        let mut weights = Blocks::new(point);
+        let weights: Vec<QM31> =
+            self.blocks.iter().map(|block| weights.weight(block.log_size, block.offset)).collect();
+        let start = Slice { point: claims.point(point), from: 0 };
 
         // sum_tables eq m(rho) = sum_lookups eq - p
         claims.begin(-numerator);
-        for block in &self.blocks {
-            let weight = prefix(block);
+        for (block, &weight) in self.blocks.iter().zip(&weights) {
             match block.source {
                 Source::Lookup(_) => add_to_last(claims, weight),
                 Source::Table(i) => {
-                    let (rows, cols) = (claims.eq(&[]), claims.eq(low(block.log_size)));
+                    let (rows, cols) = (claims.eq_at(&[]), claims.eq(start, block.log_size));
                     claims.add(weight, circuit.tables[i].multiplicity, rows, cols);
                 }
             }
@@ -123,8 +123,7 @@ impl Leaves {
 
         // sum_blocks eq (h(rho) without constants) = sum_blocks eq (beta - constants of h) + padding - q
         claims.begin(QM31::ONE - denominator);
-        for block in &self.blocks {
-            let weight = prefix(block);
+        for (block, &weight) in self.blocks.iter().zip(&weights) {
             let tag = match block.source {
                 Source::Lookup(i) => circuit.lookups[i].table as usize,
                 Source::Table(i) => i,
@@ -133,11 +132,13 @@ impl Leaves {
             match block.source {
                 Source::Lookup(i) => {
                     let lookup = &circuit.lookups[i];
-                    let log_cols = lookup.shape.log_cols() as usize;
-                    let (cols, rows) = low(block.log_size).split_at_checked(log_cols).unwrap_or_default();
-                    let (rows, cols) = (Reading::At(rows.to_vec()), Reading::At(cols.to_vec()));
+                    let (log_rows, log_cols) = (lookup.shape.log_rows(), lookup.shape.log_cols());
+                    let own = low(block.log_size).split_at_checked(log_cols as usize);
+                    let (own_cols, own_rows) = own.unwrap_or_default();
+                    let rows = Reading::Slice(Slice { from: log_cols, ..start }, log_rows);
+                    let cols = Reading::Slice(start, log_cols);
                     for (form, &alpha) in lookup.forms.iter().zip(&alphas[1..]) {
-                        constant -= alpha * form.known(lists, rows.coordinates(), cols.coordinates());
+                        constant -= form.known(lists, own_rows, own_cols) * alpha;
                         claims.add_form(circuit, weight * alpha, form, &rows, &cols);
                     }
                 }
@@ -153,7 +154,8 @@ impl Leaves {
                                 constant -= alpha * eq_index(low(block.log_size), at.into());
                             }
                             Component::Column(column) => {
-                                let (row_axis, col_axis) = (claims.eq(&[]), claims.eq(low(block.log_size)));
+                                let row_axis = claims.eq_at(&[]);
+                                let col_axis = claims.eq(start, block.log_size);
                                 claims.add(weight * alpha, column, row_axis, col_axis);
                             }
                         }

@@ -30,5 +30,5 @@ pub fn column_weights(stack: &[QM31]) -> [Vec<QM31>; 2] {
 
 /// The value of `u` at a position from the opened rows of both trees.
 pub fn combine_rows(weights: &[Vec<QM31>; 2], rows: [&[M31]; 2]) -> QM31 {
-    weights.iter().zip(rows).flat_map(|(w, row)| w.iter().zip(row)).map(|(&w, &cell)| w * cell).sum()
+    weights.iter().zip(rows).map(|(weights, row)| QM31::dot(weights, row)).sum()
 }

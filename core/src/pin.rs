@@ -8,11 +8,10 @@
 use alloc::vec::Vec;
 
 use crate::circuit::{Circuit, ColumnId, Tree};
-use crate::claims::Claims;
+use crate::claims::{Claims, Slice};
 use crate::field::QM31;
 use crate::hash::HashSuite;
 use crate::merkle::cap_root;
-use crate::poly::eq_index;
 use crate::protocol::Protocol;
 use crate::transcript::{Label, Transcript};
 
@@ -33,22 +32,22 @@ fn places<'a>(
     point: &'a [QM31],
 ) -> impl Iterator<Item = (ColumnId, QM31)> + 'a {
     let columns = (0u32..).map(ColumnId).zip(&circuit.columns);
-    columns.filter(|(_, column)| column.tree() == Tree::Fixed).map(move |(id, column)| {
-        let log = column.shape.log_size();
-        let high = point.get(log as usize..).unwrap_or_default();
-        (id, eq_index(high, protocol.stacking.offset_in_tree(id) as u64 >> log))
-    })
+    let places = protocol.stacking.places(circuit, point);
+    columns
+        .zip(places)
+        .filter(|((_, column), _)| column.tree() == Tree::Fixed)
+        .map(|((id, _), place)| (id, place))
 }
 
 /// The claim that the fixed columns take `value` at the point.
 pub fn claim(protocol: &Protocol, point: &[QM31], value: QM31, claims: &mut Claims) {
     let circuit = &protocol.circuit;
     claims.begin(value);
+    let known = claims.point(point);
     for (id, place) in places(circuit, protocol, point) {
         let shape = circuit.column(id).shape;
-        let own = point.get(..shape.log_size() as usize).unwrap_or_default();
-        let (cols, rows) = own.split_at_checked(shape.log_cols() as usize).unwrap_or_default();
-        let (rows, cols) = (claims.eq(rows), claims.eq(cols));
+        let rows = claims.eq(Slice { point: known, from: shape.log_cols() }, shape.log_rows());
+        let cols = claims.eq(Slice { point: known, from: 0 }, shape.log_cols());
         claims.add(place, id, rows, cols);
     }
 }

@@ -29,6 +29,42 @@ pub fn eq_index(point: &[QM31], index: u64) -> QM31 {
         .product()
 }
 
+/// `eq` of the high coordinates of a point for many aligned blocks of its table. Blocks that follow each other
+/// share most of their factors.
+#[derive(Clone, Debug)]
+pub struct Blocks<'a> {
+    point: &'a [QM31],
+    /// First entry of the last block.
+    offset: u64,
+    /// Product of the factors of the coordinates from `j` on, for that offset and every `j` from `known` on.
+    products: Vec<QM31>,
+    known: usize,
+}
+
+impl<'a> Blocks<'a> {
+    /// Blocks of the table that belongs to a point.
+    pub fn new(point: &'a [QM31]) -> Self {
+        Self { point, offset: 0, products: vec![QM31::ONE; point.len() + 1], known: point.len() }
+    }
+
+    /// `eq(point[log..], offset >> log)`: the weight of the block of `2^log` entries from `offset` on.
+    pub fn weight(&mut self, log: u32, offset: u64) -> QM31 {
+        let log = (log as usize).min(self.point.len());
+        let changed = 64 - (self.offset ^ offset).leading_zeros() as usize;
+        self.known = self.known.max(changed).min(self.point.len());
+        self.offset = offset;
+        while self.known > log {
+            let j = self.known - 1;
+            let (x, above) = (self.point[j], self.products[j + 1]);
+            let high = x * above;
+            let one = offset.checked_shr(j as u32).unwrap_or(0) & 1 == 1;
+            self.products[j] = if one { high } else { above - high };
+            self.known = j;
+        }
+        self.products[log]
+    }
+}
+
 /// All `2^n` values `eq(point, i)`.
 pub fn eq_table(point: &[QM31]) -> Vec<QM31> {
     let mut table = Vec::with_capacity(1 << point.len());
@@ -45,7 +81,7 @@ pub fn eq_table(point: &[QM31]) -> Vec<QM31> {
 
 /// The multilinear extension of a base-field table at a point; missing high entries count as zero.
 pub fn evaluate_base(table: &[M31], point: &[QM31]) -> QM31 {
-    eq_table(point).into_iter().zip(table).map(|(e, &v)| e * v).sum()
+    QM31::dot(&eq_table(point), table)
 }
 
 /// The multilinear extension of a table at a point; missing high entries count as zero.
@@ -106,6 +142,20 @@ mod tests {
                 (0..5).map(|j| if i >> j & 1 == 1 { QM31::ONE } else { QM31::ZERO }).collect();
             assert_eq!(value, eq(&point, &vertex));
         }
+    }
+
+    #[test]
+    fn blocks_have_the_weights_of_their_offsets() {
+        let point = sample(6);
+        let mut blocks = Blocks::new(&point);
+        for (log, at) in
+            [(4, 0), (4, 1), (3, 4), (3, 5), (1, 24), (0, 50), (0, 51), (5, 0), (6, 0), (0, 63), (7, 0)]
+        {
+            let high = point.get(log as usize..).unwrap_or_default();
+            assert_eq!(blocks.weight(log, at << log), eq_index(high, at), "block {at} of 2^{log}");
+        }
+        // Coordinates above the point's do not count.
+        assert_eq!(blocks.weight(2, 64 + 4), eq_index(&point[2..], 1));
     }
 
     #[test]

@@ -68,9 +68,10 @@ impl Protocol {
         Self { profile, circuit, stacking, leaves, reduction, schedule, domain }
     }
 
-    /// The protocol of a key.
+    /// The protocol of a key, for verifiers: without the steps of the executor.
     pub fn of_key(key: &VerifyingKey) -> Result<Self, CircuitError> {
-        Self::with_rows(&key.program, *key.profile.profile(), key.log_rows.into())
+        let circuit = Circuit::without_steps(&key.program)?;
+        Self::of_circuit(circuit, *key.profile.profile(), key.log_rows.into())
     }
 
     /// Whether a key must pin its fixed columns: everywhere but in the unique-decoding regime.

@@ -37,7 +37,7 @@ const CIRCUITS: u32 = 1 << 12;
 
 /// The circuits whose proofs together register a program's numbers.
 pub fn circuits(program: &Program) -> Result<Vec<Circuit>, CircuitError> {
-    let whole = Circuit::new(program)?;
+    let whole = Circuit::without_steps(program)?;
     let fixed: Vec<Column> =
         whole.columns.into_iter().filter(|column| column.tree() == Tree::Fixed).collect();
     let mut parts: Vec<Vec<Group>> = vec![Vec::new()];

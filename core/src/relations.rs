@@ -36,7 +36,7 @@ use alloc::vec::Vec;
 
 use crate::axis::Axis;
 use crate::circuit::{Circuit, Form, Kind, Product, Shape};
-use crate::claims::{Claims, Reading};
+use crate::claims::{Claims, PointId, Reading, Slice};
 use crate::field::QM31;
 use crate::poly::{eq, powers};
 
@@ -240,25 +240,28 @@ impl Reduction {
         products: QM31,
         claims: &mut Claims,
     ) {
-        let sides = |shape: Shape| {
-            (Reading::first(&point.rows, shape.log_rows()), Reading::first(&point.cols, shape.log_cols()))
-        };
+        let first = |point: &[QM31], len: u32| point.get(..len as usize).unwrap_or_default().to_vec();
         let known: QM31 = circuit
             .relations
             .iter()
             .zip(&point.gammas)
+            .filter(|(r, _)| !r.value.form.indicators.is_empty() || r.value.form.constant != 0)
             .map(|(r, &gamma)| {
-                let (rows, cols) = sides(r.shape);
-                gamma * r.value.form.known(lists, rows.coordinates(), cols.coordinates())
+                let (rows, cols) =
+                    (first(&point.rows, r.shape.log_rows()), first(&point.cols, r.shape.log_cols()));
+                gamma * r.value.form.known(lists, &rows, &cols)
             })
             .sum();
         claims.begin(-products - known);
+        let at_rows = Slice { point: claims.point(point.rows.as_slice()), from: 0 };
+        let at_cols = Slice { point: claims.point(point.cols.as_slice()), from: 0 };
         for (relation, &gamma) in circuit.relations.iter().zip(&point.gammas) {
-            let (rows, cols) = sides(relation.shape);
+            let rows = Reading::Slice(at_rows, relation.shape.log_rows());
+            let cols = Reading::Slice(at_cols, relation.shape.log_cols());
             claims.add_form(circuit, gamma, &relation.value.form, &rows, &cols);
             for sum in &relation.value.sums {
                 let shape = circuit.column(sum.column).shape;
-                let row_axis = claims.eq(point.rows.get(..shape.log_rows() as usize).unwrap_or_default());
+                let row_axis = claims.eq(at_rows, shape.log_rows());
                 let col_axis = claims.axis(Axis::sum(shape.cols));
                 claims.add(gamma * QM31::from_i64(sum.coefficient), sum.column, row_axis, col_axis);
             }
@@ -268,19 +271,18 @@ impl Reduction {
     /// What the sumcheck must end in, given the operands' values at its point.
     pub fn expected(&self, point: &Point, bound: &[QM31], values: &[QM31]) -> QM31 {
         let halves = powers(QM31::HALF, self.rounds as usize + 1);
+        let mut weights = BTreeMap::new();
         let value = |index: usize| values.get(index).copied().unwrap_or(QM31::ZERO);
         self.terms
             .iter()
             .map(|term| {
+                // Few weights are different ones.
+                let key = (term.kind, term.variables, term.low, term.len, term.high_len, term.inner);
+                let weight = *weights.entry(key).or_insert_with(|| term.weight(point, bound));
                 let gamma = point.gammas.get(term.relation).copied().unwrap_or(QM31::ZERO);
                 let scale =
                     halves.get((self.rounds - term.variables) as usize).copied().unwrap_or(QM31::ZERO);
-                gamma
-                    * QM31::from_i64(term.coefficient)
-                    * scale
-                    * term.weight(point, bound)
-                    * value(term.a)
-                    * value(term.b)
+                gamma * QM31::from_i64(term.coefficient) * scale * weight * value(term.a) * value(term.b)
             })
             .sum()
     }
@@ -294,25 +296,40 @@ impl Reduction {
         values: &[QM31],
         claims: &mut Claims,
     ) {
+        let points = [point.rows.as_slice(), point.cols.as_slice(), bound];
+        let points = points.map(|coordinates| (claims.point(coordinates), coordinates));
         for (operand, &value) in self.operands.iter().zip(values) {
             claims.begin(value - QM31::from_i64(operand.form.constant));
-            let (rows, cols) = (reading(&operand.rows, point, bound), reading(&operand.cols, point, bound));
+            let (rows, cols) = (reading(&operand.rows, &points), reading(&operand.cols, &points));
             claims.add_form(circuit, QM31::ONE, &operand.form, &rows, &cols);
         }
     }
 }
 
-/// Where the parts of an axis lead, once the sumcheck's point is known.
-fn reading(parts: &[Part], point: &Point, bound: &[QM31]) -> Reading {
-    let take = |from: &[QM31], at: u32, len: u32| -> Vec<QM31> {
+/// Where the parts of an axis lead, once the points of rows, of columns and of the sumcheck are known.
+fn reading(parts: &[Part], [rows, cols, bound]: &[(PointId, &[QM31]); 3]) -> Reading {
+    // Most axes lie at one stretch of one point.
+    let mut stretches = parts.iter().filter(|part| part.len > 0 || matches!(part.at, At::Groups(..)));
+    if let (Some(part), None) = (stretches.next(), stretches.next()) {
+        let whole = match part.at {
+            At::Rows(from) => Some((rows.0, from)),
+            At::Cols(from) => Some((cols.0, from)),
+            At::Bound(from) => Some((bound.0, from)),
+            At::Flipped(_) | At::Groups(..) => None,
+        };
+        if let Some((point, from)) = whole {
+            return Reading::Slice(Slice { point, from }, part.len);
+        }
+    }
+    let take = |(_, from): &(PointId, &[QM31]), at: u32, len: u32| -> Vec<QM31> {
         let range = at as usize..at as usize + len as usize;
         from.get(range).unwrap_or_default().to_vec()
     };
     let mut low: Vec<QM31> = Vec::new();
     for part in parts {
         match &part.at {
-            At::Rows(from) => low.extend(take(&point.rows, *from, part.len)),
-            At::Cols(from) => low.extend(take(&point.cols, *from, part.len)),
+            At::Rows(from) => low.extend(take(rows, *from, part.len)),
+            At::Cols(from) => low.extend(take(cols, *from, part.len)),
             At::Bound(from) => low.extend(take(bound, *from, part.len)),
             At::Flipped(from) => low.extend(take(bound, *from, part.len).into_iter().map(|x| QM31::ONE - x)),
             At::Groups(from, list) => {

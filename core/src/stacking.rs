@@ -10,6 +10,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::circuit::{Circuit, ColumnId, Tree};
+use crate::field::QM31;
+use crate::poly::Blocks;
 use crate::profile::Profile;
 
 /// Rows of a matrix: at least `2^MIN_LOG_ROWS`, so that there is a fold layer.
@@ -25,6 +27,8 @@ pub struct Stacking {
     /// Number of variables that select a matrix column within a tree.
     pub log_columns: u32,
     offsets: Vec<u64>,
+    /// All columns as they lie in the trees, the fixed one first.
+    order: Vec<ColumnId>,
 }
 
 impl Stacking {
@@ -39,15 +43,15 @@ impl Stacking {
     }
 
     fn build(circuit: &Circuit, log_rows: impl Fn([u64; 2]) -> u32) -> Self {
-        let mut order: Vec<usize> = (0..circuit.columns.len()).collect();
-        order.sort_by_key(|&i| core::cmp::Reverse(circuit.columns[i].shape.log_size()));
+        let mut order: Vec<ColumnId> = (0..circuit.columns.len() as u32).map(ColumnId).collect();
+        let witness = |id: ColumnId| circuit.column(id).tree() == Tree::Witness;
+        order.sort_by_key(|&id| (witness(id), core::cmp::Reverse(circuit.column(id).shape.log_size())));
         let mut offsets = vec![0u64; circuit.columns.len()];
         let mut ends = [0u64; 2];
-        for i in order {
-            let column = &circuit.columns[i];
-            let end = &mut ends[usize::from(column.tree() == Tree::Witness)];
-            offsets[i] = *end;
-            *end += column.shape.size() as u64;
+        for &id in &order {
+            let end = &mut ends[usize::from(witness(id))];
+            offsets[id.0 as usize] = *end;
+            *end += circuit.column(id).shape.size() as u64;
         }
         let log_rows = log_rows(ends);
         let matrix_columns = ends.map(|end| end.div_ceil(1 << log_rows).max(1) as usize);
@@ -58,7 +62,7 @@ impl Stacking {
                 *offset += 1 << (log_rows + log_columns);
             }
         }
-        Self { log_rows, matrix_columns, log_columns, offsets }
+        Self { log_rows, matrix_columns, log_columns, offsets, order }
     }
 
     /// First index of a column in the stacked vector.
@@ -69,6 +73,19 @@ impl Stacking {
     /// First index of a column within its tree's vector.
     pub fn offset_in_tree(&self, column: ColumnId) -> usize {
         (self.offset(column) & ((1 << (self.log_rows + self.log_columns)) - 1)) as usize
+    }
+
+    /// The place of every column at a point of the stacked vector, or of a tree's vector for the columns of that
+    /// tree: `eq` in the coordinates above its own.
+    pub fn places(&self, circuit: &Circuit, point: &[QM31]) -> Vec<QM31> {
+        let mut blocks = Blocks::new(point);
+        let mut places = vec![QM31::ZERO; self.offsets.len()];
+        for &id in &self.order {
+            if let Some(place) = places.get_mut(id.0 as usize) {
+                *place = blocks.weight(circuit.column(id).shape.log_size(), self.offset(id));
+            }
+        }
+        places
     }
 
     /// Number of variables above the row: one for the tree, the rest for the matrix column.

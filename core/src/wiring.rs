@@ -63,8 +63,8 @@ pub fn listed_claims(circuit: &Circuit, lists: &[Vec<u32>], point: &Point, claim
         let shape = circuit.column(gather.output).shape;
         let at = rows(shape.log_rows());
         claims.begin(QM31::ZERO);
-        let row_axis = claims.eq(at);
-        let col_axis = claims.eq(point.cols.get(..shape.log_cols() as usize).unwrap_or_default());
+        let row_axis = claims.eq_at(at);
+        let col_axis = claims.eq_at(point.cols.get(..shape.log_cols() as usize).unwrap_or_default());
         claims.add(QM31::ONE, gather.output, row_axis, col_axis);
         for &(first, source) in &gather.source {
             let own = circuit.column(source).shape;

@@ -30,13 +30,13 @@ impl<'a, S: HashSuite> Channel<'a, S> {
 
     /// Reads field elements that answer queries: they come after the last challenge and are not absorbed.
     pub fn opened(&mut self, n: usize) -> Result<Vec<M31>, Reject> {
-        self.take(4 * n)?
-            .chunks_exact(4)
-            .map(|word| {
-                let word = word.try_into().map_or(u32::MAX, u32::from_le_bytes);
-                M31::new(word).map_err(|_| Reject::NonCanonical)
-            })
-            .collect()
+        let bytes = self.take(4 * n)?;
+        let mut words = Vec::with_capacity(n);
+        for word in bytes.chunks_exact(4) {
+            let word = word.try_into().map_or(u32::MAX, u32::from_le_bytes);
+            words.push(M31::new(word).map_err(|_| Reject::NonCanonical)?);
+        }
+        Ok(words)
     }
 
     /// Reads a digest of a Merkle path; not absorbed, like all answers to queries.

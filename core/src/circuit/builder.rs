@@ -83,10 +83,12 @@ pub struct Builder<'p> {
     /// Cells of all columns so far.
     cells: u64,
     scope: String,
+    /// Whether anyone will fill the trace.
+    executable: bool,
 }
 
 impl<'p> Builder<'p> {
-    pub(super) fn new(program: &'p Program) -> Result<Self, CircuitError> {
+    pub(super) fn new(program: &'p Program, executable: bool) -> Result<Self, CircuitError> {
         for tensor in &program.tensors {
             extent_ok(&tensor.name, tensor.rows, tensor.cols, tensor.bound)?;
         }
@@ -113,6 +115,7 @@ impl<'p> Builder<'p> {
             ranges: Vec::new(),
             cells: 0,
             scope: String::from("input"),
+            executable,
         };
         for list in &program.lists {
             if list.len == 0 || list.len > limits::EXTENT || list.limit > limits::EXTENT {
@@ -307,7 +310,7 @@ impl<'p> Builder<'p> {
         self.shift("round", shape, value, shift, summand);
         let sum = base.map_or_else(Form::default, Limbs::form).plus(1, summand);
         let divisor = 1 << Limbs::LOW;
-        self.step(Step::Divide {
+        self.step(|| Step::Divide {
             shape,
             value: sum.clone().into(),
             divisor,
@@ -341,16 +344,29 @@ impl<'p> Builder<'p> {
         Ok(column)
     }
 
+    /// A name within the op that is being defined.
+    fn scoped(&self, name: &str) -> String {
+        let mut scoped = String::with_capacity(self.scope.len() + 1 + name.len());
+        for part in [self.scope.as_str(), ".", name] {
+            scoped.push_str(part);
+        }
+        scoped
+    }
+
     fn column(&mut self, name: &str, shape: Shape, bound: Interval, content: Content) -> ColumnId {
+        self.named(String::from(name), shape, bound, content)
+    }
+
+    fn named(&mut self, name: String, shape: Shape, bound: Interval, content: Content) -> ColumnId {
         self.cells = self.cells.saturating_add(1 << shape.log_size().min(40));
-        self.circuit.columns.push(Column { name: String::from(name), shape, bound, content });
+        self.circuit.columns.push(Column { name, shape, bound, content });
         ColumnId(self.circuit.columns.len() as u32 - 1)
     }
 
     /// Declares a witness column; lookups on it must imply the bound.
     pub fn witness(&mut self, name: &str, shape: Shape, bound: Interval) -> ColumnId {
-        let name = format!("{}.{name}", self.scope);
-        self.column(&name, shape, bound, Content::Trace)
+        let name = self.scoped(name);
+        self.named(name, shape, bound, Content::Trace)
     }
 
     fn table(&mut self, name: String, bits: u32, components: Vec<Component>) -> u32 {
@@ -401,7 +417,7 @@ impl<'p> Builder<'p> {
         let table = self.program_table(id)?;
         let shape = self.circuit.column(input).shape;
         self.circuit.lookups.push(Lookup { shape, table, forms: vec![input.into(), output.into()] });
-        self.step(Step::Map { table: id, input, output });
+        self.step(|| Step::Map { table: id, input, output });
         Ok(())
     }
 
@@ -440,13 +456,13 @@ impl<'p> Builder<'p> {
         };
         let forms = vec![input.clone(), output.into(), unit.into()];
         self.circuit.lookups.push(Lookup { shape, table: index, forms });
-        self.step(Step::MapForm {
+        self.step(|| Step::MapForm {
             table: id,
             shape,
             input: input.clone().plus_constant(table.low()),
             output,
         });
-        self.step(Step::Set { shape, value: Int::from(input.clone()).is_zero(), column: unit });
+        self.step(|| Step::Set { shape, value: Int::from(input.clone()).is_zero(), column: unit });
         Ok(())
     }
 
@@ -479,7 +495,8 @@ impl<'p> Builder<'p> {
     /// Declares that rows of one column are rows of others, and the step that copies them.
     pub fn gather(&mut self, gather: Gather) {
         self.circuit.gathers.push(gather);
-        self.step(Step::Gather(self.circuit.gathers.len() - 1));
+        let index = self.circuit.gathers.len() - 1;
+        self.step(|| Step::Gather(index));
     }
 
     /// Declares that a form vanishes in the cells that a list names.
@@ -494,13 +511,15 @@ impl<'p> Builder<'p> {
 
     /// `value = 0` in every cell.
     pub fn relation(&mut self, name: &str, shape: Shape, value: Value) {
-        let name = format!("{}.{name}", self.scope);
+        let name = self.scoped(name);
         self.circuit.relations.push(Relation { name, shape, value });
     }
 
-    /// Appends a step of the executor.
-    pub fn step(&mut self, step: Step) {
-        self.circuit.steps.push(step);
+    /// Appends a step of the executor, if there is to be one.
+    pub fn step(&mut self, step: impl FnOnce() -> Step) {
+        if self.executable {
+            self.circuit.steps.push(step());
+        }
     }
 
     /// `quotient = floor(value / 2^shift)`: the relation `value = 2^shift quotient + remainder` with a range
@@ -516,7 +535,7 @@ impl<'p> Builder<'p> {
         let remainder =
             (shift > 0).then(|| self.ranged(&format!("{name}.remainder"), shape, Interval::bits(shift)));
         let divisor = 1i64 << shift;
-        self.step(Step::Divide { shape, value: value.clone(), divisor, quotient, remainder });
+        self.step(|| Step::Divide { shape, value: value.clone(), divisor, quotient, remainder });
         let mut value = value;
         value.form = value.form.plus(-divisor, quotient);
         if let Some(remainder) = remainder {
@@ -578,7 +597,8 @@ impl<'p> Builder<'p> {
     /// A wiring, and the step that copies its cells.
     pub fn wire(&mut self, wiring: Wiring) {
         self.circuit.wirings.push(wiring);
-        self.step(Step::Wire(self.circuit.wirings.len() - 1));
+        let index = self.circuit.wirings.len() - 1;
+        self.step(|| Step::Wire(index));
     }
 
     /// The cells of a tensor as the sequence of its entries, row by row.

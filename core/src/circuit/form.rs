@@ -149,7 +149,7 @@ impl From<ColumnId> for Form {
 }
 
 /// How the cells of two operands meet in a [`Product`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `a(t, c) b(t, c)` in the cell `(t, c)`.
     Entrywise,

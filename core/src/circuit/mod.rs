@@ -169,14 +169,23 @@ pub struct Circuit {
     pub inputs: Vec<Public>,
     /// Public outputs, in the program's order.
     pub outputs: Vec<Public>,
-    /// How to fill the trace.
+    /// How to fill the trace; left out for verifiers.
     pub steps: Vec<Step>,
 }
 
 impl Circuit {
     /// Spells out a program, or says why it is refused: malformed, or not provably free of wrap-around.
     pub fn new(program: &Program) -> Result<Self, CircuitError> {
-        let mut builder = Builder::new(program)?;
+        Self::build(program, true)
+    }
+
+    /// [`Circuit::new`] without the steps of the executor, which a verifier has no use for.
+    pub fn without_steps(program: &Program) -> Result<Self, CircuitError> {
+        Self::build(program, false)
+    }
+
+    fn build(program: &Program, executable: bool) -> Result<Self, CircuitError> {
+        let mut builder = Builder::new(program, executable)?;
         for (index, op) in program.ops.iter().enumerate() {
             builder.begin(index, op);
             crate::ops::define(&mut builder, op)?;

@@ -27,6 +27,7 @@ impl CM31 {
 
 impl Add for CM31 {
     type Output = Self;
+    #[inline]
     fn add(self, rhs: Self) -> Self {
         Self(self.0 + rhs.0, self.1 + rhs.1)
     }
@@ -34,6 +35,7 @@ impl Add for CM31 {
 
 impl Sub for CM31 {
     type Output = Self;
+    #[inline]
     fn sub(self, rhs: Self) -> Self {
         Self(self.0 - rhs.0, self.1 - rhs.1)
     }
@@ -41,6 +43,7 @@ impl Sub for CM31 {
 
 impl Neg for CM31 {
     type Output = Self;
+    #[inline]
     fn neg(self) -> Self {
         Self(-self.0, -self.1)
     }
@@ -48,6 +51,7 @@ impl Neg for CM31 {
 
 impl Mul for CM31 {
     type Output = Self;
+    #[inline]
     fn mul(self, rhs: Self) -> Self {
         Self(self.0 * rhs.0 - self.1 * rhs.1, self.0 * rhs.1 + self.1 * rhs.0)
     }

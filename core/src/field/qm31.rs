@@ -1,6 +1,6 @@
 use core::ops::{Add, AddAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use super::{CM31, M31, pow};
+use super::{CM31, M31, P, pow};
 
 /// `a + b u` with `u^2 = 2 + i`: the field from which all challenges are drawn (about 2^124 elements).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -16,11 +16,13 @@ impl QM31 {
     pub const HALF: Self = Self(CM31(M31::HALF, M31::ZERO), CM31::ZERO);
 
     /// The element with coordinates `c` over the basis `1, i, u, iu`.
+    #[inline]
     pub const fn from_coordinates(c: [M31; 4]) -> Self {
         Self(CM31(c[0], c[1]), CM31(c[2], c[3]))
     }
 
     /// The coordinates over the basis `1, i, u, iu`.
+    #[inline]
     pub const fn coordinates(self) -> [M31; 4] {
         [self.0.0, self.0.1, self.1.0, self.1.1]
     }
@@ -37,7 +39,25 @@ impl QM31 {
         Some(Self(self.0 * scale, -self.1 * scale))
     }
 
+    /// `sum_i weights_i cells_i`, over the entries that both have: four products are summed before a reduction.
+    pub fn dot(weights: &[Self], cells: &[M31]) -> Self {
+        let mut sums = [0u64; 4];
+        for (weights, cells) in weights.chunks(4).zip(cells.chunks(4)) {
+            let mut part = [0u64; 4];
+            for (weight, &cell) in weights.iter().zip(cells) {
+                for (sum, x) in part.iter_mut().zip(weight.coordinates()) {
+                    *sum += u64::from(x.value()) * u64::from(cell.value());
+                }
+            }
+            for (sum, part) in sums.iter_mut().zip(part) {
+                *sum += (part & u64::from(P)) + (part >> 31);
+            }
+        }
+        Self::from_coordinates(sums.map(M31::reduce))
+    }
+
     /// `self + self`.
+    #[inline]
     pub fn double(self) -> Self {
         self + self
     }
@@ -49,6 +69,7 @@ impl QM31 {
 }
 
 impl From<M31> for QM31 {
+    #[inline]
     fn from(value: M31) -> Self {
         Self(CM31(value, M31::ZERO), CM31::ZERO)
     }
@@ -56,6 +77,7 @@ impl From<M31> for QM31 {
 
 impl Add for QM31 {
     type Output = Self;
+    #[inline]
     fn add(self, rhs: Self) -> Self {
         Self(self.0 + rhs.0, self.1 + rhs.1)
     }
@@ -63,6 +85,7 @@ impl Add for QM31 {
 
 impl Sub for QM31 {
     type Output = Self;
+    #[inline]
     fn sub(self, rhs: Self) -> Self {
         Self(self.0 - rhs.0, self.1 - rhs.1)
     }
@@ -70,6 +93,7 @@ impl Sub for QM31 {
 
 impl Neg for QM31 {
     type Output = Self;
+    #[inline]
     fn neg(self) -> Self {
         Self(-self.0, -self.1)
     }
@@ -77,15 +101,28 @@ impl Neg for QM31 {
 
 impl Mul for QM31 {
     type Output = Self;
+    /// Products are summed in 64 bits, at most four at a time, and each coordinate is reduced once.
+    #[inline]
     fn mul(self, rhs: Self) -> Self {
-        let (low, high) = (self.0 * rhs.0, self.1 * rhs.1);
-        let cross = (self.0 + self.1) * (rhs.0 + rhs.1) - low - high;
-        Self(low + high.mul_by_u_squared(), cross)
+        let [a0, a1, b0, b1] = self.coordinates().map(|x| u64::from(x.value()));
+        let [c0, c1, d0, d1] = rhs.coordinates().map(|x| u64::from(x.value()));
+        let p = u64::from(P);
+        let (minus_a1, minus_b1) = (p - a1, p - b1);
+        // The product of the high halves, below 2^33.
+        let fold = |sum: u64| (sum & p) + (sum >> 31);
+        let (e0, e1) = (fold(b0 * d0 + minus_b1 * d1), fold(b0 * d1 + b1 * d0));
+        Self::from_coordinates([
+            M31::reduce(a0 * c0 + minus_a1 * c1 + 2 * e0 + (8 * p - e1)),
+            M31::reduce(a0 * c1 + a1 * c0 + e0 + 2 * e1),
+            M31::reduce(a0 * d0 + minus_a1 * d1 + b0 * c0 + minus_b1 * c1),
+            M31::reduce(a0 * d1 + a1 * d0 + b0 * c1 + b1 * c0),
+        ])
     }
 }
 
 impl Mul<M31> for QM31 {
     type Output = Self;
+    #[inline]
     fn mul(self, rhs: M31) -> Self {
         Self(CM31(self.0.0 * rhs, self.0.1 * rhs), CM31(self.1.0 * rhs, self.1.1 * rhs))
     }
@@ -93,24 +130,28 @@ impl Mul<M31> for QM31 {
 
 impl Add<M31> for QM31 {
     type Output = Self;
+    #[inline]
     fn add(self, rhs: M31) -> Self {
         Self(CM31(self.0.0 + rhs, self.0.1), self.1)
     }
 }
 
 impl AddAssign for QM31 {
+    #[inline]
     fn add_assign(&mut self, rhs: Self) {
         *self = *self + rhs;
     }
 }
 
 impl SubAssign for QM31 {
+    #[inline]
     fn sub_assign(&mut self, rhs: Self) {
         *self = *self - rhs;
     }
 }
 
 impl MulAssign for QM31 {
+    #[inline]
     fn mul_assign(&mut self, rhs: Self) {
         *self = *self * rhs;
     }

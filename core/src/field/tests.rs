@@ -65,6 +65,23 @@ fn extension_is_a_field() {
 }
 
 #[test]
+fn inverses_and_dots_are_those_of_the_definition() {
+    for value in EDGES.into_iter().chain((1..500).map(|i| i * 4_294_967 % P)) {
+        let x = M31::new(value).unwrap();
+        assert_eq!(x.inverse(), (value != 0).then(|| x.pow(P - 2)));
+    }
+    let weights: Vec<QM31> = elements().collect();
+    let cells: Vec<M31> = elements().map(|x| x.coordinates()[1]).collect();
+    for n in [0, 1, 3, 4, 5, 39, 40] {
+        let expected = weights.iter().zip(&cells[..n]).map(|(&w, &c)| w * c).sum();
+        assert_eq!(QM31::dot(&weights, &cells[..n]), expected);
+    }
+    let greatest = M31::new(P - 1).unwrap();
+    let all = QM31::from_coordinates([greatest; 4]);
+    assert_eq!(QM31::dot(&[all; 8], &[greatest; 8]), QM31::from_i64(8) * all * greatest);
+}
+
+#[test]
 fn u_squared_is_two_plus_i() {
     let unit = |k: usize| {
         let mut c = [M31::ZERO; 4];

@@ -142,6 +142,18 @@ fn quarter<W: Word>(v: &mut [W; 16], [a, b, c, d]: [usize; 4], x: W, y: W) {
     v[b] = v[b].xor(v[c]).rotate_right::<7>();
 }
 
+#[inline(always)]
+fn round<W: Word>(v: &mut [W; 16], block: &[W; 16], s: &[usize; 16]) {
+    quarter(v, [0, 4, 8, 12], block[s[0]], block[s[1]]);
+    quarter(v, [1, 5, 9, 13], block[s[2]], block[s[3]]);
+    quarter(v, [2, 6, 10, 14], block[s[4]], block[s[5]]);
+    quarter(v, [3, 7, 11, 15], block[s[6]], block[s[7]]);
+    quarter(v, [0, 5, 10, 15], block[s[8]], block[s[9]]);
+    quarter(v, [1, 6, 11, 12], block[s[10]], block[s[11]]);
+    quarter(v, [2, 7, 8, 13], block[s[12]], block[s[13]]);
+    quarter(v, [3, 4, 9, 14], block[s[14]], block[s[15]]);
+}
+
 /// The compression function `F`: `counter_bytes` is the length of the message up to and including this block,
 /// `last` marks the final block.
 #[inline]
@@ -156,16 +168,17 @@ pub fn compress<W: Word>(h: &mut [W; 8], block: &[W; 16], counter_bytes: u64, la
     if last {
         v[14] = v[14].xor(W::splat(u32::MAX));
     }
-    for s in &SIGMA {
-        quarter(&mut v, [0, 4, 8, 12], block[s[0]], block[s[1]]);
-        quarter(&mut v, [1, 5, 9, 13], block[s[2]], block[s[3]]);
-        quarter(&mut v, [2, 6, 10, 14], block[s[4]], block[s[5]]);
-        quarter(&mut v, [3, 7, 11, 15], block[s[6]], block[s[7]]);
-        quarter(&mut v, [0, 5, 10, 15], block[s[8]], block[s[9]]);
-        quarter(&mut v, [1, 6, 11, 12], block[s[10]], block[s[11]]);
-        quarter(&mut v, [2, 7, 8, 13], block[s[12]], block[s[13]]);
-        quarter(&mut v, [3, 4, 9, 14], block[s[14]], block[s[15]]);
-    }
+    // Written out, so that every index is a constant.
+    round(&mut v, block, &SIGMA[0]);
+    round(&mut v, block, &SIGMA[1]);
+    round(&mut v, block, &SIGMA[2]);
+    round(&mut v, block, &SIGMA[3]);
+    round(&mut v, block, &SIGMA[4]);
+    round(&mut v, block, &SIGMA[5]);
+    round(&mut v, block, &SIGMA[6]);
+    round(&mut v, block, &SIGMA[7]);
+    round(&mut v, block, &SIGMA[8]);
+    round(&mut v, block, &SIGMA[9]);
     for (i, word) in h.iter_mut().enumerate() {
         *word = word.xor(v[i]).xor(v[i + 8]);
     }
@@ -188,6 +201,26 @@ pub fn hash_words<W: Word>(personal: &[u8; 8], words: impl IntoIterator<Item = W
         bytes += 4;
     }
     compress(&mut h, &block, bytes, true);
+    h
+}
+
+/// [`hash_words`] of a slice of words or of what words are made of, block by block.
+#[inline]
+pub fn hash_slice<T: Copy>(personal: &[u8; 8], words: &[T], word: impl Fn(T) -> u32) -> [u32; 8] {
+    let mut h = initial_state(personal);
+    let mut bytes = 0u64;
+    let mut rest = words;
+    // The last block is compressed differently, also where it is full.
+    while let Some((block, tail)) = rest.split_first_chunk::<16>().filter(|(_, tail)| !tail.is_empty()) {
+        bytes += 64;
+        compress(&mut h, &block.map(&word), bytes, false);
+        rest = tail;
+    }
+    let mut block = [0; 16];
+    for (slot, &value) in block.iter_mut().zip(rest) {
+        *slot = word(value);
+    }
+    compress(&mut h, &block, 4 * words.len() as u64, true);
     h
 }
 
@@ -334,6 +367,8 @@ mod tests {
                 assert_eq!(to_bytes(wide.map(|word| word.0[l])), hash(LEAF, &bytes));
                 assert_eq!(to_bytes(hash_words(LEAF, (0..words).map(|i| lane(l, i)))), hash(LEAF, &bytes));
                 assert_eq!(to_words(&hash(LEAF, &bytes)), wide.map(|word| word.0[l]));
+                let slice: Vec<u32> = (0..words).map(|i| lane(l, i)).collect();
+                assert_eq!(hash_slice(LEAF, &slice, |word| word), wide.map(|word| word.0[l]));
             }
         }
     }

@@ -49,12 +49,12 @@ macro_rules! blake2s_trees {
         }
 
         fn leaf(words: &[M31]) -> Self::Digest {
-            blake2s::to_bytes(blake2s::hash_words(blake2s::LEAF, words.iter().map(|word| word.value())))
+            blake2s::to_bytes(blake2s::hash_slice(blake2s::LEAF, words, M31::value))
         }
 
         fn node(left: &Self::Digest, right: &Self::Digest) -> Self::Digest {
-            let words = blake2s::to_words(left).into_iter().chain(blake2s::to_words(right));
-            blake2s::to_bytes(blake2s::hash_words(blake2s::NODE, words))
+            let words = [blake2s::to_words(left), blake2s::to_words(right)];
+            blake2s::to_bytes(blake2s::hash_slice(blake2s::NODE, words.as_flattened(), |word| word))
         }
     };
 }

@@ -64,7 +64,7 @@ pub(super) fn define(
     let offset = 1i64 << log;
     let maximum = Form::from(low).plus(1 << LIMB, high).plus_constant(-offset);
     let index = list.0 as usize;
-    b.step(Step::Best { blocks: logits.clone(), list: index, high, low, bits: LIMB, offset });
+    b.step(|| Step::Best { blocks: logits.clone(), list: index, high, low, bits: LIMB, offset });
 
     let mut picked = Vec::new();
     for (first, shape, mut value) in logits {
@@ -78,7 +78,7 @@ pub(super) fn define(
         let name = alloc::format!("difference{first}");
         let high = b.ranged(&alloc::format!("{name}.high"), shape, limb);
         let low = b.ranged(&alloc::format!("{name}.low"), shape, limb);
-        b.step(Step::Divide {
+        b.step(|| Step::Divide {
             shape,
             value: value.clone(),
             divisor: 1 << LIMB,

@@ -236,9 +236,11 @@ impl Shared<'_> {
         }
         let reach = Interval { low: -(FAR / 2), high: FAR / 2 - 1 };
         let maximum = b.ranged(&name("maximum"), row, reach);
-        let columns = scores.iter().map(|&(_, z, _)| z).collect();
         let causal = self.params.causal.then_some(log);
-        b.step(Step::RowMax { columns, causal, output: maximum });
+        b.step(|| {
+            let columns = scores.iter().map(|&(_, z, _)| z).collect();
+            Step::RowMax { columns, causal, output: maximum }
+        });
         let mut weights = Vec::new();
         let (mut ties, mut total) = (Value::default(), Value::default());
         for (k, &(shape, z, causal)) in scores.iter().enumerate() {
@@ -291,9 +293,9 @@ impl Shared<'_> {
                 per_group(Kind::Mix { group: 0 }, (weight.into(), shape), (column.into(), prefix_shape));
             value.products.push(Product { coefficient: 2, ..own });
         }
-        let dividend = Int::from(value.clone());
-        b.step(Step::Set { shape: out, value: dividend.clone().over(twice.clone()), column: mean });
-        b.step(Step::Set { shape: out, value: dividend.modulo(twice), column: remainder });
+        let dividend = || Int::from(value.clone());
+        b.step(|| Step::Set { shape: out, value: dividend().over(twice.clone()), column: mean });
+        b.step(|| Step::Set { shape: out, value: dividend().modulo(twice.clone()), column: remainder });
         let mut product = b.entrywise(-2, out, sum.into(), mean.into());
         // The sum is one of `seen` weights.
         product.bound = Some(most.saturating_mul(v_bound));
@@ -318,9 +320,10 @@ fn result(
 /// A column that is the given sums along rows.
 fn sum(b: &mut Builder<'_>, name: &str, row: Shape, value: Value, bound: Interval) -> ColumnId {
     let column = b.ranged(name, row, bound);
-    b.step(Step::Set { shape: row, value: value.clone().into(), column });
-    let form = value.form.clone().plus(-1, column);
-    b.relation(name, row, Value { form, ..value });
+    b.step(|| Step::Set { shape: row, value: value.clone().into(), column });
+    let mut value = value;
+    value.form = value.form.plus(-1, column);
+    b.relation(name, row, value);
     column
 }
 
@@ -342,7 +345,7 @@ fn normalized(
     let low = b.ranged(&format!("{name}.low"), shape, Interval::bits(Limbs::LOW));
     let limbs = Limbs { high, low };
     let divisor = 1 << Limbs::LOW;
-    b.step(Step::Divide {
+    b.step(|| Step::Divide {
         shape,
         value: Form::from(x).into(),
         divisor,

@@ -9,28 +9,41 @@ use crate::circuit::{Builder, Form, Int, Interval, Shape, Value};
 const LIMB: u32 = 11;
 
 /// A column whose values a step computes and a range check bounds.
-pub fn computed(b: &mut Builder<'_>, name: &str, shape: Shape, bound: Interval, value: Int) -> Form {
+pub fn computed(
+    b: &mut Builder<'_>,
+    name: &str,
+    shape: Shape,
+    bound: Interval,
+    value: impl FnOnce() -> Int,
+) -> Form {
     let column = b.ranged(name, shape, bound);
-    b.step(crate::circuit::Step::Set { shape, value, column });
+    b.step(|| crate::circuit::Step::Set { shape, value: value(), column });
     column.into()
 }
 
 /// An integer of `low .. low + 2^bits` as range-checked limbs.
-pub fn limbs(b: &mut Builder<'_>, name: &str, shape: Shape, low: i64, bits: u32, value: Int) -> Form {
+pub fn limbs(
+    b: &mut Builder<'_>,
+    name: &str,
+    shape: Shape,
+    low: i64,
+    bits: u32,
+    value: impl Fn() -> Int,
+) -> Form {
     let names = ["low", "high", "top"];
-    let mut rest = value.minus(low);
+    // What the limbs below the `k`-th leave.
+    let rest = |k: usize| (0..k).fold(value().minus(low), |rest, _| rest.over(1 << LIMB));
     let mut form = Form::constant(low);
     let mut done = 0;
     for (k, suffix) in names.iter().enumerate() {
         let last = bits - done <= LIMB + 2 || k + 1 == names.len();
         let width = if last { bits - done } else { LIMB };
-        let digit = if last { rest.clone() } else { rest.clone().modulo(1 << LIMB) };
+        let digit = || if last { rest(k) } else { rest(k).modulo(1 << LIMB) };
         let part = computed(b, &format!("{name}.{suffix}"), shape, Interval::bits(width), digit);
         form = form.plus_form(part.times(1 << done));
         if last {
             break;
         }
-        rest = rest.over(1 << LIMB);
         done += LIMB;
     }
     form
@@ -53,19 +66,19 @@ pub fn inverse(b: &mut Builder<'_>, q: &Form, row: Shape, numerator: u32, width:
     let Width { limb, limbs: count, divisor } = width;
     let base = 1i64 << limb;
     let digit = |k: u32| i64::from(numerator) >> (limb * k) & (base - 1);
-    let quotient = Int::from(i64::from(numerator)).over(q.clone());
+    let quotient = || Int::from(i64::from(numerator)).over(q.clone());
     let parts: Vec<Form> = (0..count)
         .map(|k| {
-            let value = quotient.clone().over(1 << (limb * k)).modulo(base);
+            let value = || quotient().over(1 << (limb * k)).modulo(base);
             computed(b, &format!("inverse.{k}"), row, Interval::bits(limb), value)
         })
         .collect();
     let inverse = (0u32..)
         .zip(&parts)
         .fold(Form::default(), |sum, (k, part)| sum.plus_form(part.clone().times(1 << (limb * k))));
-    let rest = Int::from(i64::from(numerator)).minus(Int::from(inverse.clone()).times(q.clone()));
+    let rest = || Int::from(i64::from(numerator)).minus(Int::from(inverse.clone()).times(q.clone()));
     let rest = limbs(b, "inverse.rest", row, 0, divisor, rest);
-    let slack = Int::from(q.clone()).minus(1).minus(rest.clone());
+    let slack = || Int::from(q.clone()).minus(1).minus(rest.clone());
     let slack = limbs(b, "inverse.slack", row, 0, divisor, slack);
     b.relation(
         "inverse.slack",
@@ -85,8 +98,9 @@ pub fn inverse(b: &mut Builder<'_>, q: &Form, row: Shape, numerator: u32, width:
             break;
         }
         // With `rest < 2^divisor` and `part <= base - 1`, every carry is below `2^divisor` too.
-        let up = Int::from(value.clone()).over(base);
-        carry = limbs(b, &format!("inverse.carry{k}"), row, 0, divisor, up);
+        carry = limbs(b, &format!("inverse.carry{k}"), row, 0, divisor, || {
+            Int::from(value.clone()).over(base)
+        });
         let form = value.form.clone().plus_form(carry.clone().times(-base));
         b.relation(&format!("inverse.{k}"), row, Value { form, ..value });
     }

@@ -89,7 +89,7 @@ fn mean(b: &mut Builder<'_>, blocks: &[(u32, ColumnId)], row: Shape, cols: u32, 
     let remainder = b.ranged("mean.remainder", row, Interval { low: 0, high: divisor - 1 });
     let sums = blocks.iter().map(|&(_, column)| RowSum { coefficient: 2, column }).collect();
     let value = Value { sums, form: Form::constant(cols.into()), ..Value::default() };
-    b.step(Step::Divide {
+    b.step(|| Step::Divide {
         shape: row,
         value: value.clone(),
         divisor,
@@ -124,7 +124,7 @@ struct Energy {
     high: Form,
     c1: Form,
     c0: Form,
-    total: Int,
+    total: Value,
 }
 
 fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
@@ -141,12 +141,12 @@ fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
     let (squares, cross, lows) = (dot(1, high, high), dot(2, high, low), dot(1, low, low));
 
     let byte = Interval::bits(8);
-    let c0 = computed(b, "energy.c0", row, byte, Int::from(lows.clone()).modulo(256));
-    let k0 = limbs(b, "energy.k0", row, 0, 21, Int::from(lows.clone()).over(256));
-    let carried = Int::from(cross.clone()).plus(k0.clone());
-    let c1 = computed(b, "energy.c1", row, byte, carried.clone().modulo(256));
-    let k1 = limbs(b, "energy.k1", row, -(1 << 20), 21, carried.over(256));
-    let top = limbs(b, "energy.high", row, 0, 24, Int::from(squares.clone()).plus(k1.clone()));
+    let c0 = computed(b, "energy.c0", row, byte, || Int::from(lows.clone()).modulo(256));
+    let k0 = limbs(b, "energy.k0", row, 0, 21, || Int::from(lows.clone()).over(256));
+    let carried = || Int::from(cross.clone()).plus(k0.clone());
+    let c1 = computed(b, "energy.c1", row, byte, || carried().modulo(256));
+    let k1 = limbs(b, "energy.k1", row, -(1 << 20), 21, || carried().over(256));
+    let top = limbs(b, "energy.high", row, 0, 24, || Int::from(squares.clone()).plus(k1.clone()));
 
     let with = |value: Value, form: Form| Value { form, ..value };
     b.relation("energy.low", row, with(lows, k0.clone().times(-256).plus_form(c0.clone().times(-1))));
@@ -156,20 +156,20 @@ fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
         with(cross, k0.plus_form(k1.clone().times(-256)).plus_form(c1.clone().times(-1))),
     );
     b.relation("energy.high", row, with(squares, k1.plus_form(top.clone().times(-1))));
-    Energy { high: top, c1, c0, total: dot(1, whole, whole).into() }
+    Energy { high: top, c1, c0, total: dot(1, whole, whole) }
 }
 
 /// `q = 256 q1 + q0` with `0 <= S + epsilon - q^2 <= 2q`.
 fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form {
     let (epsilon_high, epsilon_low) = (i64::from(epsilon >> 16), i64::from(epsilon & 0xffff));
-    let sum = energy.total.clone().plus(i64::from(epsilon));
-    let q = sum.clone().root();
-    let q0 = computed(b, "root.low", row, Interval::bits(8), q.clone().modulo(256));
-    let q1 = computed(b, "root.high", row, Interval::bits(12), q.over(256));
+    let sum = || Int::from(energy.total.clone()).plus(i64::from(epsilon));
+    let q = || sum().root();
+    let q0 = computed(b, "root.low", row, Interval::bits(8), || q().modulo(256));
+    let q1 = computed(b, "root.high", row, Interval::bits(12), || q().over(256));
     let root = q1.clone().times(256).plus_form(q0.clone());
-    let rest = sum.minus(Int::from(root.clone()).times(root.clone()));
+    let rest = || sum().minus(Int::from(root.clone()).times(root.clone()));
     let rest = limbs(b, "root.rest", row, 0, 22, rest);
-    let slack = limbs(b, "root.slack", row, 0, 22, Int::from(root.clone()).times(2).minus(rest.clone()));
+    let slack = limbs(b, "root.slack", row, 0, 22, || Int::from(root.clone()).times(2).minus(rest.clone()));
     let square = |b: &Builder<'_>, c, x: &Form, y: &Form| b.entrywise(c, row, x.clone(), y.clone());
     let low_products = [square(b, 1, &q0, &q0), square(b, 512, &q1, &q0)];
     let low_form = rest
@@ -178,7 +178,7 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
         .plus_form(energy.c0.clone().times(-1))
         .plus_constant(-epsilon_low);
     let low = Value { products: low_products.into(), form: low_form, ..Value::default() };
-    let carry = limbs(b, "root.carry", row, -4, 14, Int::from(low.clone()).over(65536));
+    let carry = limbs(b, "root.carry", row, -4, 14, || Int::from(low.clone()).over(65536));
     b.relation(
         "root.low",
         row,

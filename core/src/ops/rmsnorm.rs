@@ -94,38 +94,29 @@ pub(super) fn normalize(
 struct Squares {
     top: Form,
     low: Form,
-    blocks: u32,
-    total: Int,
+    /// Blocks and their shapes.
+    blocks: Vec<(Limbs, Shape)>,
 }
 
 fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
-    let dot =
-        |b: &Builder<'_>, blocks: &[Limbs], left: fn(Limbs) -> Form, right: fn(Limbs) -> Form| -> Value {
-            let product = |&limbs: &Limbs| {
-                let shape = b.shape(limbs.high);
-                Product::new(Kind::RowDot, (left(limbs), shape), (right(limbs), shape))
-            };
-            Value { products: blocks.iter().map(product).collect(), ..Value::default() }
-        };
+    let blocks: Vec<(Limbs, Shape)> = blocks.iter().map(|&limbs| (limbs, b.shape(limbs.high))).collect();
     let high = |limbs: Limbs| limbs.high.into();
     let low = |limbs: Limbs| limbs.low.into();
     let with = |value: Value, form: Form| Value { form, ..value };
-    let total = dot(b, blocks, Limbs::form, Limbs::form).into();
 
     // What lies below 2^20, block by block: `2^11 middle + low`, with carries to what lies above.
     let (mut below, mut carried_up) = (Form::default(), Form::default());
-    for (k, limbs_of) in blocks.chunks(1).enumerate() {
+    for (k, block) in blocks.chunks(1).enumerate() {
         let name = |what: &str| format!("squares{k}.{what}");
-        let channels = limbs_of.first().map_or(1, |limbs| b.shape(limbs.high).cols);
-        let (cross, lows) = (dot(b, limbs_of, high, low), dot(b, limbs_of, low, low));
-        let d = Int::from(lows.clone()).modulo(1 << 11);
-        let d = computed(b, &name("low"), row, Interval::bits(11), d);
+        let channels: u32 = block.iter().map(|(_, shape)| shape.cols).sum();
+        let (cross, lows) = (dot(block, high, low), dot(block, low, low));
+        let d = computed(b, &name("low"), row, Interval::bits(11), || Int::from(lows.clone()).modulo(1 << 11));
         // `sum l^2 < 2^20 C`.
         let bits = 9 + channels.next_power_of_two().trailing_zeros();
-        let carry = limbs(b, &name("carry"), row, 0, bits, Int::from(lows.clone()).over(1 << 11));
-        let carried = Int::from(cross.clone()).plus(carry.clone());
-        let middle = computed(b, &name("middle"), row, Interval::bits(9), carried.clone().modulo(1 << 9));
-        let up = limbs(b, &name("up"), row, -(1 << 21), 22, carried.over(1 << 9));
+        let carry = limbs(b, &name("carry"), row, 0, bits, || Int::from(lows.clone()).over(1 << 11));
+        let carried = || Int::from(cross.clone()).plus(carry.clone());
+        let middle = computed(b, &name("middle"), row, Interval::bits(9), || carried().modulo(1 << 9));
+        let up = limbs(b, &name("up"), row, -(1 << 21), 22, || carried().over(1 << 9));
         let form = carry.clone().times(-(1 << 11)).plus_form(d.clone().times(-1));
         b.relation(&name("low"), row, with(lows, form));
         let form = carry.plus_form(up.clone().times(-(1 << 9))).plus_form(middle.clone().times(-1));
@@ -133,31 +124,41 @@ fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
         below = below.plus_form(middle.times(1 << 11)).plus_form(d);
         carried_up = carried_up.plus_form(up);
     }
-    let highs = dot(b, blocks, high, high);
-    let top = Int::from(highs.clone()).plus(carried_up.clone());
-    let top = limbs(b, "squares.high", row, 0, 30, top);
+    let highs = dot(&blocks, high, high);
+    let top = limbs(b, "squares.high", row, 0, 30, || Int::from(highs.clone()).plus(carried_up.clone()));
     b.relation("squares.high", row, with(highs, carried_up.plus_form(top.clone().times(-1))));
-    Squares { top, low: below, blocks: blocks.len() as u32, total }
+    Squares { top, low: below, blocks }
+}
+
+/// The sum of products over all channels.
+fn dot(blocks: &[(Limbs, Shape)], left: fn(Limbs) -> Form, right: fn(Limbs) -> Form) -> Value {
+    let product = |&(limbs, shape): &(Limbs, Shape)| {
+        Product::new(Kind::RowDot, (left(limbs), shape), (right(limbs), shape))
+    };
+    Value { products: blocks.iter().map(product).collect(), ..Value::default() }
 }
 
 /// `q = 1024 q1 + q0` with `0 <= S - q^2 <= 2q`.
 fn root(b: &mut Builder<'_>, squares: &Squares, row: Shape, epsilon: u32) -> Form {
     let (epsilon_high, epsilon_low) = (i64::from(epsilon >> 20), i64::from(epsilon & 0xf_ffff));
-    let sum = squares.total.clone().plus(i64::from(epsilon));
-    let q = sum.clone().root();
-    let q0 = computed(b, "root.low", row, Interval::bits(10), q.clone().modulo(1 << 10));
-    let q1 = computed(b, "root.high", row, Interval::bits(14), q.over(1 << 10));
+    let total = || Int::from(dot(&squares.blocks, Limbs::form, Limbs::form));
+    let sum = || total().plus(i64::from(epsilon));
+    let q = || sum().root();
+    let q0 = computed(b, "root.low", row, Interval::bits(10), || q().modulo(1 << 10));
+    let q1 = computed(b, "root.high", row, Interval::bits(14), || q().over(1 << 10));
     let root = q1.clone().times(1 << 10).plus_form(q0.clone());
-    let rest = sum.minus(Int::from(root.clone()).times(root.clone()));
+    let rest = || sum().minus(Int::from(root.clone()).times(root.clone()));
     let rest = limbs(b, "root.rest", row, 0, 25, rest);
-    let slack = Int::from(root.clone()).times(2).minus(rest.clone());
+    let slack = || Int::from(root.clone()).times(2).minus(rest.clone());
     let slack = limbs(b, "root.slack", row, 0, 25, slack);
     let slack = root.clone().times(2).plus_form(rest.clone().times(-1)).plus_form(slack.times(-1));
     b.relation("root.slack", row, slack.into());
 
     let cross = Value { products: [b.entrywise(1, row, q1.clone(), q0.clone())].into(), ..Value::default() };
-    let m0 = computed(b, "root.cross.low", row, Interval::bits(9), Int::from(cross.clone()).modulo(1 << 9));
-    let m1 = computed(b, "root.cross.high", row, Interval::bits(15), Int::from(cross.clone()).over(1 << 9));
+    let m0 =
+        computed(b, "root.cross.low", row, Interval::bits(9), || Int::from(cross.clone()).modulo(1 << 9));
+    let m1 =
+        computed(b, "root.cross.high", row, Interval::bits(15), || Int::from(cross.clone()).over(1 << 9));
     let form = m1.clone().times(-(1 << 9)).plus_form(m0.clone().times(-1));
     b.relation("root.cross", row, Value { form, ..cross });
 
@@ -167,9 +168,9 @@ fn root(b: &mut Builder<'_>, squares: &Squares, row: Shape, epsilon: u32) -> For
         .plus_constant(-epsilon_low);
     let product = b.entrywise(1, row, q0.clone(), q0);
     let low = Value { products: [product].into(), form, ..Value::default() };
-    let carry = Int::from(low.clone()).over(1 << 20);
+    let carry = || Int::from(low.clone()).over(1 << 20);
     // `rest` is below `2^25`, every block's part below `2^20`.
-    let least = -i64::from(squares.blocks) - 3;
+    let least = -(squares.blocks.len() as i64) - 3;
     let carry = computed(b, "root.carry", row, Interval { low: least, high: least + 127 }, carry);
     let form = low.form.clone().plus_form(carry.clone().times(-(1 << 20)));
     b.relation("root.low", row, Value { form, ..low });
