@@ -153,6 +153,14 @@ impl Leaves {
                             Component::Unit { at } => {
                                 constant -= alpha * eq_index(low(block.log_size), at.into());
                             }
+                            Component::First(column) => {
+                                let own = circuit.column(column).shape.log_size();
+                                let above = low(block.log_size).get(own as usize..).unwrap_or_default();
+                                let first = weight * alpha * eq_index(above, 0);
+                                let row_axis = claims.eq_at(&[]);
+                                let col_axis = claims.eq(start, own);
+                                claims.add(first, column, row_axis, col_axis);
+                            }
                             Component::Column(column) => {
                                 let row_axis = claims.eq_at(&[]);
                                 let col_axis = claims.eq(start, block.log_size);

@@ -17,11 +17,12 @@ use crate::transcript::{Label, Transcript};
 
 const DOMAIN: &[u8] = b"circlet/1/pin";
 
-/// The point of a root: one coordinate for each variable of a tree's stacked vector.
+/// The point of a root: one coordinate for each variable of the fixed tree's vector, whatever else is committed to.
 pub fn point<S: HashSuite>(protocol: &Protocol, fixed_cap: &[S::Digest]) -> Vec<QM31> {
     let mut transcript = S::Transcript::new(DOMAIN);
     transcript.absorb_digest(Label::Key, &cap_root::<S>(fixed_cap));
-    let variables = protocol.stacking.log_rows + protocol.stacking.log_columns;
+    let columns = protocol.stacking.matrix_columns[0].next_power_of_two().trailing_zeros();
+    let variables = protocol.stacking.log_rows + columns;
     transcript.challenges(Label::PinPoint, variables as usize)
 }
 

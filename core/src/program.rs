@@ -213,7 +213,8 @@ pub struct Attention {
     pub prefix: Option<Prefix>,
     /// Rounding of the products of queries and keys.
     pub score: Requantize,
-    /// `exp`: `table[d - 2^(bits-1)]` belongs to a distance `d` from the row's greatest score.
+    /// `exp`, of ten bits: the table's `d`-th value belongs to the distance `d` from the row's greatest score; from
+    /// 1024 on it is zero.
     pub exp: TableId,
     /// Whether a position sees only itself and those before it.
     pub causal: bool,

@@ -54,7 +54,7 @@ pub fn circuits(program: &Program) -> Result<Vec<Circuit>, CircuitError> {
             last.push(group);
         }
     }
-    if parts.len() > CIRCUITS as usize {
+    if parts.len() >= CIRCUITS as usize {
         return Err(CircuitError::TooLarge("circuits of a registration", parts.len() as u64));
     }
     parts.iter().map(|groups| Draft::new(&fixed).circuit(groups)).collect()
@@ -117,13 +117,13 @@ impl Draft {
         for group in groups {
             if group.bound <= SMALL {
                 self.small(group);
-            } else if group.bound < LARGE {
+            } else if group.bound < LARGE && group.row_l1.is_none() {
                 for &id in &group.columns {
                     self.large(id, group.bound);
                 }
             } else {
                 return Err(CircuitError::Malformed(format!(
-                    "{}: entries beyond 2^28 cannot be registered",
+                    "{}: entries beyond 2^28, or beyond 2^15 with a bound on sums, cannot be registered",
                     self.name(group)
                 )));
             }

@@ -80,11 +80,10 @@ pub fn replay_listed(
                 let all: Vec<i128> = trace.columns[input.0 as usize].iter().map(look_up).collect();
                 store(&mut trace, *output, all.into_iter(), changes);
             }
-            Step::MapForm { table, shape, input, output } => {
+            Step::MapForm { table, shape, input, output, .. } => {
                 let values = &data.tables[table.0 as usize];
-                let half = values.len() as i128 / 2;
                 let all = cells(*shape, |t, c| {
-                    let row = usize::try_from(form(circuit, &trace, input, *shape, t, c) + half).ok();
+                    let row = usize::try_from(form(circuit, &trace, input, *shape, t, c)).ok();
                     i128::from(row.and_then(|row| values.get(row)).copied().unwrap_or(0))
                 });
                 store(&mut trace, *output, all.into_iter(), changes);

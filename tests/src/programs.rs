@@ -467,12 +467,12 @@ pub fn decoder(layers: usize, heads: u32, groups: u32, prefix: bool) -> (Decoder
     });
     let exponential = |most: f64| {
         move |x: i64| {
-            let distance = (x + (1 << 15)) as f64 / 64.0;
-            if distance < 16.0 { (most * (-distance).exp()).round() as i64 } else { 0 }
+            let distance = (x + (1 << 9)) as f64 / 64.0;
+            (most * (-distance).exp()).round() as i64
         }
     };
-    let near = b.table("exp", 16, exponential(3900.0));
-    let far = b.table("exp.long", 16, exponential(2000.0));
+    let near = b.table("exp", 10, exponential(3900.0));
+    let far = b.table("exp.long", 10, exponential(2000.0));
     let Random(seed) = b.random;
     let mut random = Random(seed);
     let (width, ffn, channels, vocab, positions) = (24u32, 40u32, 8u32, 48u32, 64u32);

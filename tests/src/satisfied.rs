@@ -170,7 +170,7 @@ fn row_of(circuit: &Circuit, trace: &Trace, table: u32, tuple: &[i128]) -> Optio
         Component::Index { low } => Some((v - i128::from(*low)).rem_euclid(P)),
         // Row zero of a signed table repeats row one.
         Component::Signed => Some((v + (1 << table.bits) / 2).rem_euclid(P)),
-        Component::Unit { .. } | Component::Magnitude | Component::Column(_) => None,
+        Component::Unit { .. } | Component::Magnitude | Component::First(_) | Component::Column(_) => None,
     })?;
     let row = usize::try_from(row).ok().filter(|&row| row < 1 << table.bits)?;
     let equal = table.components.iter().zip(tuple).all(|(component, v)| {
@@ -179,6 +179,10 @@ fn row_of(circuit: &Circuit, trace: &Trace, table: u32, tuple: &[i128]) -> Optio
             Component::Unit { at } => i128::from(row == *at as usize),
             Component::Signed => row.max(1) as i128 - (1 << table.bits) / 2,
             Component::Magnitude => (row.max(1) as i128 - (1 << table.bits) / 2).abs(),
+            Component::First(id) => {
+                let len = circuit.columns[id.0 as usize].shape.cols as usize;
+                if row < len { i128::from(trace.cell(*id, row)) } else { 0 }
+            }
             Component::Column(id) => i128::from(trace.cell(*id, row)),
         };
         (v - own) % P == 0

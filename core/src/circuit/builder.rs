@@ -37,6 +37,9 @@ pub fn split_wide(len: u32) -> Vec<(u32, u32)> {
     (0..whole).map(|k| (k * MOST, MOST)).chain(shifted).collect()
 }
 
+/// Bits of a distance.
+const DISTANCE: u32 = 16;
+
 /// How the circuit holds a block of a tensor's channels.
 #[derive(Clone, Copy, Debug)]
 enum Block {
@@ -433,8 +436,8 @@ impl<'p> Builder<'p> {
         Ok(index)
     }
 
-    /// `(input, output, unit)` is, in every cell, a row of a program table with its argument counted from zero
-    /// and an indicator of its first row.
+    /// `(input, output, unit)` is, in every cell, a row of the table of `2^DISTANCE` rows that begins with the values of
+    /// a program table and goes on with zeros: its index, its value, and an indicator of its first row.
     pub fn distance(
         &mut self,
         id: TableId,
@@ -444,13 +447,16 @@ impl<'p> Builder<'p> {
         unit: ColumnId,
     ) -> Result<(), CircuitError> {
         let table = self.program.tables.get(id.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
+        if u32::from(table.bits) > DISTANCE {
+            return Err(self.refuse("a table of distances has at most sixteen bits"));
+        }
         let index = if let Some(index) = self.distances[id.0 as usize] {
             index
         } else {
             let values = self.table_values[id.0 as usize];
             let components =
-                vec![Component::Index { low: 0 }, Component::Column(values), Component::Unit { at: 0 }];
-            let index = self.table(format!("{}.distance", table.name), u32::from(table.bits), components);
+                vec![Component::Index { low: 0 }, Component::First(values), Component::Unit { at: 0 }];
+            let index = self.table(format!("{}.distance", table.name), DISTANCE, components);
             self.distances[id.0 as usize] = Some(index);
             index
         };
@@ -459,7 +465,8 @@ impl<'p> Builder<'p> {
         self.step(|| Step::MapForm {
             table: id,
             shape,
-            input: input.clone().plus_constant(table.low()),
+            input: input.clone(),
+            bits: DISTANCE,
             output,
         });
         self.step(|| Step::Set { shape, value: Int::from(input.clone()).is_zero(), column: unit });

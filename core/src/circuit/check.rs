@@ -365,6 +365,10 @@ impl Circuit {
                     Component::Unit { .. } => (0, 1),
                     Component::Signed => (1 - (1 << table.bits) / 2, (1 << table.bits) / 2 - 1),
                     Component::Magnitude => (0, (1 << table.bits) / 2 - 1),
+                    Component::First(values) => {
+                        let bound = self.column(values).bound;
+                        (bound.low.min(0), bound.high.max(0))
+                    }
                     Component::Column(values) => {
                         let bound = self.column(values).bound;
                         (bound.low, bound.high)

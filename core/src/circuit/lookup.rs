@@ -24,6 +24,8 @@ pub enum Component {
     },
     /// A column of the fixed tree.
     Column(ColumnId),
+    /// A shorter column of the fixed tree in the first rows, zero in the others.
+    First(ColumnId),
 }
 
 /// A table of `2^bits` rows; its index plus one is the tag that keeps its rows apart from other tables'.

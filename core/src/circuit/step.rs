@@ -61,10 +61,12 @@ pub enum Step {
         /// Receives the value.
         output: ColumnId,
     },
-    /// `output = table[input]` in every cell.
+    /// The value of row `input` of a program table, counted from zero; zero beyond its last row, up to `2^bits`.
     MapForm {
         /// Program table.
         table: TableId,
+        /// Bits of the argument.
+        bits: u32,
         /// The cells.
         shape: Shape,
         /// Argument.

@@ -53,7 +53,7 @@ fn decoder() -> Decoder {
         final_norm: NORM,
         final_gain: Some((500, ROUND)),
         head: Some(matrix(12)),
-        tables: vec![table(14, 2047), table(14, 4000), table(16, 1000), table(16, 500)],
+        tables: vec![table(14, 2047), table(14, 4000), table(10, 1000), table(10, 500)],
         exponentials: vec![(4, TableId(2)), (64, TableId(3))],
     }
 }

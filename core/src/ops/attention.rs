@@ -15,7 +15,7 @@
 //! A constant prefix position, if there is one, is visible to all and counts in the maximum, in `E` and in the sum.
 //!
 //! * Visibility: for `j > t` the table's argument is `d + 2^15`. Clamped scores differ by less than `2^15 - 1024`,
-//!   and the table is zero from 1024 on, so such a position has no weight whatever its score.
+//!   and from 1024 on the looked-up table is zero by its form, so such a position has no weight whatever its score.
 //! * The maximum: `d` is an argument of the table, so no visible score exceeds `m`; and the indicator of `d = 0`,
 //!   a component of the same table, is one somewhere in every row. It cannot be one at a `j > t`, where the
 //!   argument is at least 1024 if any visible `d` is not negative.
@@ -231,8 +231,8 @@ impl Shared<'_> {
 
         // Their maximum, and the exponentials of the distances from it.
         let (exp_bits, exp_max) = b.table_bound(self.params.exp)?;
-        if exp_bits != 16 {
-            return Err(b.refuse("the exponential needs a table of 16 bits"));
+        if 1 << exp_bits != NEAR {
+            return Err(b.refuse("the exponential needs a table of 10 bits"));
         }
         let reach = Interval { low: -(FAR / 2), high: FAR / 2 - 1 };
         let maximum = b.ranged(&name("maximum"), row, reach);

@@ -293,12 +293,14 @@ fn run(circuit: &Circuit, tables: &[Vec<i32>], step: &Step, trace: &mut Trace) -
             trace.columns[output.0 as usize] =
                 map(&tables[table.0 as usize], (name, &arguments), circuit, *output)?;
         }
-        Step::MapForm { table, shape, input, output } => {
+        Step::MapForm { table, bits, shape, input, output } => {
+            let half = (1i64 << bits) / 2;
             let arguments = form_values(circuit, trace, input, *shape);
-            let arguments: Vec<i32> = arguments.into_iter().map(|v| v as i32).collect();
+            let arguments: Vec<i32> = arguments.into_iter().map(|v| (v - half) as i32).collect();
+            let mut values = tables[table.0 as usize].clone();
+            values.resize(1 << bits, 0);
             let name = &circuit.column(*output).name;
-            trace.columns[output.0 as usize] =
-                map(&tables[table.0 as usize], (name, &arguments), circuit, *output)?;
+            trace.columns[output.0 as usize] = map(&values, (name, &arguments), circuit, *output)?;
         }
         Step::Magnitude { input, output } => {
             trace.columns[output.0 as usize] = match trace.cells(*input) {

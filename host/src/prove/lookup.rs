@@ -111,6 +111,11 @@ fn leaves(protocol: &Protocol, trace: &Trace, challenges: Challenges) -> Fractio
                             (0..1u32 << table.bits).map(|row| i32::from(row == at)).collect();
                         pack_all(&cells)
                     }
+                    Component::First(id) => {
+                        let mut lanes = column_lanes(trace, id);
+                        lanes.resize((1usize << table.bits).div_ceil(LANES), pack_base(&[]));
+                        lanes
+                    }
                     Component::Column(id) => column_lanes(trace, id),
                 });
                 (i, pack_all(&negated), components.collect())

@@ -89,7 +89,7 @@ fn program() -> Program {
             constant(1, 12, 1000),
             constant(11, 12, 30),
         ],
-        tables: vec![table(14, 2047), table(14, 4000), table(16, 1000)],
+        tables: vec![table(14, 2047), table(14, 4000), table(10, 1000)],
         ops: vec![
             Op::Gather { source: Source::Constant(c(0)), rows: Rows::Listed(ListId(0)), y: t(0) },
             Op::Widen { base: None, x: t(0), left: 4, right: 1, y: t(1) },
@@ -381,8 +381,8 @@ fn scores_and_exponentials_are_bounded() {
     for clamp in [15_872, 1 << 15, (1 << 30) - 1] {
         assert!(refused(change(|p| p.tables[1].bound = clamp), by).contains("clamp"));
     }
-    for bits in [1, 15, 17, 20] {
-        assert!(refused(change(|p| p.tables[2].bits = bits), by).contains("16 bits"));
+    for bits in [1, 9, 11, 16, 20] {
+        assert!(refused(change(|p| p.tables[2].bits = bits), by).contains("10 bits"));
     }
     // `4 (T + 1) max(e) (max|v| + 1)` reaches the field's size.
     assert!(change(|p| p.tables[2].bound = 50_000).is_ok());

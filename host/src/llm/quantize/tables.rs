@@ -70,10 +70,9 @@ impl Tables {
         for rows in rows {
             // Four times the sum of all weights times the bound of values stays below 2^31.
             let most = (((1i64 << 29) - (1 << 21)) / ((i64::from(rows) + 1) * (HEAD + 1))).min(4095);
-            let table = self.add(Kind::Exponential(most), format!("exp to {most}"), 16, |x| {
-                let distance = x + (1 << 15);
-                let value = most as f64 * libm::exp(-(distance as f64) / 64.0);
-                if distance < 1024 { value.round_ties_even() as i64 } else { 0 }
+            let table = self.add(Kind::Exponential(most), format!("exp to {most}"), 10, |x| {
+                let distance = (x + (1 << 9)) as f64 / 64.0;
+                (most as f64 * libm::exp(-distance)).round_ties_even() as i64
             });
             if all.last().is_some_and(|last| last.1 == table) {
                 all.pop();
