@@ -3,9 +3,14 @@
 //! Values are stored as `f32`; every operation works in `f64` and rounds once per element. It serves
 //! calibration and comparison, not speed.
 
+mod elementwise;
+mod movement;
+mod rows;
+
 use rayon::prelude::*;
 
-use crate::graph::{GeluKind, Graph, Op, Shape, Tensor, ValueId};
+use self::elementwise::zip;
+use crate::graph::{GeluKind, Graph, Node, Op, Shape, Tensor, ValueId};
 
 /// Why a graph cannot be run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -27,6 +32,19 @@ pub enum FloatError {
         expected: Shape,
         /// The shape given.
         found: Shape,
+    },
+    /// An index points outside of what it chooses from.
+    #[error(
+        "node {node:?} takes row {index} of {rows}; the input must hold whole numbers from 0 to {}",
+        rows - 1
+    )]
+    Index {
+        /// The node.
+        node: String,
+        /// The bad index.
+        index: f32,
+        /// How many rows there are.
+        rows: usize,
     },
     /// A value is NaN or infinite.
     #[error("value {name:?} is not finite at element {index}; the input or the weights are out of range")]
@@ -86,6 +104,7 @@ pub fn run_all<'g>(graph: &'g Graph, inputs: &[Tensor]) -> Result<Activations<'g
     }
     for node in graph.nodes() {
         let operands: Vec<&Tensor> = node.inputs.iter().map(|&id| state.get(id)).collect();
+        check_indices(node, &operands)?;
         let result = apply(&node.op, &operands, graph.shape(node.output).to_vec());
         state.set(node.output, result)?;
     }
@@ -102,6 +121,15 @@ impl Activations<'_> {
     }
 }
 
+fn check_indices(node: &Node, operands: &[&Tensor]) -> Result<(), FloatError> {
+    let (Op::Gather, [table, indices]) = (&node.op, operands) else { return Ok(()) };
+    let rows = table.shape()[0];
+    match indices.data().iter().find(|&&index| movement::row(index, rows).is_none()) {
+        Some(&index) => Err(FloatError::Index { node: node.name.clone(), index, rows }),
+        None => Ok(()),
+    }
+}
+
 /// One operation. `shape` is the result's shape as inferred from the operands.
 pub(crate) fn apply(op: &Op, inputs: &[&Tensor], shape: Shape) -> Tensor {
     let x = inputs[0];
@@ -109,13 +137,28 @@ pub(crate) fn apply(op: &Op, inputs: &[&Tensor], shape: Shape) -> Tensor {
         Op::MatMul => matmul(x, inputs[1], shape),
         Op::Add => zip(x, inputs[1], shape, |a, b| a + b),
         Op::Mul => zip(x, inputs[1], shape, |a, b| a * b),
+        Op::Div => zip(x, inputs[1], shape, |a, b| a / b),
         Op::Relu => x.map(|v| v.max(0.0)),
         Op::Gelu { kind } => x.map(|v| gelu(*kind, v.into()) as f32),
         Op::Silu => x.map(|v| (f64::from(v) * sigmoid(v.into())) as f32),
         Op::Sigmoid => x.map(|v| sigmoid(v.into()) as f32),
-        Op::LayerNorm { epsilon } => layer_norm(x, inputs[1], inputs[2], *epsilon, shape),
+        Op::Tanh => x.map(|v| libm::tanh(v.into()) as f32),
+        Op::Exp => x.map(|v| libm::exp(v.into()) as f32),
+        Op::Erf => x.map(|v| libm::erf(v.into()) as f32),
+        Op::Sqrt => x.map(|v| f64::from(v).sqrt() as f32),
+        Op::Reciprocal => x.map(|v| f64::from(v).recip() as f32),
+        Op::Round => x.map(f32::round_ties_even),
+        Op::Clamp { low, high } => x.map(|v| v.max(*low).min(*high)),
+        Op::Softmax => rows::softmax(x, shape),
+        Op::Reduce(reduction) => rows::reduce(x, *reduction, shape),
+        Op::ArgMax { last } => rows::arg_max(x, *last, shape),
+        Op::LayerNorm { epsilon } => rows::layer_norm(x, inputs[1], inputs[2], *epsilon, shape),
+        Op::RmsNorm { epsilon } => rows::rms_norm(x, inputs[1], *epsilon, shape),
+        Op::Select { axis, indices } => movement::select(x, *axis, indices, shape),
+        Op::Gather => movement::gather(x, inputs[1], shape),
+        Op::Concat { axis } => movement::concat(inputs, *axis, shape),
         Op::Reshape { .. } => Tensor::from_parts(shape, x.data().to_vec()),
-        Op::Transpose { perm } => transpose(x, perm, shape),
+        Op::Transpose { perm } => movement::transpose(x, perm, shape),
     }
 }
 
@@ -131,13 +174,6 @@ pub fn gelu(kind: GeluKind, x: f64) -> f64 {
         GeluKind::Erf => 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
         GeluKind::Tanh => 0.5 * x * (1.0 + libm::tanh(FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x))),
     }
-}
-
-/// The second operand has the first's shape, or is a vector over the last dimension, or a scalar.
-fn zip(a: &Tensor, b: &Tensor, shape: Shape, f: impl Fn(f64, f64) -> f64) -> Tensor {
-    let repeated = b.data().iter().cycle();
-    let data = a.data().iter().zip(repeated).map(|(&x, &y)| f(x.into(), y.into()) as f32).collect();
-    Tensor::from_parts(shape, data)
 }
 
 fn matmul(a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
@@ -157,45 +193,6 @@ fn matmul(a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
             *out = sum as f32;
         }
     });
-    Tensor::from_parts(shape, data)
-}
-
-fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f32, shape: Shape) -> Tensor {
-    let d = gamma.data().len();
-    let mut data = Vec::with_capacity(x.data().len());
-    for row in x.data().chunks_exact(d) {
-        let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / d as f64;
-        let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / d as f64;
-        let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
-        for ((&v, &g), &b) in row.iter().zip(gamma.data()).zip(beta.data()) {
-            data.push(((f64::from(v) - mean) * scale * f64::from(g) + f64::from(b)) as f32);
-        }
-    }
-    Tensor::from_parts(shape, data)
-}
-
-fn transpose(x: &Tensor, perm: &[usize], shape: Shape) -> Tensor {
-    let mut strides = vec![1; perm.len()];
-    for i in (1..perm.len()).rev() {
-        strides[i - 1] = strides[i] * x.shape()[i];
-    }
-    // How far the source moves when an index of the result grows by one.
-    let steps: Vec<usize> = perm.iter().map(|&p| strides[p]).collect();
-    let mut index = vec![0; perm.len()];
-    let mut source = 0;
-    let mut data = Vec::with_capacity(x.data().len());
-    for _ in 0..x.data().len() {
-        data.push(x.data()[source]);
-        for axis in (0..perm.len()).rev() {
-            index[axis] += 1;
-            source += steps[axis];
-            if index[axis] < shape[axis] {
-                break;
-            }
-            source -= steps[axis] * shape[axis];
-            index[axis] = 0;
-        }
-    }
     Tensor::from_parts(shape, data)
 }
 

@@ -4,15 +4,21 @@
 //! value is an input, a constant or the output of exactly one node. The operations are few and in
 //! one normal form: a fully connected layer is [`Op::MatMul`] and then [`Op::Add`] of a bias, a
 //! constant operand of `Add` and `Mul` stands second, and anything that only renames or regroups
-//! elements is [`Op::Reshape`]. [`GraphBuilder`] keeps these rules, so a `Graph` always holds them.
+//! elements is [`Op::Reshape`]. What works along a dimension works along the last one, behind an
+//! [`Op::Transpose`] where need be. [`GraphBuilder`] keeps these rules, so a `Graph` always holds them.
+//!
+//! All values are `f32`. An integer, such as an index, a quantized number or a truth value, is a value
+//! that happens to be whole; it is exact up to 2^24, and beyond that rounded as a cast to float would.
 
 mod builder;
+mod error;
 mod shape;
 mod tensor;
 
 use std::collections::BTreeMap;
 
 pub use builder::GraphBuilder;
+pub use error::GraphError;
 pub use tensor::{MAX_ELEMENTS, MAX_RANK, Shape, Tensor, elements};
 
 /// Names a value of one graph: an index into [`Graph::values`].
@@ -28,16 +34,29 @@ pub enum GeluKind {
     Tanh,
 }
 
+/// What a reduction computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// The sum.
+    Sum,
+    /// The sum divided by the count.
+    Mean,
+    /// The largest element.
+    Max,
+}
+
 /// An operation of the float graph.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// `[.., m, k] x [k, n]`, or `[.., m, k] x [.., k, n]` with equal leading dimensions.
     MatMul,
-    /// Elementwise sum. The second operand has the same shape, or is a constant vector over the
-    /// last dimension, or a constant scalar (shape `[]`).
+    /// Elementwise sum. Dimensions are aligned at the last one; where one operand has size 1 or no
+    /// dimension, it is repeated. A constant stands second.
     Add,
     /// Elementwise product, with the operands of [`Op::Add`].
     Mul,
+    /// Elementwise quotient, with the operands of [`Op::Add`].
+    Div,
     /// `max(x, 0)`.
     Relu,
     /// Gaussian error linear unit.
@@ -49,11 +68,59 @@ pub enum Op {
     Silu,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `e^x`.
+    Exp,
+    /// The error function.
+    Erf,
+    /// The square root.
+    Sqrt,
+    /// `1 / x`.
+    Reciprocal,
+    /// To the nearest whole number, ties to even.
+    Round,
+    /// `min(max(x, low), high)`.
+    Clamp {
+        /// The least result.
+        low: f32,
+        /// The greatest result.
+        high: f32,
+    },
+    /// `exp(x) / sum(exp(x))` over the last dimension.
+    Softmax,
+    /// A sum, mean or maximum over the last dimension, which keeps size 1.
+    Reduce(Reduction),
+    /// The index of the largest element of the last dimension, which keeps size 1.
+    ArgMax {
+        /// The last of equal elements instead of the first.
+        last: bool,
+    },
     /// `(x - mean) / sqrt(variance + epsilon) * gamma + beta` over the last dimension. The inputs
     /// are `x`, then the constant vectors `gamma` and `beta`.
     LayerNorm {
         /// Added to the variance.
         epsilon: f32,
+    },
+    /// `x / sqrt(mean(x^2) + epsilon) * gamma` over the last dimension. The inputs are `x` and the
+    /// constant vector `gamma`.
+    RmsNorm {
+        /// Added to the mean of squares.
+        epsilon: f32,
+    },
+    /// The given places of one dimension, in the given order.
+    Select {
+        /// The dimension.
+        axis: usize,
+        /// Which places of it.
+        indices: Vec<usize>,
+    },
+    /// Rows of the first operand (along its first dimension), chosen by the whole numbers in the second.
+    Gather,
+    /// Any number of operands one after the other along a dimension.
+    Concat {
+        /// The dimension.
+        axis: usize,
     },
     /// The same elements in the same order under another shape.
     Reshape {
@@ -74,11 +141,28 @@ impl Op {
             Self::MatMul => "MatMul",
             Self::Add => "Add",
             Self::Mul => "Mul",
+            Self::Div => "Div",
             Self::Relu => "Relu",
             Self::Gelu { .. } => "Gelu",
             Self::Silu => "Silu",
             Self::Sigmoid => "Sigmoid",
+            Self::Tanh => "Tanh",
+            Self::Exp => "Exp",
+            Self::Erf => "Erf",
+            Self::Sqrt => "Sqrt",
+            Self::Reciprocal => "Reciprocal",
+            Self::Round => "Round",
+            Self::Clamp { .. } => "Clamp",
+            Self::Softmax => "Softmax",
+            Self::Reduce(Reduction::Sum) => "ReduceSum",
+            Self::Reduce(Reduction::Mean) => "ReduceMean",
+            Self::Reduce(Reduction::Max) => "ReduceMax",
+            Self::ArgMax { .. } => "ArgMax",
             Self::LayerNorm { .. } => "LayerNorm",
+            Self::RmsNorm { .. } => "RmsNorm",
+            Self::Select { .. } => "Select",
+            Self::Gather => "Gather",
+            Self::Concat { .. } => "Concat",
             Self::Reshape { .. } => "Reshape",
             Self::Transpose { .. } => "Transpose",
         }
@@ -171,112 +255,6 @@ impl Graph {
     pub fn parameters(&self) -> usize {
         self.constants.values().map(|t| t.data().len()).sum()
     }
-}
-
-/// Why a graph cannot be built.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum GraphError {
-    /// The operand shapes do not fit the operation.
-    #[error("node {node:?} ({op}): {detail}; correct the shapes in the model and export it again")]
-    Shape {
-        /// The node.
-        node: String,
-        /// Its operation.
-        op: &'static str,
-        /// What does not fit.
-        detail: String,
-    },
-    /// An operand must be a constant.
-    #[error(
-        "node {node:?} ({op}): {which} must be a constant, but it is computed from the model's input; \
-         export the model with that operand as a weight"
-    )]
-    NotConstant {
-        /// The node.
-        node: String,
-        /// Its operation.
-        op: &'static str,
-        /// Which operand.
-        which: &'static str,
-    },
-    /// There are too many dimensions.
-    #[error("tensor {name:?} has {rank} dimensions; use at most {MAX_RANK}")]
-    Rank {
-        /// The tensor.
-        name: String,
-        /// Its number of dimensions.
-        rank: usize,
-    },
-    /// A dimension is zero.
-    #[error(
-        "tensor {name:?} has shape {dims:?} with a dimension of size 0; export the model with real sizes"
-    )]
-    ZeroSize {
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        dims: Vec<usize>,
-    },
-    /// The element count is too large.
-    #[error("tensor {name:?} has shape {dims:?}, more than 2^31 elements; use a smaller model or batch")]
-    TooLarge {
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        dims: Vec<usize>,
-    },
-    /// The data does not fill the shape.
-    #[error(
-        "tensor {name:?} of shape {dims:?} needs {expected} elements, but holds {found}; write the file again"
-    )]
-    DataLength {
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        dims: Vec<usize>,
-        /// Elements the shape asks for.
-        expected: usize,
-        /// Elements there are.
-        found: usize,
-    },
-    /// A constant is NaN or infinite.
-    #[error(
-        "tensor {name:?} holds {value} at element {index}; only finite weights can be proven, \
-         so check the training run or the conversion to f32"
-    )]
-    NonFinite {
-        /// The tensor.
-        name: String,
-        /// The first bad element, in row-major order.
-        index: usize,
-        /// Its value.
-        value: f32,
-    },
-    /// Folding constants would need too much memory.
-    #[error(
-        "node {node:?} ({op}) has only constant operands and is too large to compute at import; \
-         fold constants before exporting"
-    )]
-    FoldTooLarge {
-        /// The node.
-        node: String,
-        /// Its operation.
-        op: &'static str,
-    },
-    /// An output does not depend on the inputs.
-    #[error(
-        "output {name:?} does not depend on any input, so there is nothing to prove; remove it from the model"
-    )]
-    ConstantOutput {
-        /// The output.
-        name: String,
-    },
-    /// There is no output.
-    #[error("the model has no output; mark at least one tensor as output")]
-    NoOutputs,
-    /// There is no node.
-    #[error("the model computes nothing: its outputs are its inputs; export a model with at least one layer")]
-    NoNodes,
 }
 
 #[cfg(test)]

@@ -92,11 +92,8 @@ impl GraphBuilder {
         let constant = |i: usize| self.constants.contains_key(&inputs[i]);
         let refuse = |which| Err(GraphError::NotConstant { node: name.into(), op: op.name(), which });
         match op {
-            Op::Add | Op::Mul if constant(0) => refuse("the second operand, not the first,"),
-            Op::Add | Op::Mul if !constant(1) && self.shape(inputs[0]) != self.shape(inputs[1]) => {
-                refuse("an operand that is repeated over the other's dimensions")
-            }
-            Op::LayerNorm { .. } if !constant(1) => refuse("the scale"),
+            Op::Add | Op::Mul | Op::Div if constant(0) => refuse("the second operand, not the first,"),
+            Op::LayerNorm { .. } | Op::RmsNorm { .. } if !constant(1) => refuse("the scale"),
             Op::LayerNorm { .. } if !constant(2) => refuse("the bias"),
             _ => Ok(()),
         }

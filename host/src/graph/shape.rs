@@ -3,26 +3,46 @@
 use super::{Op, Shape};
 
 impl Op {
-    /// How many operands the operation takes.
-    pub fn arity(&self) -> usize {
-        match self {
-            Self::MatMul | Self::Add | Self::Mul => 2,
+    /// How many operands the operation takes; none if any number from one.
+    pub fn arity(&self) -> Option<usize> {
+        Some(match self {
+            Self::MatMul | Self::Add | Self::Mul | Self::Div | Self::RmsNorm { .. } | Self::Gather => 2,
             Self::LayerNorm { .. } => 3,
+            Self::Concat { .. } => return None,
             _ => 1,
-        }
+        })
     }
 
     /// The shape of the result, or what does not fit. Sizes are checked by the caller.
     pub fn output_shape(&self, inputs: &[&[usize]]) -> Result<Shape, String> {
-        if inputs.len() != self.arity() {
-            return Err(format!("takes {} operands, but {} are given", self.arity(), inputs.len()));
+        if self.arity().is_some_and(|arity| arity != inputs.len()) || inputs.is_empty() {
+            let takes = self.arity().map_or("at least 1".into(), |arity| arity.to_string());
+            return Err(format!("takes {takes} operands, but {} are given", inputs.len()));
         }
         let x = inputs[0];
         match self {
             Self::MatMul => matmul(x, inputs[1]),
-            Self::Add | Self::Mul => elementwise(x, inputs[1]),
-            Self::Relu | Self::Gelu { .. } | Self::Silu | Self::Sigmoid => Ok(x.to_vec()),
-            Self::LayerNorm { .. } => layer_norm(x, inputs[1], inputs[2]),
+            Self::Add | Self::Mul | Self::Div => broadcast(x, inputs[1]),
+            Self::Relu
+            | Self::Gelu { .. }
+            | Self::Silu
+            | Self::Sigmoid
+            | Self::Tanh
+            | Self::Exp
+            | Self::Erf
+            | Self::Sqrt
+            | Self::Reciprocal
+            | Self::Round
+            | Self::Clamp { .. } => Ok(x.to_vec()),
+            Self::Softmax => last(x).map(|_| x.to_vec()),
+            Self::Reduce(_) | Self::ArgMax { .. } => last(x).map(|(leading, _)| [leading, &[1]].concat()),
+            Self::LayerNorm { .. } | Self::RmsNorm { .. } => normalised(x, &inputs[1..]),
+            Self::Select { axis, indices } => select(x, *axis, indices),
+            Self::Gather => match x {
+                [_, row @ ..] => Ok([inputs[1], row].concat()),
+                [] => Err("cannot take rows of a scalar".into()),
+            },
+            Self::Concat { axis } => concat(inputs, *axis),
             Self::Reshape { shape } => {
                 let (from, to) = (product(x), product(shape));
                 if from.is_none() || from != to {
@@ -71,23 +91,58 @@ fn matmul(a: &[usize], b: &[usize]) -> Result<Shape, String> {
     Ok([lead_a, &[*m, *n]].concat())
 }
 
-fn elementwise(a: &[usize], b: &[usize]) -> Result<Shape, String> {
-    let vector = b.len() == 1 && a.last() == b.last();
-    if a == b || b.is_empty() || vector {
-        return Ok(a.to_vec());
-    }
-    Err(format!(
-        "cannot combine {a:?} with {b:?}: the second operand must have the same shape, or be a \
-         constant vector over the last dimension, or a constant scalar"
-    ))
+fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, String> {
+    let rank = a.len().max(b.len());
+    let size = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+    let dims = (0..rank).map(|axis| match (size(a, axis), size(b, axis)) {
+        (x, y) if x == y || y == 1 => Some(x),
+        (1, y) => Some(y),
+        _ => None,
+    });
+    dims.collect::<Option<Shape>>().ok_or_else(|| {
+        format!("cannot combine {a:?} with {b:?}: aligned at the last, dimensions must be equal or 1")
+    })
 }
 
-fn layer_norm(x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Shape, String> {
+fn last(x: &[usize]) -> Result<(&[usize], usize), String> {
+    x.split_last()
+        .map(|(&last, leading)| (leading, last))
+        .ok_or_else(|| "needs at least one dimension, but is given a scalar".into())
+}
+
+fn normalised(x: &[usize], parameters: &[&[usize]]) -> Result<Shape, String> {
     let Some(&d) = x.last() else {
         return Err("cannot normalise a scalar".into());
     };
-    if gamma != [d] || beta != [d] {
-        return Err(format!("needs a scale and a bias of shape [{d}], but they have {gamma:?} and {beta:?}"));
+    if parameters.iter().any(|&p| p != [d]) {
+        return Err(format!("needs a scale (and a bias) of shape [{d}], but is given {parameters:?}"));
     }
     Ok(x.to_vec())
+}
+
+fn select(x: &[usize], axis: usize, indices: &[usize]) -> Result<Shape, String> {
+    let Some(&size) = x.get(axis) else {
+        return Err(format!("has no dimension {axis} in {x:?}"));
+    };
+    if let Some(index) = indices.iter().find(|&&i| i >= size) {
+        return Err(format!("takes place {index} of dimension {axis} of {x:?}, which has only {size}"));
+    }
+    let mut shape = x.to_vec();
+    shape[axis] = indices.len();
+    Ok(shape)
+}
+
+fn concat(inputs: &[&[usize]], axis: usize) -> Result<Shape, String> {
+    let mut shape = inputs[0].to_vec();
+    if axis >= shape.len() {
+        return Err(format!("has no dimension {axis} in {shape:?}"));
+    }
+    for other in &inputs[1..] {
+        let fits = other.len() == shape.len() && (0..shape.len()).all(|i| i == axis || shape[i] == other[i]);
+        if !fits {
+            return Err(format!("cannot join {shape:?} and {other:?} along dimension {axis}"));
+        }
+        shape[axis] = shape[axis].saturating_add(other[axis]);
+    }
+    Ok(shape)
 }

@@ -1,21 +1,30 @@
 //! ONNX models to graphs.
 //!
 //! The bytes are checked (`wire`), decoded, ordered (`source`) and then lowered node by node to the
-//! few operations of [`Graph`] (`lower`, `matrix`, `shapes`, `gelu`). Shapes are concrete: a symbolic
+//! few operations of [`Graph`] (`lower` and a file for each family of operators); what exporters spell
+//! out is put together again (`recognise`). Shapes are concrete: a symbolic
 //! first dimension of an input becomes the batch size of the options.
 
+mod arithmetic;
+mod attention;
 mod constants;
-mod gelu;
 mod lower;
 mod matrix;
+mod movement;
 mod node;
+mod quantized;
+mod recognise;
+mod reduce;
 mod shapes;
 mod source;
 mod wire;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use rten_onnx::onnx::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
+use rten_onnx::onnx::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use rten_onnx::protobuf::{DecodeMessage, ValueReader};
+
+pub use self::constants::{Constant, Ints};
 
 use self::{constants::dtype, lower::Lowering, source::Source};
 use super::{ImportError, ImportOptions};
@@ -36,25 +45,60 @@ pub fn import_file(path: &Path, options: ImportOptions) -> Result<Graph, ImportE
     import_bytes(&fs::read(path).map_err(failed)?, options)
 }
 
+/// What is known of a model beyond its file.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// Inputs with a value that never changes, such as a mask, by name. They become constants.
+    pub fixed: BTreeMap<String, Constant>,
+    /// The outputs that are wanted, by name; all if none is given.
+    pub outputs: Option<Vec<String>>,
+}
+
 /// Reads an ONNX model from memory. Total: any bytes give a graph or an error.
 pub fn import_bytes(bytes: &[u8], options: ImportOptions) -> Result<Graph, ImportError> {
+    import_part(bytes, options, &Part::default())
+}
+
+/// Reads one tensor as ONNX stores it in a file of its own (`.pb`). Total, like [`import_bytes`].
+pub fn read_tensor(bytes: &[u8]) -> Result<Constant, ImportError> {
+    wire::check_tensor(bytes)?;
+    let proto = TensorProto::decode(ValueReader::from_buf(bytes))
+        .map_err(|error| ImportError::Malformed { offset: 0, detail: error.to_string() })?;
+    constants::decode(proto.name.as_deref().unwrap_or_default(), &proto)
+}
+
+/// Reads part of an ONNX model from memory. Total, like [`import_bytes`].
+pub fn import_part(bytes: &[u8], options: ImportOptions, part: &Part) -> Result<Graph, ImportError> {
     wire::check(bytes)?;
     let model = ModelProto::parse_buf(bytes)
         .map_err(|error| ImportError::Malformed { offset: 0, detail: error.to_string() })?;
     let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
     check_opset(&model.opset_import)?;
 
-    let source = Source::new(graph)?;
+    let source = Source::new(graph, part.outputs.as_deref())?;
     source.check_operators()?;
-    let inputs = inputs(graph, &source, options)?;
+    let known = |name: &String| graph.input.iter().any(|info| info.name.as_ref() == Some(name));
+    if let Some(name) = part.fixed.keys().find(|name| !known(name)) {
+        return Err(ImportError::UnknownTensor {
+            reader: "the list of fixed inputs".into(),
+            name: name.clone(),
+        });
+    }
+    let inputs = inputs(graph, &source, options, part)?;
     let mut lowering = Lowering::new(&source);
-    for (name, shape) in inputs {
-        lowering.input(name, shape)?;
+    for info in &graph.input {
+        let name = info.name.as_deref().unwrap_or_default();
+        if let Some(constant) = part.fixed.get(name) {
+            lowering.fixed(name, constant.clone())?;
+        }
+    }
+    for (name, shape, kind) in inputs {
+        lowering.input(name, shape, kind)?;
     }
     for &index in source.order() {
         lowering.node(index)?;
     }
-    lowering.finish(graph)
+    lowering.finish()
 }
 
 fn check_opset(opsets: &[OperatorSetIdProto]) -> Result<(), ImportError> {
@@ -72,7 +116,8 @@ fn inputs<'m>(
     graph: &'m GraphProto,
     source: &Source<'m>,
     options: ImportOptions,
-) -> Result<Vec<(&'m str, Shape)>, ImportError> {
+    part: &Part,
+) -> Result<Vec<(&'m str, Shape, Option<i32>)>, ImportError> {
     if options.batch == 0 {
         return Err(ImportError::BatchZero);
     }
@@ -80,8 +125,9 @@ fn inputs<'m>(
     let mut inputs = Vec::new();
     for info in &graph.input {
         let name = info.name.as_deref().unwrap_or_default();
-        if source.initializer(name).is_none() {
-            inputs.push((name, input_shape(name, info, options.batch, &mut symbolic)?));
+        if source.initializer(name).is_none() && !part.fixed.contains_key(name) {
+            let (shape, kind) = input_shape(name, info, options.batch, &mut symbolic)?;
+            inputs.push((name, shape, kind));
         }
     }
     if inputs.is_empty() {
@@ -98,15 +144,16 @@ fn input_shape(
     info: &ValueInfoProto,
     batch: usize,
     symbolic: &mut bool,
-) -> Result<Shape, ImportError> {
+) -> Result<(Shape, Option<i32>), ImportError> {
     let refuse = |detail: String| ImportError::Input { name: name.into(), detail };
     let tensor = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
     let tensor =
         tensor.ok_or_else(|| refuse("is not a tensor; export the model with tensor inputs".into()))?;
     let kind = tensor.elem_type.map_or(0, |t| t.0);
-    if !dtype::is_float(kind) {
+    let integer = dtype::range(kind).map(|_| kind);
+    if !dtype::is_float(kind) && integer.is_none() {
         return Err(refuse(format!(
-            "has element type {}, but only float inputs are supported; move integer preprocessing out of the model",
+            "has element type {}, which is not supported; use float32 or integers of 4 to 64 bits",
             dtype::name(kind)
         )));
     }
@@ -135,7 +182,7 @@ fn input_shape(
             }
         });
     }
-    Ok(dims)
+    Ok((dims, integer))
 }
 
 #[cfg(test)]

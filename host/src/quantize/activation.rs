@@ -17,6 +17,12 @@ pub enum Activation {
     Silu,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `e^x`.
+    Exp,
+    /// The error function.
+    Erf,
 }
 
 impl Activation {
@@ -27,6 +33,9 @@ impl Activation {
             Op::Gelu { kind } => Some(Self::Gelu(*kind)),
             Op::Silu => Some(Self::Silu),
             Op::Sigmoid => Some(Self::Sigmoid),
+            Op::Tanh => Some(Self::Tanh),
+            Op::Exp => Some(Self::Exp),
+            Op::Erf => Some(Self::Erf),
             _ => None,
         }
     }
@@ -44,6 +53,9 @@ impl Activation {
             Self::Gelu(GeluKind::Tanh) => "gelu-tanh",
             Self::Silu => "silu",
             Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Exp => "exp",
+            Self::Erf => "erf",
         }
     }
 
@@ -54,6 +66,9 @@ impl Activation {
             Self::Gelu(kind) => float::gelu(kind, x),
             Self::Silu => x * float::sigmoid(x),
             Self::Sigmoid => float::sigmoid(x),
+            Self::Tanh => libm::tanh(x),
+            Self::Exp => libm::exp(x),
+            Self::Erf => libm::erf(x),
         }
     }
 }

@@ -122,16 +122,38 @@ impl<'g> Lowering<'g> {
                 Ok(())
             }
             graph::Op::MatMul => self.matmul(index, node),
-            graph::Op::Add | graph::Op::Mul => match self.graph.constant(node.inputs[1]) {
-                Some(_) => self.affine(index, node),
-                None if node.op == graph::Op::Add => self.add(index, node),
-                None => self.mul(index, node),
-            },
-            graph::Op::LayerNorm { epsilon } => self.layer_norm(index, node, *epsilon),
-            graph::Op::Relu | graph::Op::Gelu { .. } | graph::Op::Silu | graph::Op::Sigmoid => {
-                self.activation(node)
+            graph::Op::Add | graph::Op::Mul => {
+                self.check_broadcast(node)?;
+                match self.graph.constant(node.inputs[1]) {
+                    Some(_) => self.affine(index, node),
+                    None if node.op == graph::Op::Add => self.add(index, node),
+                    None => self.mul(index, node),
+                }
             }
+            graph::Op::LayerNorm { epsilon } => self.layer_norm(index, node, *epsilon),
+            op if Activation::of(op).is_some() => self.activation(node),
+            _ => Err(unsupported(
+                node,
+                "runs in floats, but the quantizer has no integer form for it yet; replace or remove it",
+            )),
         }
+    }
+
+    /// Sums and products repeat a constant scalar or a constant vector over the last dimension, nothing else.
+    fn check_broadcast(&self, node: &Node) -> Result<(), QuantizeError> {
+        let (x, y) = (self.graph.shape(node.inputs[0]), self.graph.shape(node.inputs[1]));
+        let constant = self.graph.constant(node.inputs[1]).is_some();
+        let channels = constant && (y.is_empty() || (y.len() == 1 && y.last() == x.last()));
+        if x == y || channels {
+            return Ok(());
+        }
+        Err(unsupported(
+            node,
+            format!(
+                "combines {x:?} with {y:?} by repeating elements, for which the quantizer has no integer form \
+                 yet; only a constant scalar or vector over the last dimension may repeat"
+            ),
+        ))
     }
 
     fn transpose(&mut self, x: ValueId, perm: &[usize], out: ValueId) {

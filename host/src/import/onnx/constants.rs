@@ -10,20 +10,38 @@ pub(super) mod dtype {
     use rten_onnx::onnx::DataType;
 
     pub(in super::super) const FLOAT: i32 = 1;
-    pub(super) const UINT8: i32 = 2;
+    pub(in super::super) const UINT8: i32 = 2;
     pub(super) const INT8: i32 = 3;
     pub(super) const UINT16: i32 = 4;
     pub(super) const INT16: i32 = 5;
     pub(in super::super) const INT32: i32 = 6;
     pub(in super::super) const INT64: i32 = 7;
-    pub(super) const BOOL: i32 = 9;
+    pub(in super::super) const BOOL: i32 = 9;
     pub(super) const FLOAT16: i32 = 10;
     pub(super) const DOUBLE: i32 = 11;
     pub(super) const BFLOAT16: i32 = 16;
+    pub(super) const UINT4: i32 = 21;
+    pub(super) const INT4: i32 = 22;
 
     /// Whether values of this type are treated as floats.
     pub(in super::super) fn is_float(kind: i32) -> bool {
         matches!(kind, FLOAT | FLOAT16 | DOUBLE | BFLOAT16)
+    }
+
+    /// The least and greatest value of an integer type; none if it is no supported integer type.
+    pub(in super::super) fn range(kind: i32) -> Option<(i64, i64)> {
+        Some(match kind {
+            BOOL => (0, 1),
+            UINT4 => (0, 15),
+            INT4 => (-8, 7),
+            UINT8 => (0, 255),
+            INT8 => (-128, 127),
+            UINT16 => (0, 65535),
+            INT16 => (-32768, 32767),
+            INT32 => (i32::MIN.into(), i32::MAX.into()),
+            INT64 => (i64::MIN, i64::MAX),
+            _ => return None,
+        })
     }
 
     /// The name in messages.
@@ -34,15 +52,22 @@ pub(super) mod dtype {
 
 /// Integers from the file.
 #[derive(Clone, Debug)]
-pub(super) struct Ints {
+pub struct Ints {
+    /// Dimensions, outermost first.
     pub dims: Shape,
+    /// Elements in row-major order.
     pub data: Vec<i64>,
-    /// Whether they are int64, which only shapes use.
-    pub wide: bool,
+    /// The number of their ONNX element type.
+    pub kind: i32,
 }
 
 impl Ints {
-    /// As floats, when every value is exact.
+    /// Whether they are int64, which only shapes and indices use.
+    pub(super) fn wide(&self) -> bool {
+        self.kind == dtype::INT64
+    }
+
+    /// As floats, when every value is exact. `name` appears in the error.
     pub fn to_tensor(&self, name: &str) -> Result<Tensor, ImportError> {
         if let Some(v) = self.data.iter().find(|v| v.unsigned_abs() > 1 << 24) {
             return Err(refuse(
@@ -54,10 +79,12 @@ impl Ints {
     }
 }
 
-/// A tensor of the file.
+/// A tensor stored in a file.
 #[derive(Clone, Debug)]
-pub(super) enum Constant {
+pub enum Constant {
+    /// Numbers of a float type.
     Float(Tensor),
+    /// Integers or truth values.
     Ints(Ints),
 }
 
@@ -79,7 +106,7 @@ pub(super) fn decode(name: &str, proto: &TensorProto) -> Result<Constant, Import
     let kind = proto.data_type.map_or(0, |t| t.0);
     let data = Data { name, proto, count };
     let floats = |data: Vec<f32>| Ok(Constant::Float(Tensor::new(dims.clone(), data)?));
-    let ints = |data, wide| Ok(Constant::Ints(Ints { dims: dims.clone(), data, wide }));
+    let ints = |data| Ok(Constant::Ints(Ints { dims: dims.clone(), data, kind }));
     let small = |read: fn([u8; 1]) -> i64| data.narrow(read);
     match kind {
         dtype::FLOAT => floats(data.read(&proto.float_data, |v| *v, f32::from_le_bytes)?),
@@ -93,12 +120,14 @@ pub(super) fn decode(name: &str, proto: &TensorProto) -> Result<Constant, Import
             let widen = |v: u16| f32::from_bits(u32::from(v) << 16);
             floats(data.read(&proto.int32_data, |v| widen(*v as u16), |b| widen(u16::from_le_bytes(b)))?)
         }
-        dtype::INT64 => ints(data.read(&proto.int64_data, |v| *v, i64::from_le_bytes)?, true),
-        dtype::INT32 => ints(data.narrow(|b| i32::from_le_bytes(b).into())?, false),
-        dtype::INT16 => ints(data.narrow(|b| i16::from_le_bytes(b).into())?, false),
-        dtype::UINT16 => ints(data.narrow(|b| u16::from_le_bytes(b).into())?, false),
-        dtype::INT8 => ints(small(|b| i8::from_le_bytes(b).into())?, false),
-        dtype::UINT8 | dtype::BOOL => ints(small(|b| b[0].into())?, false),
+        dtype::INT64 => ints(data.read(&proto.int64_data, |v| *v, i64::from_le_bytes)?),
+        dtype::INT32 => ints(data.narrow(|b| i32::from_le_bytes(b).into())?),
+        dtype::INT16 => ints(data.narrow(|b| i16::from_le_bytes(b).into())?),
+        dtype::UINT16 => ints(data.narrow(|b| u16::from_le_bytes(b).into())?),
+        dtype::INT8 => ints(small(|b| i8::from_le_bytes(b).into())?),
+        dtype::UINT8 | dtype::BOOL => ints(small(|b| b[0].into())?),
+        dtype::UINT4 => ints(data.nibbles(|n| n.into())?),
+        dtype::INT4 => ints(data.nibbles(|n| i64::from((n << 4) as i8 >> 4))?),
         _ => Err(refuse(
             name,
             format!("has element type {}, which is not supported; convert it to float32", dtype::name(kind)),
@@ -137,6 +166,14 @@ impl Data<'_> {
         self.check_length(raw.len(), self.count * N, "bytes")?;
         let (chunks, _) = raw.as_chunks::<N>();
         Ok(chunks.iter().map(|&chunk| from_bytes(chunk)).collect())
+    }
+
+    /// Integers of four bits, two in a byte, the first in the low half.
+    fn nibbles(&self, from_bits: impl Fn(u8) -> i64) -> Result<Vec<i64>, ImportError> {
+        let half = Data { count: self.count.div_ceil(2), ..*self };
+        let bytes: Vec<u8> = half.read(&self.proto.int32_data, |v| *v as u8, |[b]: [u8; 1]| b)?;
+        let halves = bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]);
+        Ok(halves.take(self.count).map(from_bits).collect())
     }
 
     /// Integers of up to 32 bits, whose typed field is always int32.

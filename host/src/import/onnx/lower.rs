@@ -5,54 +5,68 @@ use std::{
     rc::Rc,
 };
 
-use rten_onnx::onnx::GraphProto;
-
 use super::super::ImportError;
 use super::constants::{Constant, Ints, decode, dtype};
-use super::gelu::{Partial, outside_gelu, partial_result};
 use super::node::NodeRef;
 use super::source::Source;
-use crate::graph::{GeluKind, Graph, GraphBuilder, Op, Shape, Tensor, ValueId};
+use crate::graph::{GeluKind, Graph, GraphBuilder, Op, Reduction, Shape, Tensor, ValueId};
 
 /// What a name of the file stands for in the graph under construction.
 #[derive(Clone)]
 pub(super) enum Binding {
+    /// A float.
     Value(ValueId),
+    /// A computed integer and its element type.
+    Int(ValueId, i32),
+    /// Integers that are known.
     Ints(Rc<Ints>),
-    /// Part of a spelled-out GELU.
-    Partial(Partial),
+}
+
+impl Binding {
+    /// A value with the type of what it was made of.
+    pub fn of(value: ValueId, kind: Option<i32>) -> Self {
+        kind.map_or(Self::Value(value), |kind| Self::Int(value, kind))
+    }
 }
 
 pub(super) struct Lowering<'s, 'm> {
     source: &'s Source<'m>,
     pub builder: GraphBuilder,
     bindings: HashMap<&'m str, Binding>,
+    /// Norms that were spelled out, whose scale and bias may follow.
+    pub spelled: HashSet<ValueId>,
 }
 
 impl<'s, 'm> Lowering<'s, 'm> {
     pub fn new(source: &'s Source<'m>) -> Self {
-        Self { source, builder: GraphBuilder::new(), bindings: HashMap::new() }
+        Self { source, builder: GraphBuilder::new(), bindings: HashMap::new(), spelled: HashSet::new() }
     }
 
-    pub fn input(&mut self, name: &'m str, shape: Shape) -> Result<(), ImportError> {
+    /// An input, of integers if it has a type of those.
+    pub fn input(&mut self, name: &'m str, shape: Shape, kind: Option<i32>) -> Result<(), ImportError> {
         let value = self.builder.input(name, shape)?;
-        self.bindings.insert(name, Binding::Value(value));
+        self.bindings.insert(name, Binding::of(value, kind));
+        Ok(())
+    }
+
+    /// An input that is known.
+    pub fn fixed(&mut self, name: &'m str, constant: Constant) -> Result<(), ImportError> {
+        let binding = self.bind_constant(name, constant)?;
+        self.bindings.insert(name, binding);
         Ok(())
     }
 
     /// The graph, with the outputs that the file names.
-    pub fn finish(mut self, graph: &'m GraphProto) -> Result<Graph, ImportError> {
+    pub fn finish(mut self) -> Result<Graph, ImportError> {
         let mut outputs: Vec<(&str, ValueId)> = Vec::new();
         let mut names = HashSet::new();
-        for info in &graph.output {
-            let name = info.name.as_deref().unwrap_or_default();
+        for &name in self.source.outputs() {
             if !names.insert(name) {
                 return Err(ImportError::DuplicateTensor { name: name.into() });
             }
             let value = match (self.binding(name)?, self.source.producer(name)) {
-                (Some(Binding::Value(value)), _) => value,
+                (Some(Binding::Value(value) | Binding::Int(value, _)), _) => value,
                 (Some(Binding::Ints(ints)), _) => self.builder.constant(name, ints.to_tensor(name)?)?,
-                (Some(Binding::Partial(_)), Some(node)) => return Err(partial_result(node)),
                 (_, Some(node)) => return Err(unavailable(node, name)),
                 (_, None) => {
                     return Err(ImportError::UnknownTensor { reader: "the graph".into(), name: name.into() });
@@ -67,10 +81,21 @@ impl<'s, 'm> Lowering<'s, 'm> {
     pub fn node(&mut self, index: usize) -> Result<(), ImportError> {
         let node = self.source.node(index);
         let binding = self.lower(node)?;
-        if !node.output().is_empty() {
-            self.bindings.insert(node.output(), binding);
-        }
+        self.bind_output(node, 0, binding);
         Ok(())
+    }
+
+    /// Binds one of a node's results; nothing happens when it has no name.
+    pub fn bind_output(&mut self, node: NodeRef<'m>, i: usize, binding: Binding) {
+        if let Some(name) = node.output_name(i) {
+            self.bindings.insert(name, binding);
+        }
+    }
+
+    /// The first result, when it is bound already.
+    pub fn required_output(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
+        let bound = node.output_name(0).and_then(|name| self.bindings.get(name).cloned());
+        bound.ok_or_else(|| node.refuse("has no first result; export the model again"))
     }
 
     fn lower(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
@@ -82,8 +107,24 @@ impl<'s, 'm> Lowering<'s, 'm> {
             }
             "Dropout" => return self.dropout(node),
             "Cast" => return self.cast(node),
-            "Erf" => return self.erf(node),
-            "Mul" | "Add" => return self.add_or_mul(node),
+            "Add" | "Mul" => return self.add_or_mul(node),
+            "LayerNormalization" => return self.layer_norm(node),
+            "RMSNormalization" => return self.rms_norm(node),
+            "Attention" => return self.attention(node),
+            "Reshape" => return self.reshape(node),
+            "Flatten" => return self.flatten(node),
+            "Squeeze" => return self.squeeze(node),
+            "Unsqueeze" => return self.unsqueeze(node),
+            "Transpose" => return self.transpose(node),
+            "Gather" => return self.gather(node),
+            "Slice" => return self.slice(node),
+            "Split" => return self.split(node),
+            "Concat" => return self.concat(node),
+            "ArgMax" => return self.arg_max(node),
+            "QuantizeLinear" => return self.quantize(node),
+            "DynamicQuantizeLinear" => return self.dynamic_quantize(node),
+            "MatMulInteger" => return self.matmul_integer(node),
+            "QLinearMatMul" => return self.qlinear_matmul(node),
             _ => {}
         }
         let value = match node.op_type() {
@@ -111,12 +152,18 @@ impl<'s, 'm> Lowering<'s, 'm> {
             "Div" => self.div(node)?,
             "MatMul" => self.matmul(node)?,
             "Gemm" => self.gemm(node)?,
-            "LayerNormalization" => self.layer_norm(node)?,
-            "Reshape" => self.reshape(node)?,
-            "Flatten" => self.flatten(node)?,
-            "Squeeze" => self.squeeze(node)?,
-            "Unsqueeze" => self.unsqueeze(node)?,
-            "Transpose" => self.transpose(node)?,
+            "Tanh" => self.unary(node, &[], Op::Tanh)?,
+            "Exp" => self.unary(node, &[], Op::Exp)?,
+            "Erf" => self.unary(node, &[], Op::Erf)?,
+            "Sqrt" => self.unary(node, &[], Op::Sqrt)?,
+            "Reciprocal" => self.unary(node, &[], Op::Reciprocal)?,
+            "Pow" => self.pow(node)?,
+            "Softmax" => self.softmax(node)?,
+            "ReduceMax" => self.reduction(node, Reduction::Max)?,
+            "ReduceMean" => self.reduction(node, Reduction::Mean)?,
+            "ReduceSum" => self.reduction(node, Reduction::Sum)?,
+            "RotaryEmbedding" => self.rotary(node)?,
+            "DequantizeLinear" => self.dequantize(node)?,
             _ => return Err(node.refuse("this operator is not supported; replace it")),
         };
         Ok(Binding::Value(value))
@@ -137,6 +184,17 @@ impl<'s, 'm> Lowering<'s, 'm> {
     ) -> Result<ValueId, ImportError> {
         let names = (format!("{}/{part}", node.label()), format!("{}/{part}", node.output()));
         Ok(self.builder.node(&names.0, &names.1, op, inputs)?)
+    }
+
+    /// Emits the operation behind result `i`.
+    pub fn emit_output(
+        &mut self,
+        node: NodeRef,
+        i: usize,
+        op: Op,
+        inputs: &[ValueId],
+    ) -> Result<ValueId, ImportError> {
+        Ok(self.builder.node(&node.label(), node.output_name(i).unwrap_or_default(), op, inputs)?)
     }
 
     /// A constant that lowering makes up.
@@ -184,25 +242,39 @@ impl<'s, 'm> Lowering<'s, 'm> {
 
     /// An operand as a float value.
     pub fn float(&mut self, node: NodeRef<'m>, i: usize) -> Result<ValueId, ImportError> {
-        let binding = self.required(node, i)?;
-        self.as_float(node, i, binding)
+        match self.any(node, i)? {
+            (value, None) => Ok(value),
+            (_, Some(kind)) => Err(node.refuse(format!(
+                "reads the {} tensor {:?} as numbers; cast it to float in the model",
+                dtype::name(kind),
+                node.input(i).unwrap_or_default()
+            ))),
+        }
     }
 
-    pub fn as_float(
-        &mut self,
-        node: NodeRef<'m>,
-        i: usize,
-        binding: Binding,
-    ) -> Result<ValueId, ImportError> {
+    /// An operand as a value, with its element type if it is a computed integer.
+    pub fn any(&mut self, node: NodeRef<'m>, i: usize) -> Result<(ValueId, Option<i32>), ImportError> {
         let name = node.input(i).unwrap_or_default();
-        match binding {
-            Binding::Value(value) => Ok(value),
-            Binding::Ints(ints) if ints.wide => Err(node.refuse(format!(
-                "reads the int64 tensor {name:?} as numbers, but int64 may only describe shapes; \
+        match self.required(node, i)? {
+            Binding::Value(value) => Ok((value, None)),
+            Binding::Int(value, kind) => Ok((value, Some(kind))),
+            Binding::Ints(ints) if ints.wide() => Err(node.refuse(format!(
+                "reads the int64 tensor {name:?} as numbers, but a constant int64 may only describe shapes; \
                  cast it to float in the model"
             ))),
-            Binding::Ints(ints) => Ok(self.builder.constant(name, ints.to_tensor(name)?)?),
-            Binding::Partial(_) => Err(outside_gelu(node, i)),
+            Binding::Ints(ints) => Ok((self.builder.constant(name, ints.to_tensor(name)?)?, None)),
+        }
+    }
+
+    /// An operand of integers as a value, and its element type.
+    pub fn integer(&mut self, node: NodeRef<'m>, i: usize) -> Result<(ValueId, i32), ImportError> {
+        let name = node.input(i).unwrap_or_default();
+        match self.required(node, i)? {
+            Binding::Int(value, kind) => Ok((value, kind)),
+            Binding::Ints(ints) => Ok((self.builder.constant(name, ints.to_tensor(name)?)?, ints.kind)),
+            Binding::Value(_) => {
+                Err(node.refuse(format!("reads {name:?} as integers, but it is float; quantize it first")))
+            }
         }
     }
 
@@ -223,7 +295,7 @@ impl<'s, 'm> Lowering<'s, 'm> {
             return Err(node.refuse("must have exactly one value; export the model again"));
         }
         let name = node.output();
-        let ints = |dims, data| Ok(Constant::Ints(Ints { dims, data, wide: true }));
+        let ints = |dims, data| Ok(Constant::Ints(Ints { dims, data, kind: dtype::INT64 }));
         let constant = if let Some(proto) = node.tensor("value")? {
             decode(name, proto)
         } else if let Some(v) = node.float("value_float")? {
@@ -254,17 +326,23 @@ impl<'s, 'm> Lowering<'s, 'm> {
     fn cast(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 1, &["to", "saturate", "round_mode"])?;
         let to = node.int("to")?.and_then(|to| i32::try_from(to).ok()).unwrap_or(0);
+        let wider = |kind: i32| match (dtype::range(kind), dtype::range(to)) {
+            (Some(from), Some(to)) => to.0 <= from.0 && from.1 <= to.1,
+            _ => false,
+        };
         match self.required(node, 0)? {
             Binding::Ints(ints) if dtype::is_float(to) => {
                 let tensor = ints.to_tensor(node.output())?;
                 Ok(Binding::Value(self.builder.constant(node.output(), tensor)?))
             }
-            Binding::Ints(ints) if to == dtype::INT64 => {
-                Ok(Binding::Ints(Rc::new(Ints { wide: true, ..(*ints).clone() })))
+            Binding::Ints(ints) if wider(ints.kind) => {
+                Ok(Binding::Ints(Rc::new(Ints { kind: to, ..(*ints).clone() })))
             }
-            binding @ (Binding::Value(_) | Binding::Partial(_)) if dtype::is_float(to) => Ok(binding),
+            Binding::Int(value, _) if dtype::is_float(to) => Ok(Binding::Value(value)),
+            Binding::Int(value, kind) if wider(kind) => Ok(Binding::Int(value, to)),
+            binding @ Binding::Value(_) if dtype::is_float(to) => Ok(binding),
             _ => Err(node.refuse(format!(
-                "casts to {}, but only casts of floats to float are supported; remove the cast",
+                "casts to {}, but only casts that keep the value are supported, such as of floats to float; remove the cast",
                 dtype::name(to)
             ))),
         }
@@ -279,7 +357,7 @@ pub(super) fn check(node: NodeRef, inputs: usize, attributes: &[&str]) -> Result
 
 fn unavailable(producer: NodeRef, name: &str) -> ImportError {
     producer.refuse(format!(
-        "its result {name:?} is used, but only the first result of this operator, as a float tensor, is \
-         supported; remove what reads it"
+        "its result {name:?} is used, but only the first result of this operator is supported; \
+         remove what reads it"
     ))
 }

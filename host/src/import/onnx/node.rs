@@ -53,6 +53,11 @@ impl<'m> NodeRef<'m> {
         self.proto.output.first().map_or("", String::as_str)
     }
 
+    /// The name of result `i`, when something may read it.
+    pub fn output_name(self, i: usize) -> Option<&'m str> {
+        self.proto.output.get(i).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
     /// Refuses attributes other than the given ones, and attributes given twice.
     pub fn only_attributes(self, known: &[&str]) -> Result<(), ImportError> {
         let names: Vec<&str> = self.proto.attribute.iter().map(attribute_name).collect();

@@ -1,7 +1,7 @@
 //! Nodes that only rename, regroup or permute elements.
 
 use super::super::ImportError;
-use super::lower::{Lowering, check};
+use super::lower::{Binding, Lowering, check};
 use super::node::NodeRef;
 use crate::graph::{MAX_RANK, Op, Shape, ValueId};
 
@@ -18,9 +18,9 @@ impl<'m> Lowering<'_, 'm> {
     }
 
     /// A zero in the requested shape copies the operand's dimension, a -1 takes what is left.
-    pub fn reshape(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+    pub fn reshape(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 2, &["allowzero"])?;
-        let x = self.float(node, 0)?;
+        let (x, kind) = self.any(node, 0)?;
         let request = self
             .ints(node, 1)?
             .ok_or_else(|| node.refuse("has no shape; export the model again with opset 13 or newer"))?;
@@ -53,12 +53,12 @@ impl<'m> Lowering<'_, 'm> {
         if let Some(axis) = open {
             shape[axis] = total / known;
         }
-        self.reshaped(node, x, shape)
+        Ok(Binding::of(self.reshaped(node, x, shape)?, kind))
     }
 
-    pub fn flatten(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+    pub fn flatten(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 1, &["axis"])?;
-        let x = self.float(node, 0)?;
+        let (x, kind) = self.any(node, 0)?;
         let shape = self.builder.shape(x);
         let rank = shape.len() as i64;
         let axis = node.int("axis")?.unwrap_or(1);
@@ -68,12 +68,12 @@ impl<'m> Lowering<'_, 'm> {
         }
         let (rows, columns) = shape.split_at(split as usize);
         let flat = vec![rows.iter().product(), columns.iter().product()];
-        self.reshaped(node, x, flat)
+        Ok(Binding::of(self.reshaped(node, x, flat)?, kind))
     }
 
-    pub fn squeeze(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+    pub fn squeeze(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 2, &[])?;
-        let x = self.float(node, 0)?;
+        let (x, kind) = self.any(node, 0)?;
         let shape = self.builder.shape(x).to_vec();
         let axes = match self.ints(node, 1)? {
             Some(axes) => axis_set(node, &axes.data, shape.len())?,
@@ -85,24 +85,24 @@ impl<'m> Lowering<'_, 'm> {
             )));
         }
         let shape = (0..shape.len()).filter(|i| !axes.contains(i)).map(|i| shape[i]).collect();
-        self.reshaped(node, x, shape)
+        Ok(Binding::of(self.reshaped(node, x, shape)?, kind))
     }
 
-    pub fn unsqueeze(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+    pub fn unsqueeze(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 2, &[])?;
-        let x = self.float(node, 0)?;
+        let (x, kind) = self.any(node, 0)?;
         let shape = self.builder.shape(x).to_vec();
         let axes = self.ints(node, 1)?.ok_or_else(|| node.refuse("has no axes; export the model again"))?;
         let rank = shape.len().saturating_add(axes.data.len());
         let axes = axis_set(node, &axes.data, rank)?;
         let mut old = shape.iter().copied();
         let shape = (0..rank).map(|i| if axes.contains(&i) { 1 } else { old.next().unwrap_or(1) }).collect();
-        self.reshaped(node, x, shape)
+        Ok(Binding::of(self.reshaped(node, x, shape)?, kind))
     }
 
-    pub fn transpose(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+    pub fn transpose(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 1, &["perm"])?;
-        let x = self.float(node, 0)?;
+        let (x, kind) = self.any(node, 0)?;
         let rank = self.builder.shape(x).len();
         let perm: Vec<usize> = match node.ints("perm") {
             None => (0..rank).rev().collect(),
@@ -110,14 +110,14 @@ impl<'m> Lowering<'_, 'm> {
             Some(perm) => perm.iter().map(|&p| usize::try_from(p).unwrap_or(usize::MAX)).collect(),
         };
         if perm.len() == rank && perm.iter().enumerate().all(|(i, &p)| i == p) {
-            return Ok(x);
+            return Ok(Binding::of(x, kind));
         }
-        self.emit(node, Op::Transpose { perm }, &[x])
+        Ok(Binding::of(self.emit(node, Op::Transpose { perm }, &[x])?, kind))
     }
 }
 
 /// Axes of a tensor with `rank` dimensions; negative ones count from the end.
-fn axis_set(node: NodeRef, axes: &[i64], rank: usize) -> Result<Vec<usize>, ImportError> {
+pub(super) fn axis_set(node: NodeRef, axes: &[i64], rank: usize) -> Result<Vec<usize>, ImportError> {
     if rank > MAX_RANK {
         return Err(node.refuse(format!("gives a tensor of {rank} dimensions; use at most {MAX_RANK}")));
     }

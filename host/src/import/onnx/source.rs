@@ -8,29 +8,53 @@ use super::super::ImportError;
 use super::node::{NodeRef, is_standard};
 
 /// Operators that lowering knows.
-pub(super) const SUPPORTED: &str = "Add, Cast to float, Constant, Div by a constant, Dropout, Erf inside GELU, \
-     Flatten, Gelu, Gemm, Identity, LayerNormalization, MatMul, Mul, Relu, Reshape, Sigmoid, Squeeze, Sub, Swish, \
-     Transpose, Unsqueeze";
-const OPERATORS: [&str; 21] = [
+pub(super) const SUPPORTED: &str = "Add, ArgMax, Attention, Cast, Concat, Constant, DequantizeLinear, Div, Dropout, \
+     DynamicQuantizeLinear, Erf, Exp, Flatten, Gather, Gelu, Gemm, Identity, LayerNormalization, MatMul, \
+     MatMulInteger, Mul, Pow, QLinearMatMul, QuantizeLinear, RMSNormalization, Reciprocal, ReduceMax, \
+     ReduceMean, ReduceSum, Relu, Reshape, RotaryEmbedding, Sigmoid, Slice, Softmax, Split, Sqrt, \
+     Squeeze, Sub, Swish, Tanh, Transpose, Unsqueeze";
+const OPERATORS: [&str; 43] = [
     "Add",
+    "ArgMax",
+    "Attention",
     "Cast",
+    "Concat",
     "Constant",
+    "DequantizeLinear",
     "Div",
     "Dropout",
+    "DynamicQuantizeLinear",
     "Erf",
+    "Exp",
     "Flatten",
+    "Gather",
     "Gelu",
     "Gemm",
     "Identity",
     "LayerNormalization",
     "MatMul",
+    "MatMulInteger",
     "Mul",
+    "Pow",
+    "QLinearMatMul",
+    "QuantizeLinear",
+    "RMSNormalization",
+    "Reciprocal",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
     "Relu",
     "Reshape",
+    "RotaryEmbedding",
     "Sigmoid",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Sqrt",
     "Squeeze",
     "Sub",
     "Swish",
+    "Tanh",
     "Transpose",
     "Unsqueeze",
 ];
@@ -48,14 +72,29 @@ pub(super) enum Definition<'m> {
 pub(super) struct Source<'m> {
     graph: &'m GraphProto,
     definitions: HashMap<&'m str, Definition<'m>>,
+    outputs: Vec<&'m str>,
     order: Vec<usize>,
 }
 
 impl<'m> Source<'m> {
     /// Checks that every name is defined once and that nothing depends on itself.
-    pub fn new(graph: &'m GraphProto) -> Result<Self, ImportError> {
-        let mut source = Self { graph, definitions: HashMap::new(), order: Vec::new() };
+    /// Of the outputs only those are kept that `wanted` names, if anything.
+    pub fn new(graph: &'m GraphProto, wanted: Option<&[String]>) -> Result<Self, ImportError> {
+        let mut source = Self { graph, definitions: HashMap::new(), outputs: Vec::new(), order: Vec::new() };
         source.define_all()?;
+        for (i, info) in graph.output.iter().enumerate() {
+            let name = named(info.name.as_deref(), || format!("output {i}"))?;
+            if wanted.is_none_or(|wanted| wanted.iter().any(|w| w == name)) {
+                source.outputs.push(name);
+            }
+        }
+        if let Some(name) = wanted.unwrap_or_default().iter().find(|w| !source.outputs.contains(&w.as_str()))
+        {
+            return Err(ImportError::UnknownTensor {
+                reader: "the list of outputs".into(),
+                name: name.clone(),
+            });
+        }
         source.order = source.sort()?;
         Ok(source)
     }
@@ -67,6 +106,11 @@ impl<'m> Source<'m> {
     /// The nodes that the outputs need, each after those it reads from.
     pub fn order(&self) -> &[usize] {
         &self.order
+    }
+
+    /// The names of the outputs.
+    pub fn outputs(&self) -> &[&'m str] {
+        &self.outputs
     }
 
     pub fn initializer(&self, name: &str) -> Option<&'m TensorProto> {
@@ -139,8 +183,7 @@ impl<'m> Source<'m> {
     fn sort(&self) -> Result<Vec<usize>, ImportError> {
         let mut marks = vec![Mark::New; self.graph.node.len()];
         let mut done = Vec::new();
-        for (i, info) in self.graph.output.iter().enumerate() {
-            let name = named(info.name.as_deref(), || format!("output {i}"))?;
+        for name in &self.outputs {
             if let Some(root) = self.dependency(name, || format!("output {name:?}"))? {
                 self.visit(root, &mut marks, &mut done)?;
             }

@@ -4,6 +4,7 @@
 mod accepted;
 mod damaged;
 mod refused;
+mod spelled;
 
 use super::import_bytes;
 use crate::float;

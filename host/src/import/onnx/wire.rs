@@ -91,6 +91,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImportError> {
     walk.message(&MODEL, bytes.len(), 0)
 }
 
+/// Checks that `bytes` are one well-formed tensor message.
+pub(super) fn check_tensor(bytes: &[u8]) -> Result<(), ImportError> {
+    let mut walk = Walk { bytes, at: 0, messages: 0 };
+    walk.message(&TENSOR, bytes.len(), 0)
+}
+
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,

@@ -1,0 +1,169 @@
+//! Operations that exporters spell out, and integers that models compute with.
+
+use std::collections::BTreeMap;
+
+use super::{Attr, Dim, N, assert_close, assert_refused, batch, import, model, ops, run, tensor};
+use crate::float;
+use crate::graph::{GeluKind, Graph, Op, Tensor};
+use crate::import::onnx::{Constant, Part, import_part};
+use crate::import::onnx_writer::OnnxWriter;
+
+const LAST: [(&str, Attr<'static>); 1] = [("axes", Attr::Ints(&[-1]))];
+
+fn x() -> Tensor {
+    tensor(&[2, 4], &[-3.0, -0.5, 0.0, 0.25, 1.0, 2.0, 4.0, -1.0])
+}
+
+/// The values of one fused operator on the same input.
+fn fused(op: &str, constants: &[&str], add: impl Fn(&mut OnnxWriter)) -> Vec<f32> {
+    let mut m = model(4);
+    add(&mut m);
+    m.node(op, &[&["x"], constants].concat(), &["y"], &[]);
+    run(&import(&m).unwrap(), &x()).into_data()
+}
+
+#[test]
+fn softmax_with_and_without_its_maximum() {
+    for shifted in [true, false] {
+        let mut m = model(4);
+        m.node("ReduceMax", &["x"], &["max"], &LAST);
+        m.node("Sub", &["x", "max"], &["d"], &[]);
+        m.node("Exp", &[if shifted { "d" } else { "x" }], &["e"], &[]);
+        m.node("ReduceSum", &["e"], &["s"], &LAST);
+        m.node("Div", &["e", "s"], &["y"], &[]);
+        let graph = import(&m).unwrap();
+        assert_eq!(ops(&graph), ["Softmax"]);
+        assert_close(run(&graph, &x()).data(), &fused("Softmax", &[], |_| {}));
+    }
+}
+
+fn norm(centred: bool, by_reciprocal: bool) -> Graph {
+    let mut m = model(4);
+    m.weights("two", &[], &[2.0]);
+    m.weights("eps", &[1], &[1e-5]);
+    m.weights("g", &[1, 4], &[1.0, 2.0, 3.0, 4.0]);
+    m.weights("b", &[4], &[0.5, 0.0, 0.0, -1.0]);
+    m.node("ReduceMean", &["x"], &["mean"], &LAST);
+    m.node("Sub", &["x", "mean"], &["centred"], &[]);
+    m.node("Sub", &["x", "mean"], &["again"], &[]);
+    let (d, again) = if centred { ("centred", "again") } else { ("x", "x") };
+    m.node("Pow", &[again, "two"], &["square"], &[]);
+    m.node("ReduceMean", &["square"], &["variance"], &LAST);
+    m.node("Add", &["variance", "eps"], &["v"], &[]);
+    m.node("Sqrt", &["v"], &["root"], &[]);
+    if by_reciprocal {
+        m.node("Reciprocal", &["root"], &["r"], &[]);
+        m.node("Mul", &[d, "r"], &["n"], &[]);
+    } else {
+        m.node("Div", &[d, "root"], &["n"], &[]);
+    }
+    m.node("Mul", &["g", "n"], &["s"], &[]);
+    m.node(if centred { "Add" } else { "Relu" }, if centred { &["s", "b"] } else { &["s"] }, &["y"], &[]);
+    import(&m).unwrap()
+}
+
+#[test]
+fn norms() {
+    let parameters = |m: &mut OnnxWriter| {
+        m.weights("g", &[4], &[1.0, 2.0, 3.0, 4.0]);
+        m.weights("b", &[4], &[0.5, 0.0, 0.0, -1.0]);
+    };
+    for by_reciprocal in [true, false] {
+        let graph = norm(true, by_reciprocal);
+        assert_eq!(ops(&graph), ["LayerNorm"]);
+        assert_close(run(&graph, &x()).data(), &fused("LayerNormalization", &["g", "b"], parameters));
+        let graph = norm(false, by_reciprocal);
+        assert_eq!(ops(&graph), ["RmsNorm", "Relu"]);
+        let expected = fused("RMSNormalization", &["g"], parameters);
+        let expected: Vec<f32> = expected.iter().map(|v| v.max(0.0)).collect();
+        assert_close(run(&graph, &x()).data(), &expected);
+    }
+}
+
+#[test]
+fn gelu_by_tanh() {
+    for cube in [true, false] {
+        let mut m = model(4);
+        m.weights("three", &[], &[3.0]);
+        m.weights("c", &[], &[0.044_715]);
+        m.weights("root", &[], &[0.797_884_56]);
+        m.weights("one", &[], &[1.0]);
+        m.weights("half", &[], &[0.5]);
+        if cube {
+            m.node("Pow", &["x", "three"], &["p"], &[]);
+            m.node("Mul", &["p", "c"], &["q"], &[]);
+            m.node("Add", &["x", "q"], &["r"], &[]);
+        } else {
+            m.node("Mul", &["x", "x"], &["p"], &[]);
+            m.node("Mul", &["c", "p"], &["q"], &[]);
+            m.node("Add", &["one", "q"], &["s"], &[]);
+            m.node("Mul", &["s", "x"], &["r"], &[]);
+        }
+        m.node("Mul", &["r", "root"], &["a"], &[]);
+        m.node("Tanh", &["a"], &["t"], &[]);
+        m.node("Add", &["t", "one"], &["u"], &[]);
+        m.node("Mul", &["x", "half"], &["h"], &[]);
+        m.node("Mul", &["h", "u"], &["y"], &[]);
+        let graph = import(&m).unwrap();
+        assert_eq!(graph.nodes().len(), 1);
+        assert_eq!(graph.nodes()[0].op, Op::Gelu { kind: GeluKind::Tanh });
+    }
+}
+
+#[test]
+fn embedding_by_computed_indices() {
+    let mut m = OnnxWriter::new(17);
+    m.typed_input("tokens", 7, &[N, Dim::Fixed(2)]);
+    m.output("y", &[]);
+    m.weights("table", &[3, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    m.node("Gather", &["table", "tokens"], &["y"], &[]);
+    let graph = import(&m).unwrap();
+    assert_eq!(ops(&graph), ["Gather"]);
+    let y = run(&graph, &tensor(&[2, 2], &[2.0, 0.0, 1.0, 1.0]));
+    assert_eq!(y, tensor(&[2, 2, 2], &[4.0, 5.0, 0.0, 1.0, 2.0, 3.0, 2.0, 3.0]));
+    for bad in [3.0, -1.0, 0.5] {
+        let error = float::run(&graph, &[tensor(&[2, 2], &[2.0, 0.0, bad, 1.0])]).unwrap_err().to_string();
+        assert!(error.contains("Gather_0") && error.contains("0 to 2"), "{error}");
+    }
+}
+
+#[test]
+fn part_of_a_model() {
+    let mut m = model(4);
+    m.input("mask", &[Dim::Fixed(4)]);
+    m.output("z", &[]);
+    m.node("Add", &["x", "mask"], &["y"], &[]);
+    m.node("Relu", &["y"], &["z"], &[]);
+    let bytes = m.to_bytes();
+    let fixed = |name: &str| BTreeMap::from([(name.to_owned(), Constant::Float(tensor(&[4], &[1.0; 4])))]);
+    let import = |part: &Part| import_part(&bytes, batch(2), part);
+    let graph = import(&Part { fixed: fixed("mask"), outputs: Some(vec!["y".into()]) }).unwrap();
+    assert_eq!(ops(&graph), ["Add"]);
+    assert_eq!(graph.inputs().len(), 1);
+    let unknown = import(&Part { fixed: fixed("lost"), outputs: None }).unwrap_err();
+    assert!(unknown.to_string().contains("fixed inputs"));
+    let unknown = import(&Part { outputs: Some(vec!["lost".into()]), ..Part::default() }).unwrap_err();
+    assert!(unknown.to_string().contains("list of outputs"));
+}
+
+#[test]
+fn attention_refuses_what_is_ambiguous() {
+    let attention = |inputs: &[&str], attrs: &[(&str, Attr)]| {
+        let mut m = OnnxWriter::new(23);
+        for name in ["q", "k", "v", "past"] {
+            m.input(name, &[N, Dim::Fixed(2), Dim::Fixed(4), Dim::Fixed(8)]);
+        }
+        m.output("y", &[]);
+        m.weights("mask", &[4, 4], &[0.0; 16]);
+        m.node("Attention", inputs, &["y"], attrs);
+        m
+    };
+    let causal = ("is_causal", Attr::Int(1));
+    let plain = import(&attention(&["q", "k", "v"], &[causal])).unwrap();
+    assert_eq!(ops(&plain), ["Transpose", "MatMul", "Mul", "Add", "Softmax", "MatMul"]);
+    let capped = attention(&["q", "k", "v", "mask"], &[("softcap", Attr::Float(2.0))]);
+    assert_refused(&capped, &["Attention_0", "softcap and a mask"]);
+    assert_refused(&attention(&["q", "k", "v", "", "past"], &[]), &["past_key", "both or none"]);
+    assert_refused(&attention(&["q", "k", "v", "", "past", "past"], &[causal]), &["causal and has a past"]);
+    assert_refused(&attention(&["q", "k", "v"], &[("q_num_heads", Attr::Int(3))]), &["q_num_heads Some(3)"]);
+}
