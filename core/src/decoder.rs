@@ -236,10 +236,8 @@ impl Decoder {
     /// The shape of a text.
     pub fn extent(&self, text: &Text) -> Result<Extent, TextError> {
         let skip = usize::from(self.prefix.is_some());
-        if let Some(prefix) = self.prefix {
-            if text.tokens.first() != Some(&prefix) {
-                return Err(TextError::Prefix(prefix));
-            }
+        if let Some(prefix) = self.prefix.filter(|prefix| text.tokens.first() != Some(prefix)) {
+            return Err(TextError::Prefix(prefix));
         }
         if let Some(&token) = text.tokens.iter().find(|&&token| token >= self.vocab) {
             return Err(TextError::Token(token));

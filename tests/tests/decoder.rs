@@ -2,6 +2,7 @@
 
 use circlet::execute::{ExecuteError, Trace, execute_listed};
 use circlet::keys::ProvingKey;
+use circlet::llm::shape::Shape;
 use circlet::prove::prove_trace;
 use circlet::prove::{adversary::Honest, statement};
 use circlet_core::circuit::Circuit;
@@ -53,4 +54,32 @@ fn texts_are_greedy_and_proven() {
         other.lists[1][0] ^= 1;
         assert!(verify_with(&key.protocol, &key.verifying, &other, &proof).is_err());
     }
+}
+
+/// Rows of more than 1024 channels lie in several blocks.
+#[test]
+fn wide_rows_are_normalized_in_blocks() {
+    let shape = Shape {
+        name: "wide",
+        layers: 1,
+        width: 1100,
+        ffn: 40,
+        heads: 2,
+        groups: 1,
+        channels: 16,
+        vocab: 50,
+        qk_norm: true,
+    };
+    let (decoder, data) = shape.decoder(1, 50, 8);
+    let tokens = [3, 1, 4, 1, 5];
+    let (circuit, trace) = step(&decoder, &data, &tokens);
+    let trace = trace.unwrap();
+    assert_eq!(violations(&circuit, &trace), Vec::<String>::new());
+    let text = Text { tokens: [&tokens[..], &trace.lists[1]].concat(), prompt: 5 };
+    let claimed = decoder.statement(&text).unwrap();
+    let program = decoder.program(decoder.extent(&text).unwrap());
+    let protocol = Protocol::new(&program, TOY).unwrap();
+    let key = ProvingKey::<Poseidon2Blake2s>::build(program, data, protocol, &mut Honest);
+    let proof = prove_trace(&key, &trace, &claimed, &mut Honest);
+    verify_with(&key.protocol, &key.verifying, &claimed, &proof).unwrap();
 }

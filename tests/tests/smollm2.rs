@@ -16,8 +16,7 @@ use circlet_verifier::{Reject, verify_text};
 const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const CALIBRATION: &str = include_str!("../../models/tiny-llama/calibration.txt");
 const HELD_OUT: &str = include_str!("../../models/tiny-llama/heldout.txt");
-const PROMPT: &str =
-    "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
+const PROMPT: &str = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
 
 fn file() -> Option<PathBuf> {
     let cache = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/cache");
@@ -42,14 +41,12 @@ fn a_whole_model_is_close_and_proven() {
     let model = FloatModel::load(&*opened.checkpoint).unwrap();
     let calibration = calibrate(&*opened.checkpoint, &model, prefix, &pieces(CALIBRATION)).unwrap();
     let options = Options { prefix, positions: 256 };
-    let quantized =
-        quantize(&*opened.checkpoint, &calibration.maxima, &calibration.prefix, options).unwrap();
+    let quantized = quantize(&*opened.checkpoint, &calibration.maxima, &calibration.prefix, options).unwrap();
     let logit_bits = quantized.logit_bits;
     let prover =
         DecoderProver::<Poseidon2Blake2s>::new(quantized.decoder, quantized.data, ProfileId::P100U).unwrap();
 
-    let accuracy =
-        compare(&model, &prover.runner, logit_bits, &pieces(HELD_OUT)[..3], |_| {}).unwrap();
+    let accuracy = compare(&model, &prover.runner, logit_bits, &pieces(HELD_OUT)[..3], |_| {}).unwrap();
     drop(model);
     println!("{accuracy:?}");
     assert!(accuracy.positions >= 700);

@@ -462,13 +462,7 @@ impl<'p> Builder<'p> {
         };
         let forms = vec![input.clone(), output.into(), unit.into()];
         self.circuit.lookups.push(Lookup { shape, table: index, forms });
-        self.step(|| Step::MapForm {
-            table: id,
-            shape,
-            input: input.clone(),
-            bits: DISTANCE,
-            output,
-        });
+        self.step(|| Step::MapForm { table: id, shape, input: input.clone(), bits: DISTANCE, output });
         self.step(|| Step::Set { shape, value: Int::from(input.clone()).is_zero(), column: unit });
         Ok(())
     }

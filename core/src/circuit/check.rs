@@ -76,6 +76,20 @@ fn power(n: u32) -> Option<u32> {
     n.is_power_of_two().then(|| n.trailing_zeros())
 }
 
+/// Whether the rows of `a` and of the relation are those of the product's heads, and those of `b` of groups
+/// that include the heads'.
+fn heads(product: &Product, shape: Shape, group: u32) -> bool {
+    let Product { a_shape, b_shape, groups, .. } = product;
+    let heads = groups.len() as u64;
+    let log = u64::from(heads.max(1).trailing_zeros());
+    let available = b_shape.rows >> group.min(31);
+    heads.is_power_of_two()
+        && a_shape.rows == shape.rows
+        && u64::from(shape.log_rows()) >= log
+        && b_shape.rows == available << group.min(31)
+        && groups.iter().all(|&g| g < available)
+}
+
 impl Circuit {
     /// Checks shapes, ranges and rule U. [`Circuit::new`] has done so.
     pub fn check(&self) -> Result<(), CircuitError> {
@@ -251,12 +265,12 @@ impl Circuit {
                         == u64::from(b_shape.cols) * u64::from(shape.rows)
             }
             Kind::Scores { group } => {
-                self.heads(product, shape, group)
+                heads(product, shape, group)
                     && a_shape.cols == b_shape.cols
                     && power(shape.cols) == Some(group)
             }
             Kind::Mix { group } => {
-                self.heads(product, shape, group)
+                heads(product, shape, group)
                     && shape.cols == b_shape.cols
                     && power(a_shape.cols) == Some(group)
             }
@@ -289,20 +303,6 @@ impl Circuit {
             all = Wide { low: all.low.max(-i128::from(bound)), high: all.high.min(bound.into()) };
         }
         Ok(all.times(product.coefficient))
-    }
-
-    /// Whether the rows of `a` and of the relation are those of the product's heads, and those of `b` of groups
-    /// that include the heads'.
-    fn heads(&self, product: &Product, shape: Shape, group: u32) -> bool {
-        let Product { a_shape, b_shape, groups, .. } = product;
-        let heads = groups.len() as u64;
-        let log = u64::from(heads.max(1).trailing_zeros());
-        let available = b_shape.rows >> group.min(31);
-        heads.is_power_of_two()
-            && a_shape.rows == shape.rows
-            && u64::from(shape.log_rows()) >= log
-            && b_shape.rows == available << group.min(31)
-            && groups.iter().all(|&g| g < available)
     }
 
     fn no_wrap(&self, relation: &Relation) -> Result<(), CircuitError> {

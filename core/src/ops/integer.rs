@@ -98,9 +98,8 @@ pub fn inverse(b: &mut Builder<'_>, q: &Form, row: Shape, numerator: u32, width:
             break;
         }
         // With `rest < 2^divisor` and `part <= base - 1`, every carry is below `2^divisor` too.
-        carry = limbs(b, &format!("inverse.carry{k}"), row, 0, divisor, || {
-            Int::from(value.clone()).over(base)
-        });
+        carry =
+            limbs(b, &format!("inverse.carry{k}"), row, 0, divisor, || Int::from(value.clone()).over(base));
         let form = value.form.clone().plus_form(carry.clone().times(-base));
         b.relation(&format!("inverse.{k}"), row, Value { form, ..value });
     }

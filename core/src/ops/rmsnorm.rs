@@ -110,7 +110,8 @@ fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
         let name = |what: &str| format!("squares{k}.{what}");
         let channels: u32 = block.iter().map(|(_, shape)| shape.cols).sum();
         let (cross, lows) = (dot(block, high, low), dot(block, low, low));
-        let d = computed(b, &name("low"), row, Interval::bits(11), || Int::from(lows.clone()).modulo(1 << 11));
+        let d =
+            computed(b, &name("low"), row, Interval::bits(11), || Int::from(lows.clone()).modulo(1 << 11));
         // `sum l^2 < 2^20 C`.
         let bits = 9 + channels.next_power_of_two().trailing_zeros();
         let carry = limbs(b, &name("carry"), row, 0, bits, || Int::from(lows.clone()).over(1 << 11));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use circlet_core::circuit::{Circuit, Step};
 use circlet_core::decoder::{Decoder, Extent, Text};
-use circlet_core::program::{Data, Program};
+use circlet_core::program::Data;
 
 use crate::execute::{Fixed, Trace, execute_with, values};
 
@@ -43,14 +43,10 @@ impl Runner {
         Ok(execute_with(circuit, fixed, &self.tables, &[], lists)?)
     }
 
-    fn circuit(&self, program: &Program) -> anyhow::Result<Circuit> {
-        Ok(Circuit::new(program)?)
-    }
-
     /// The greedy continuation by one token.
     pub fn next(&self, tokens: &[u32]) -> anyhow::Result<u32> {
         let text = open(&self.decoder, tokens);
-        let circuit = self.circuit(&self.decoder.program(self.decoder.extent(&text)?))?;
+        let circuit = Circuit::new(&self.decoder.program(self.decoder.extent(&text)?))?;
         let inputs = self.decoder.statement(&text)?.lists.swap_remove(0);
         let trace = self.run(&circuit, &[inputs, Vec::new()])?;
         let generated = trace.lists.get(1).and_then(|list| list.first());
@@ -63,7 +59,7 @@ impl Runner {
         let extent = self.decoder.extent(&text)?;
         let count = tokens.len() - usize::from(self.decoder.prefix.is_some());
         let whole = Extent { first: 0, generated: count as u32, ..extent };
-        let mut circuit = self.circuit(&self.decoder.program(whole))?;
+        let mut circuit = Circuit::new(&self.decoder.program(whole))?;
         // Everything but the head, whose values are wanted and not only the greatest.
         let head = circuit.steps.iter().position(|step| matches!(step, Step::Best { .. }));
         let last = circuit.steps.split_off(head.context("a decoder ends in its head")?);

@@ -131,7 +131,7 @@ pub fn quantize(
         let fitted = work.matrix("head", Weight::Head, Some(&gain), 1.0, (ACTIVATION, limit))?;
         (head, final_gain, logit_bits) = (Some(fitted.0), None, final_fraction + fitted.1);
     }
-    work.angles(options)?;
+    work.angles(options);
     let mut layers = Vec::new();
     for index in 0..config.layers {
         let context = || format!("layer {index}");
@@ -284,7 +284,7 @@ impl Work<'_> {
         Ok(Requantize { shift, table: self.tables.clamp(domain(shift), bound) })
     }
 
-    fn angles(&mut self, options: Options) -> anyhow::Result<()> {
+    fn angles(&mut self, options: Options) {
         let (channels, rope) = (self.config.head_dim, &self.config.rope);
         let frequencies = rope.frequencies();
         let first = usize::from(options.prefix.is_some());
@@ -304,7 +304,6 @@ impl Work<'_> {
         }
         self.constants.insert("cos".into(), cos);
         self.constants.insert("sin".into(), sin);
-        Ok(())
     }
 
     /// A projection into heads with its norm, at `fraction` bits in the end.
