@@ -11,8 +11,8 @@
 //! accidents, not attacks: nothing read here is trusted, and a key or proof is judged by the verifier alone.
 //! Writers never leave half a file: they write beside the target, sync and rename.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use circlet_core::decoder::DecoderKey;
@@ -22,11 +22,12 @@ use circlet_core::profile::ProfileId;
 use circlet_core::program::{Data, Program};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 pub mod compact;
+mod outputs;
 mod text;
 
+pub use outputs::Outputs;
 pub use text::{Head, ModelFile, PrefixOrigin, TextFile};
 
 const MAGIC_LEN: usize = 8;
@@ -385,72 +386,6 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 /// The kind of a file, by its first bytes.
 pub fn kind_of(path: &Path) -> Result<Option<Kind>, FileError> {
     Ok(Kind::of(&read_bytes(path, MAGIC_LEN as u64)?))
-}
-
-/// Files to be written together, checked before the work that fills them begins.
-#[derive(Debug)]
-pub struct Outputs<const N: usize>([PathBuf; N]);
-
-impl<const N: usize> Outputs<N> {
-    /// Makes sure that the paths can be written and that none of them is an input.
-    pub fn new(paths: [&Path; N], inputs: &[&Path]) -> Result<Self, FileError> {
-        for (i, path) in paths.iter().enumerate() {
-            let clash = inputs.iter().any(|input| same_file(path, input));
-            if clash || paths[..i].iter().any(|other| other == path || same_file(path, other)) {
-                return Err(FileError::Overwrites { path: (*path).into() });
-            }
-            if path.is_dir() || path.file_name().is_none() {
-                let source = io::Error::from(io::ErrorKind::IsADirectory);
-                return Err(FileError::Write { path: (*path).into(), source });
-            }
-            drop(temporary(path)?);
-        }
-        Ok(Self(paths.map(PathBuf::from)))
-    }
-
-    /// Writes all files. None replaces its predecessor before all are safely on the disk.
-    pub fn write(&self, contents: [&[u8]; N]) -> Result<(), FileError> {
-        let mut written = Vec::with_capacity(N);
-        for (path, bytes) in self.0.iter().zip(contents) {
-            let failed = |source| FileError::Write { path: path.clone(), source };
-            let mut file = temporary(path)?;
-            file.write_all(bytes).map_err(failed)?;
-            file.as_file().sync_all().map_err(failed)?;
-            written.push(file);
-        }
-        for (path, file) in self.0.iter().zip(written) {
-            file.persist(path)
-                .map_err(|error| FileError::Write { path: path.clone(), source: error.error })?;
-            // So that the rename survives a crash, where folders can be synced.
-            if let Ok(folder) = File::open(folder(path)) {
-                let _ = folder.sync_all();
-            }
-        }
-        Ok(())
-    }
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn temporary(path: &Path) -> Result<NamedTempFile, FileError> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".circlet-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // What any new file gets; the umask applies.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder
-        .tempfile_in(folder(path))
-        // The name of the temporary file would only confuse.
-        .map_err(|error| FileError::Write { path: path.into(), source: error.kind().into() })
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 #[cfg(test)]

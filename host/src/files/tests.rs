@@ -1,5 +1,7 @@
 use circlet_core::program::TensorId;
 
+use std::fs;
+
 use super::*;
 
 fn program() -> Program {

@@ -141,7 +141,11 @@ fn changed_texts_and_proofs_are_refused() {
     data.constants[0][first] -= 1;
     model.data = data.into();
     bench.write("bad", files::encode(&model));
-    bench.fails(FILE, &["prove", "bad", "--prompt", "The", "--tokens", "1", "-o", "q"], "inconsistent");
+    bench.fails(
+        FILE,
+        &["prove", "bad", "--prompt", "The", "--tokens", "1", "-o", "q", "--quiet"],
+        "inconsistent",
+    );
     model.head.suite = 9;
     bench.write("bad", files::encode(&model));
     bench.fails(FILE, &["prove", "bad", "--prompt", "The", "-o", "q"], "unknown hash suite 9");
@@ -216,7 +220,7 @@ fn models_without_a_tokenizer_take_numbers() {
     source(&bench);
     fs::remove_file(bench.path("model/tokenizer.json")).unwrap();
     bench.fails(FILE, &COMPILE, "must hold token numbers");
-    bench.write("text.txt", (0..300).map(|i| format!("{},", i * 37 % 500 + 1)).collect::<String>());
+    bench.write("text.txt", (0..300).map(|i| (i * 37 % 500 + 1).to_string()).collect::<Vec<_>>().join(","));
     let more = ["--prefix", "none", "--positions", "16", "--report", "none"];
     let (text, _) = bench.run(OK, &[&COMPILE[..], &more].concat());
     assert!(text.contains("warning: no tokenizer") && text.contains("none, as asked for"), "{text}");

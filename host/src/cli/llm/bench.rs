@@ -377,7 +377,9 @@ fn measure(
         drop(shown);
         let mut stages = context.monitor.take();
         stages.retain(|(name, _)| STAGES.contains(name));
-        stages.iter_mut().for_each(|(_, seconds)| *seconds /= f64::from(runs));
+        for (_, seconds) in &mut stages {
+            *seconds /= f64::from(runs);
+        }
         let protocol = protocol(&prover.key().decoder, profile, extent)?;
         rows.push(Row {
             layers,

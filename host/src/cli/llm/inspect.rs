@@ -1,6 +1,7 @@
 //! `circlet inspect` for language models.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 
 use circlet::estimate::{Estimate, estimate};
@@ -154,8 +155,9 @@ fn estimated(
     let expected: Estimate = estimate(protocol, threads);
     let security = job::security(protocol)?;
     let (prompt, tokens) = arguments.llm.counts();
-    *out += &format!(
-        "{tokens} token{} after a prompt of {prompt}: {} rows\n",
+    let _ = writeln!(
+        out,
+        "{tokens} token{} after a prompt of {prompt}: {} rows",
         if tokens == 1 { "" } else { "s" },
         extent.rows
     );

@@ -34,8 +34,8 @@ impl Form {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Prompt {
     /// The text to continue
-    #[arg(long, value_name = "TEXT", group = "given", help_heading = "Language models")]
-    pub prompt: Option<String>,
+    #[arg(long = "prompt", value_name = "TEXT", group = "given", help_heading = "Language models")]
+    pub text: Option<String>,
     /// A file with the text to continue
     #[arg(long, value_name = "FILE", group = "given", help_heading = "Language models")]
     pub text_file: Option<PathBuf>,
@@ -61,7 +61,7 @@ impl Prompt {
             }
             return begin(decoder, None, parse_ids(ids, decoder.vocab).or_usage("cannot use --ids")?);
         }
-        let text = match (&self.prompt, &self.text_file) {
+        let text = match (&self.text, &self.text_file) {
             (Some(text), _) => text.clone(),
             (None, Some(path)) => read_text(path)?,
             (None, None) => return Err(Failure::usage("there is no prompt; give --prompt TEXT")),

@@ -191,8 +191,8 @@ fn refuse(config: &Config, options: Options) -> anyhow::Result<()> {
     if !config.head_dim.is_power_of_two() {
         bail!("{} has heads of {} channels; only powers of two are supported", config.name, config.head_dim);
     }
-    if config.width > 1024 {
-        bail!("{} is {} channels wide; norms take at most 1024", config.name, config.width);
+    if config.width > 8191 {
+        bail!("{} is {} channels wide; norms take at most 8191", config.name, config.width);
     }
     if !options.positions.is_power_of_two() || !(1..=1024).contains(&options.positions) {
         bail!("{} positions: take a power of two up to 1024", options.positions);
