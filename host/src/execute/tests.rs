@@ -65,6 +65,7 @@ impl Columns {
             ops: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            lists: Vec::new(),
         };
         let mut data = Data::default();
         for (column, cells) in self.circuit.columns.iter().zip(&mut self.trace.columns) {
@@ -99,14 +100,29 @@ impl Columns {
     fn value(&self, value: &Value, shape: Shape, t: usize, n: usize) -> i64 {
         let mut total = self.form(&value.form, shape, t, n);
         for p in &value.products {
-            let a = |t, c| self.form(&p.a, p.a_shape, t, c);
+            let a = |t, c: usize| self.form(&p.a, p.a_shape, t, p.flip.map_or(c, |bit| c ^ 1 << bit));
             let b = |t, c| self.form(&p.b, p.b_shape, t, c);
             let len = p.a_shape.cols as usize;
+            let group = || p.groups[t >> (p.a_shape.log_rows() - p.groups.len().trailing_zeros())] as usize;
             let product: i64 = match p.kind {
                 Kind::Entrywise => a(t, n) * b(t, n),
                 Kind::RowDot => (0..len).map(|c| a(t, c) * b(t, c)).sum(),
                 Kind::Contract => (0..len).map(|k| a(t, k) * b(n, k)).sum(),
                 Kind::ContractTransposed => (0..len).map(|k| a(t, k) * b(k, n)).sum(),
+                Kind::ToHeads { channels } => {
+                    let (row, head) = (t % p.a_shape.rows as usize, t / p.a_shape.rows as usize);
+                    (0..len).map(|k| a(row, k) * b((head << channels) + n, k)).sum()
+                }
+                Kind::FromHeads { tokens } => {
+                    let heads = p.a_shape.rows as usize >> tokens;
+                    let head =
+                        |h: usize| (0..len).map(|c| a((h << tokens) + t, c) * b(n, h * len + c)).sum::<i64>();
+                    (0..heads).map(head).sum()
+                }
+                Kind::Scores { group: rows } => {
+                    (0..len).map(|c| a(t, c) * b((group() << rows) + n, c)).sum()
+                }
+                Kind::Mix { group: rows } => (0..len).map(|j| a(t, j) * b((group() << rows) + j, n)).sum(),
             };
             total += p.coefficient * product;
         }
@@ -147,14 +163,12 @@ fn contractions_are_their_definition() {
                 let bias = c.column(shape(1, width), 1 << 20, fixed);
                 let [scale, offset] = if plain { [1, 0] } else { [-3, 2] };
                 c.fix();
-                let product = |kind, b: ColumnId, b_shape| Product {
-                    coefficient: scale,
-                    kind,
-                    a: a.into(),
-                    b: Form::from(b).times(scale).plus_constant(offset),
-                    a_shape: shape(rows, len),
-                    b_shape,
-                    bound: None,
+                let product = |kind, b: ColumnId, b_shape| {
+                    let b = Form::from(b).times(scale).plus_constant(offset);
+                    Product {
+                        coefficient: scale,
+                        ..Product::new(kind, (a.into(), shape(rows, len)), (b, b_shape))
+                    }
                 };
                 let value = Value {
                     products: vec![
@@ -184,15 +198,45 @@ fn cells_and_rows_are_their_definition() {
         let b = Form::from(y).plus(7, one);
         let product = |kind| Product {
             coefficient: -2,
-            kind,
-            a: a.clone(),
-            b: b.clone(),
-            a_shape: whole,
-            b_shape: whole,
-            bound: None,
+            ..Product::new(kind, (a.clone(), whole), (b.clone(), whole))
         };
         let value = |kind, form| Value { products: vec![product(kind)], form, ..Value::default() };
         agrees(&c, &value(Kind::Entrywise, a.clone()), whole);
         agrees(&c, &value(Kind::RowDot, Form::from(col)), shape(rows, 1));
+    }
+}
+
+#[test]
+fn heads_are_their_definition() {
+    for (tokens, channels, heads, groups) in [(1, 4, 1, 1), (4, 8, 2, 1), (8, 16, 4, 3), (4, 2, 4, 2)] {
+        let mut c = Columns::new(u64::from(tokens * heads));
+        let (all, width) = (shape(heads * tokens, channels), heads * channels);
+        let x = c.column(shape(tokens, 6), 500, false);
+        let into = c.column(shape(width, 6), 500, true);
+        let q = c.column(all, 500, false);
+        let out = c.column(shape(5, width), 500, true);
+        let keys = c.column(shape(groups * tokens, channels), 500, false);
+        let weights = c.column(shape(heads * tokens, tokens), 500, false);
+        c.fix();
+        let check = |kind, a: (ColumnId, Shape), b: (ColumnId, Shape), whole| {
+            let product = Product::new(kind, (a.0.into(), a.1), (b.0.into(), b.1));
+            let of = (0..heads).map(|h| h * groups / heads).collect();
+            let grouped = matches!(kind, Kind::Scores { .. } | Kind::Mix { .. });
+            let product = Product { groups: if grouped { of } else { Vec::new() }, ..product };
+            agrees(&c, &Value { products: vec![product], ..Value::default() }, whole);
+        };
+        let (log_tokens, log_channels) = (tokens.trailing_zeros(), channels.trailing_zeros());
+        let to = Kind::ToHeads { channels: log_channels };
+        check(to, (x, shape(tokens, 6)), (into, shape(width, 6)), all);
+        let from = Kind::FromHeads { tokens: log_tokens };
+        check(from, (q, all), (out, shape(5, width)), shape(tokens, 5));
+        let (square, rows) = (shape(heads * tokens, tokens), shape(groups * tokens, channels));
+        check(Kind::Scores { group: log_tokens }, (q, all), (keys, rows), square);
+        check(Kind::Mix { group: log_tokens }, (weights, square), (keys, rows), all);
+        for bit in 0..log_channels {
+            let product = Product::new(Kind::Entrywise, (q.into(), all), (q.into(), all));
+            let product = Product { flip: Some(bit), ..product };
+            agrees(&c, &Value { products: vec![product], ..Value::default() }, all);
+        }
     }
 }

@@ -276,6 +276,7 @@ mod tests {
             ops: vec![Op::Map { x: TensorId(0), table: TableId(0), y: TensorId(1) }],
             inputs: vec![TensorId(0)],
             outputs: vec![TensorId(1)],
+            lists: Vec::new(),
         };
         let mut protocol = Protocol::new(&program, P100_U).unwrap();
         protocol.stacking.log_rows = log_rows;
