@@ -103,7 +103,8 @@ impl<'m> Lowering<'_, 'm> {
                 self.emit_part(node, &format!("{part}_rows"), Op::Transpose { perm: vec![0, 2, 1, 3] }, &[x])
             }
             ref shape => Err(node.refuse(format!(
-                "{part} has shape {shape:?}, which does not fit {attribute} {count:?}; give three or four dimensions"
+                "{part} has shape {shape:?}, which does not fit {attribute}; give [batch, rows, width] or \
+                 [batch, heads, rows, size]"
             ))),
         }
     }

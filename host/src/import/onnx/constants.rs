@@ -127,7 +127,7 @@ pub(super) fn decode(name: &str, proto: &TensorProto) -> Result<Constant, Import
         dtype::INT8 => ints(small(|b| i8::from_le_bytes(b).into())?),
         dtype::UINT8 | dtype::BOOL => ints(small(|b| b[0].into())?),
         dtype::UINT4 => ints(data.nibbles(|n| n.into())?),
-        dtype::INT4 => ints(data.nibbles(|n| i64::from((n << 4) as i8 >> 4))?),
+        dtype::INT4 => ints(data.nibbles(|n| i64::from((n << 4).cast_signed() >> 4))?),
         _ => Err(refuse(
             name,
             format!("has element type {}, which is not supported; convert it to float32", dtype::name(kind)),

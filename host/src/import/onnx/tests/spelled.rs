@@ -165,5 +165,8 @@ fn attention_refuses_what_is_ambiguous() {
     assert_refused(&capped, &["Attention_0", "softcap and a mask"]);
     assert_refused(&attention(&["q", "k", "v", "", "past"], &[]), &["past_key", "both or none"]);
     assert_refused(&attention(&["q", "k", "v", "", "past", "past"], &[causal]), &["causal and has a past"]);
-    assert_refused(&attention(&["q", "k", "v"], &[("q_num_heads", Attr::Int(3))]), &["q_num_heads Some(3)"]);
+    assert_refused(
+        &attention(&["q", "k", "v"], &[("q_num_heads", Attr::Int(3))]),
+        &["does not fit q_num_heads"],
+    );
 }
