@@ -119,9 +119,7 @@ impl Columns {
                         |h: usize| (0..len).map(|c| a((h << tokens) + t, c) * b(n, h * len + c)).sum::<i64>();
                     (0..heads).map(head).sum()
                 }
-                Kind::Scores { group: rows } => {
-                    (0..len).map(|c| a(t, c) * b((group() << rows) + n, c)).sum()
-                }
+                Kind::Scores { group: rows } => (0..len).map(|c| a(t, c) * b((group() << rows) + n, c)).sum(),
                 Kind::Mix { group: rows } => (0..len).map(|j| a(t, j) * b((group() << rows) + j, n)).sum(),
             };
             total += p.coefficient * product;
@@ -196,10 +194,8 @@ fn cells_and_rows_are_their_definition() {
         c.fix();
         let a = Form::from(x).plus(-2, row).plus(3, col).plus_constant(1);
         let b = Form::from(y).plus(7, one);
-        let product = |kind| Product {
-            coefficient: -2,
-            ..Product::new(kind, (a.clone(), whole), (b.clone(), whole))
-        };
+        let product =
+            |kind| Product { coefficient: -2, ..Product::new(kind, (a.clone(), whole), (b.clone(), whole)) };
         let value = |kind, form| Value { products: vec![product(kind)], form, ..Value::default() };
         agrees(&c, &value(Kind::Entrywise, a.clone()), whole);
         agrees(&c, &value(Kind::RowDot, Form::from(col)), shape(rows, 1));

@@ -111,13 +111,16 @@ fn check_opset(opsets: &[OperatorSetIdProto]) -> Result<(), ImportError> {
     }
 }
 
+/// A name, its concrete shape, and the type of its elements if they are integers.
+type Input<'m> = (&'m str, Shape, Option<i32>);
+
 /// The graph's inputs with concrete shapes. Files of old versions also list the initializers there.
 fn inputs<'m>(
     graph: &'m GraphProto,
     source: &Source<'m>,
     options: ImportOptions,
     part: &Part,
-) -> Result<Vec<(&'m str, Shape, Option<i32>)>, ImportError> {
+) -> Result<Vec<Input<'m>>, ImportError> {
     if options.batch == 0 {
         return Err(ImportError::BatchZero);
     }

@@ -240,7 +240,7 @@ impl<'m> Lowering<'_, 'm> {
         }
         let (half, interleaved) = (turned / 2, node.int("interleaved")?.unwrap_or(0) != 0);
         let pair = |i: usize| if interleaved { i / 2 } else { i % half };
-        let first = |i: usize| if interleaved { i % 2 == 0 } else { i < half };
+        let first = |i: usize| if interleaved { i.is_multiple_of(2) } else { i < half };
         let apart = if interleaved { 1 } else { half };
         let pairs: Vec<usize> = (0..turned).map(pair).collect();
         let partners: Vec<usize> =

@@ -126,7 +126,7 @@ pub(super) fn decode(name: &str, proto: &TensorProto) -> Result<Constant, Import
         dtype::UINT16 => ints(data.narrow(|b| u16::from_le_bytes(b).into())?),
         dtype::INT8 => ints(small(|b| i8::from_le_bytes(b).into())?),
         dtype::UINT8 | dtype::BOOL => ints(small(|b| b[0].into())?),
-        dtype::UINT4 => ints(data.nibbles(|n| n.into())?),
+        dtype::UINT4 => ints(data.nibbles(Into::into)?),
         dtype::INT4 => ints(data.nibbles(|n| i64::from((n << 4).cast_signed() >> 4))?),
         _ => Err(refuse(
             name,

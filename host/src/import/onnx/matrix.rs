@@ -84,7 +84,7 @@ impl<'m> Lowering<'_, 'm> {
 
     pub fn layer_norm(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 3, &["axis", "epsilon", "stash_type"])?;
-        let (input, epsilon) = (self.float(node, 0)?, self.epsilon(node)?);
+        let (input, epsilon) = (self.float(node, 0)?, epsilon(node)?);
         let (x, width) = self.normalised_rows(node, input)?;
         let gamma = self.parameter(node, 1, width)?;
         let beta = if node.input(2).is_some() {
@@ -98,21 +98,10 @@ impl<'m> Lowering<'_, 'm> {
 
     pub fn rms_norm(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 2, &["axis", "epsilon", "stash_type"])?;
-        let (input, epsilon) = (self.float(node, 0)?, self.epsilon(node)?);
+        let (input, epsilon) = (self.float(node, 0)?, epsilon(node)?);
         let (x, width) = self.normalised_rows(node, input)?;
         let gamma = self.parameter(node, 1, width)?;
         self.norm(node, input, Op::RmsNorm { epsilon }, &[x, gamma])
-    }
-
-    fn epsilon(&self, node: NodeRef) -> Result<f32, ImportError> {
-        if node.int("stash_type")?.is_some_and(|t| t != 1) {
-            return Err(node.refuse("stash_type must be 1 (float); export the model with the default"));
-        }
-        let epsilon = node.float("epsilon")?.unwrap_or(1e-5);
-        if epsilon < 0.0 {
-            return Err(node.refuse(format!("epsilon is {epsilon}, but must not be negative; correct it")));
-        }
-        Ok(epsilon)
     }
 
     /// The input with all dimensions from the axis on as one, and the size of that.
@@ -183,4 +172,15 @@ impl<'m> Lowering<'_, 'm> {
         }
         Ok(())
     }
+}
+
+fn epsilon(node: NodeRef) -> Result<f32, ImportError> {
+    if node.int("stash_type")?.is_some_and(|t| t != 1) {
+        return Err(node.refuse("stash_type must be 1 (float); export the model with the default"));
+    }
+    let epsilon = node.float("epsilon")?.unwrap_or(1e-5);
+    if epsilon < 0.0 {
+        return Err(node.refuse(format!("epsilon is {epsilon}, but must not be negative; correct it")));
+    }
+    Ok(epsilon)
 }

@@ -76,15 +76,14 @@ impl<'m> Lowering<'_, 'm> {
         let (x, kind) = self.any(node, 0)?;
         let axis = self.axis(node, x, 0)?;
         let (size, results) = (self.builder.shape(x)[axis], node.proto.output.len());
-        let sizes: Vec<usize> = match self.ints(node, 1)? {
-            Some(sizes) => sizes.data.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect(),
-            None => {
-                let parts = node.int("num_outputs")?.map_or(Some(results), |n| usize::try_from(n).ok());
-                let part = size.div_ceil(parts.filter(|&n| n == results && n > 0).ok_or_else(|| {
-                    node.refuse("num_outputs is not the number of its results; export the model again")
-                })?);
-                (0..results).map(|i| part.min(size.saturating_sub(i * part))).collect()
-            }
+        let sizes: Vec<usize> = if let Some(sizes) = self.ints(node, 1)? {
+            sizes.data.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect()
+        } else {
+            let parts = node.int("num_outputs")?.map_or(Some(results), |n| usize::try_from(n).ok());
+            let part = size.div_ceil(parts.filter(|&n| n == results && n > 0).ok_or_else(|| {
+                node.refuse("num_outputs is not the number of its results; export the model again")
+            })?);
+            (0..results).map(|i| part.min(size.saturating_sub(i * part))).collect()
         };
         let total = sizes.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
         if sizes.len() != results || total != Some(size) || sizes.contains(&0) {
@@ -155,19 +154,13 @@ fn range(start: i64, end: i64, step: i64, size: usize) -> Option<Vec<usize>> {
     let size = size as i64;
     let clamped = |i: i64, least, most| (if i < 0 { i.saturating_add(size) } else { i }).clamp(least, most);
     let mut indices = Vec::new();
-    if step > 0 {
-        let (mut i, end) = (clamped(start, 0, size), clamped(end, 0, size));
-        while i < end {
-            indices.push(i as usize);
-            i = i.saturating_add(step);
-        }
-    } else if step < 0 {
-        let (mut i, end) = (clamped(start, -1, size - 1), clamped(end, -1, size - 1));
-        while i > end {
-            indices.push(i as usize);
-            i = i.saturating_add(step);
-        }
-    } else {
+    let (least, most) = if step > 0 { (0, size) } else { (-1, size - 1) };
+    let (mut i, end) = (clamped(start, least, most), clamped(end, least, most));
+    while step > 0 && i < end || step < 0 && i > end {
+        indices.push(i as usize);
+        i = i.saturating_add(step);
+    }
+    if step == 0 {
         return None;
     }
     Some(indices)

@@ -18,13 +18,12 @@ impl<'m> Lowering<'_, 'm> {
         let (x, _) = self.integer(node, 0)?;
         let scale = self.float(node, 1)?;
         let scale = self.spread(node, "scale", x, scale)?;
-        let x = match node.input(2) {
-            None => x,
-            Some(_) => {
-                let (zero, _) = self.integer(node, 2)?;
-                let zero = self.spread(node, "zero", x, zero)?;
-                self.minus(node, "centred", x, zero)?
-            }
+        let x = if node.input(2).is_none() {
+            x
+        } else {
+            let (zero, _) = self.integer(node, 2)?;
+            let zero = self.spread(node, "zero", x, zero)?;
+            self.minus(node, "centred", x, zero)?
         };
         self.combine(node, None, Op::Mul, x, scale)
     }
@@ -46,7 +45,7 @@ impl<'m> Lowering<'_, 'm> {
         } else if kind == 0 {
             kind = dtype::UINT8;
         }
-        let range = self.quantized_range(node, kind)?;
+        let range = quantized_range(node, kind)?;
         let x = self.emit_part(node, "quotient", Op::Div, &[x, scale])?;
         Ok(Binding::Int(self.saturated(node, x, zero, range)?, kind))
     }
@@ -91,7 +90,7 @@ impl<'m> Lowering<'_, 'm> {
         let a = self.centred(node, "a", 0, 2, true)?;
         let b = self.centred(node, "b", 3, 5, false)?;
         let (zero, kind) = self.integer(node, 7)?;
-        let range = self.quantized_range(node, kind)?;
+        let range = quantized_range(node, kind)?;
         let product = self.emit_part(node, "product", Op::MatMul, &[a, b])?;
         let (a, b, y) = (self.scalar(node, 1)?, self.float(node, 4)?, self.scalar(node, 6)?);
         let scale = self.combine(node, Some("scale_product"), Op::Mul, b, a)?;
@@ -164,18 +163,6 @@ impl<'m> Lowering<'_, 'm> {
         self.emit(node, Op::Clamp { low, high }, &[x])
     }
 
-    fn quantized_range(&self, node: NodeRef, kind: i32) -> Result<(f32, f32), ImportError> {
-        match dtype::range(kind) {
-            Some((low, high)) if kind != dtype::BOOL && high <= i64::from(u16::MAX) => {
-                Ok((low as f32, high as f32))
-            }
-            _ => Err(node.refuse(format!(
-                "quantizes to {}; only integers of 4, 8 and 16 bits are supported",
-                dtype::name(kind)
-            ))),
-        }
-    }
-
     /// A scale or zero point in a shape that repeats over `x`: one for all, for each place of the axis,
     /// or for each block along the axis.
     fn spread(
@@ -203,5 +190,17 @@ impl<'m> Lowering<'_, 'm> {
         }
         let indices = (0..shape[axis]).map(|i| i / block).collect();
         self.emit_part(node, part, Op::Select { axis, indices }, &[value])
+    }
+}
+
+fn quantized_range(node: NodeRef, kind: i32) -> Result<(f32, f32), ImportError> {
+    match dtype::range(kind) {
+        Some((low, high)) if kind != dtype::BOOL && high <= i64::from(u16::MAX) => {
+            Ok((low as f32, high as f32))
+        }
+        _ => Err(node.refuse(format!(
+            "quantizes to {}; only integers of 4, 8 and 16 bits are supported",
+            dtype::name(kind)
+        ))),
     }
 }

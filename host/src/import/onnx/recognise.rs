@@ -33,10 +33,10 @@ impl<'m> Lowering<'_, 'm> {
             {
                 return Ok(Some((Op::Silu, vec![x])));
             }
-            if let Some([root]) = self.made_by(y, &Op::Reciprocal) {
-                if let found @ Some(_) = self.recognise_quotient(node, x, root)? {
-                    return Ok(found);
-                }
+            if let Some([root]) = self.made_by(y, &Op::Reciprocal)
+                && let found @ Some(_) = self.recognise_quotient(node, x, root)?
+            {
+                return Ok(found);
             }
             if let found @ Some(_) = self.scaled_norm(node, x, y)? {
                 return Ok(found);
@@ -230,12 +230,11 @@ impl<'m> Lowering<'_, 'm> {
     fn gelu_kind(&self, function: ValueId, x: ValueId) -> Option<GeluKind> {
         use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
         let root = FRAC_2_PI.sqrt();
-        let (kind, argument, target) = match self.made_by(function, &Op::Erf) {
-            Some([argument]) => (GeluKind::Erf, argument, [0.0, FRAC_1_SQRT_2, 0.0, 0.0]),
-            None => {
-                let [argument] = self.made_by(function, &Op::Tanh)?;
-                (GeluKind::Tanh, argument, [0.0, root, 0.0, 0.044_715 * root])
-            }
+        let (kind, argument, target) = if let Some([argument]) = self.made_by(function, &Op::Erf) {
+            (GeluKind::Erf, argument, [0.0, FRAC_1_SQRT_2, 0.0, 0.0])
+        } else {
+            let [argument] = self.made_by(function, &Op::Tanh)?;
+            (GeluKind::Tanh, argument, [0.0, root, 0.0, 0.044_715 * root])
         };
         let found = self.polynomial(argument, x, DEPTH)?;
         found.iter().zip(target).all(|(&c, t)| near(c, t)).then_some(kind)

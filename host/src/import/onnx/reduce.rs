@@ -66,10 +66,8 @@ impl<'m> Lowering<'_, 'm> {
         let kept: Vec<usize> = (0..rank).filter(|i| !axes.contains(i)).collect();
         let mut perm = kept.clone();
         perm.extend((0..rank).filter(|i| axes.contains(i)));
-        let x = match perm.is_sorted() {
-            true => x,
-            false => self.emit_part(node, "last", Op::Transpose { perm }, &[x])?,
-        };
+        let x =
+            if perm.is_sorted() { x } else { self.emit_part(node, "last", Op::Transpose { perm }, &[x])? };
         let mut joined: Shape = kept.iter().map(|&i| shape[i]).collect();
         joined.push(axes.iter().map(|&i| shape[i]).product());
         let x = self.emit_part(node, "joined", Op::Reshape { shape: joined }, &[x])?;

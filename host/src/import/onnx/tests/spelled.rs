@@ -86,7 +86,7 @@ fn gelu_by_tanh() {
         let mut m = model(4);
         m.weights("three", &[], &[3.0]);
         m.weights("c", &[], &[0.044_715]);
-        m.weights("root", &[], &[0.797_884_56]);
+        m.weights("root", &[], &[0.797_884_6]);
         m.weights("one", &[], &[1.0]);
         m.weights("half", &[], &[0.5]);
         if cube {
