@@ -2,14 +2,16 @@
 //!
 //! Times are CPU seconds of the whole process, so that other load on the machine does not count.
 
+use std::hint::black_box;
 use std::time::Duration;
 
+use circlet::backend::bottom::{Above, LeafSumcheck};
 use circlet::backend::encode::Encoder;
 use circlet::backend::field::{B, LANES, pack_base};
-use circlet::backend::fractions::{Fractions, LayerSumcheck, Workspace};
+use circlet::backend::fractions::{LayerSumcheck, Workspace, parents};
 use circlet::backend::grind::grind;
+use circlet::backend::leaves::{Leaves, Numbers};
 use circlet::backend::merkle::Tree;
-use circlet::backend::table::Table;
 use circlet_core::field::{M31, QM31};
 use circlet_core::hash::suite::Poseidon2Blake2s;
 use cpu_time::ProcessTime;
@@ -61,26 +63,41 @@ fn columns(count: usize, log: u32) -> Vec<Vec<B>> {
         .collect()
 }
 
-/// The whole of LogUp-GKR but its leaves and its transcript: all layers and all their sumchecks.
-fn fraction_tree(leaves: Fractions, challenges: &[QM31]) -> QM31 {
-    let mut workspace = Workspace::new(&leaves);
-    let mut layers = vec![leaves];
-    while layers[layers.len() - 1].q.len() > 2 {
-        let next = layers[layers.len() - 1].parents();
+/// The whole of LogUp-GKR but its transcript: all layers and all their sumchecks. The layer above ends in
+/// the same point as this one begins with, so its ends give the first message.
+fn fraction_tree(leaves: &Leaves<'_>, log: usize, challenges: &[QM31]) -> QM31 {
+    let above = Above(leaves);
+    let mut layers = vec![parents(&above)];
+    while layers.len() < log - 2 {
+        let next = parents(&layers[layers.len() - 1]);
         layers.push(next);
     }
-    let mut last = QM31::ZERO;
-    for (variables, children) in layers.into_iter().rev().enumerate() {
-        let mut sumcheck = LayerSumcheck::new(&children, challenges[30], &challenges[..variables], workspace);
-        for j in (0..variables).rev() {
-            let (low, lead) = sumcheck.round();
-            last += low + lead;
-            sumcheck.bind(challenges[j], &challenges[..j.saturating_sub(1)]);
-        }
-        let (ends, room) = sumcheck.finish();
-        (last, workspace) = (last + ends[0], room);
+    let top = parents(&layers[layers.len() - 1]);
+    let (lambda, mut room) = (challenges[30], Workspace::new(1 << log >> 6));
+    let [p, q] = top.first();
+    let mut start = p + lambda * q;
+    macro_rules! reduce {
+        ($variables:expr, $new:path, $children:expr) => {{
+            let mut sumcheck = $new($children, lambda, start, &challenges[..$variables], room);
+            for j in (0..$variables).rev() {
+                black_box(sumcheck.round());
+                sumcheck.bind(challenges[j], &challenges[..j.saturating_sub(1)]);
+            }
+            let (ends, next) = sumcheck.finish();
+            (room, start) = (next, ends[0] + lambda * ends[2]);
+        }};
     }
-    last
+    for variables in 0..log - 2 {
+        let children = layers.pop().unwrap();
+        reduce!(variables, LayerSumcheck::new, &children);
+        if layers.is_empty() {
+            room = children.into_workspace();
+        }
+    }
+    reduce!(log - 2, LayerSumcheck::new, &above);
+    reduce!(log - 1, LeafSumcheck::new, leaves);
+    drop(room);
+    start
 }
 
 fn kernels(c: &mut Criterion<CpuTime>) {
@@ -88,11 +105,16 @@ fn kernels(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("logup-gkr");
     group.sample_size(10);
     for log in [16, 20, 22] {
-        let (p, q) = (Table::of_base(columns(1, log).remove(0)), Table::new(elements(1 << log, 2)));
+        // Lookups of one component, and a table of a sixteenth of the rows.
+        let cells: Vec<i32> = (0..1i32 << log).map(|i| (i * 1009).wrapping_mul(77) >> 8).collect();
+        let (lookups, table) = cells.split_at(cells.len() / 16 * 15);
+        let mut leaves = Leaves::new(log);
+        let column = |cells| vec![(challenges[29], Numbers::Wide(cells))];
+        leaves.push(challenges[28], column(lookups), None, lookups.len());
+        leaves.push(challenges[28], column(table), Some(table), table.len());
         group.throughput(Throughput::Elements(1 << log));
         group.bench_function(format!("2^{log} fractions"), |b| {
-            let leaves = || Fractions { p: p.clone(), q: q.clone() };
-            b.iter_batched(leaves, |leaves| fraction_tree(leaves, &challenges), BatchSize::LargeInput);
+            b.iter(|| fraction_tree(&leaves, log as usize, &challenges));
         });
     }
     group.finish();

@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 
+use std::sync::Arc;
+
 use circlet::backend::field::B;
 use circlet::keys::security;
 use circlet::prove::adversary::{Adversary, Honest};
@@ -225,9 +227,10 @@ fn tree_of_another_key() {
     other.key.digest = bench.key.digest;
     assert_eq!(bench.verify(&other.statement, &other.proof()), Err(Reject::MerklePath));
     // Or he opens the tree of the key to another word.
-    let (fixed, honest) = (&mut other.key.fixed, &bench.key.fixed);
+    let (fixed, honest) = (Arc::get_mut(&mut other.key.fixed).unwrap(), &bench.key.fixed);
     fixed.codewords.clone_from(&honest.codewords);
-    std::mem::swap(&mut fixed.tree, &mut Bench::new(bench.case.clone(), TOY).key.fixed.tree);
+    let mut key = Bench::new(bench.case.clone(), TOY).key;
+    std::mem::swap(&mut fixed.tree, &mut Arc::get_mut(&mut key.fixed).unwrap().tree);
     let verdict = bench.verify(&other.statement, &other.proof());
     assert_eq!(verdict, Err(Reject::RowCombination));
 }
@@ -306,8 +309,9 @@ fn two_models_under_one_root() {
         let bench = Bench::with_key_maker(first.clone(), profile, &mut mix);
         let mut tree = Bench::with_key_maker(first.clone(), profile, &mut mix).key.fixed;
         // The second model's numbers with the tree, the digest and the pin of the key.
-        std::mem::swap(&mut other.key.fixed.tree, &mut tree.tree);
-        other.key.fixed.codewords = tree.codewords;
+        let (tree, fixed) = (Arc::get_mut(&mut tree).unwrap(), Arc::get_mut(&mut other.key.fixed).unwrap());
+        std::mem::swap(&mut fixed.tree, &mut tree.tree);
+        std::mem::swap(&mut fixed.codewords, &mut tree.codewords);
         other.key.digest = bench.key.digest;
         assert_eq!(other.key.verifying.fixed_cap.len(), bench.key.verifying.fixed_cap.len());
         other.key.verifying.pin = bench.key.verifying.pin;

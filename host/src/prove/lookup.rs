@@ -1,21 +1,21 @@
 //! The prover of [`circlet_core::lookup`].
 
-use circlet_core::circuit::Component;
+use circlet_core::circuit::{Circuit, ColumnId, Component, Form, LookupTable, Shape};
 use circlet_core::claims::Claims;
 use circlet_core::field::QM31;
-use circlet_core::lookup::{Challenges, Source, merge, round, tag_of};
+use circlet_core::lookup::{Challenges, Children as Ends, Source, merge, round, tag_of};
 use circlet_core::poly::{powers, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::transcript::Label;
-use rayon::prelude::*;
 
 use super::channel::Channel;
-use crate::backend::field::{B, E, Ext, LANES, LOG_LANES, pack_all, pack_base};
-use crate::backend::fractions::{Fractions, LayerSumcheck, Workspace};
+use crate::backend::bottom::{Above, LeafSumcheck};
+use crate::backend::field::LOG_LANES;
+use crate::backend::fractions::{Children, LayerSumcheck, Workspace, parents};
+use crate::backend::leaves::{Leaves, Numbers};
 use crate::backend::merkle::BulkHash;
-use crate::backend::table::Table;
-use crate::execute::Trace;
-use crate::prove::read::{column_lanes, form_lanes};
+use crate::backend::rounds::Sums;
+use crate::execute::{Cells, Trace, form_values};
 
 /// Proves that all lookups hold; leaves two claims on the columns.
 pub fn prove<S: BulkHash>(
@@ -31,20 +31,99 @@ pub fn prove<S: BulkHash>(
     let challenges = Challenges { alpha, beta };
 
     let leaves = leaves(protocol, trace, challenges);
-    let mut workspace = Workspace::new(&leaves);
-    let mut layers = vec![leaves];
-    while layers.len() < protocol.leaves.depth as usize {
-        let next = layers[layers.len() - 1].parents();
+    let depth = protocol.leaves.depth as usize;
+    // Layers from the bottom up, but the two lowest of a large tree, which are not stored.
+    let (mut layers, stored) = if leaves.are_many() {
+        (vec![parents(&Above(&leaves))], depth - 2)
+    } else {
+        (vec![leaves.stored()], depth)
+    };
+    while layers.len() < stored {
+        let next = parents(&layers[layers.len() - 1]);
         layers.push(next);
     }
-    let top = layers[layers.len() - 1].parents();
-    let [root] = channel.send(Label::LookupRoot, [top.q.first()]);
+    let top = parents(&layers[layers.len() - 1]);
+    let start = top.first();
+    let [root] = channel.send(Label::LookupRoot, [start[1]]);
 
-    let (mut numerator, mut denominator, mut point) = (QM31::ZERO, root, Vec::new());
-    for children in layers.into_iter().rev() {
+    let room =
+        if layers.len() > 1 { Workspace::new(Children::vectors(&layers[0])) } else { Workspace::default() };
+    let mut state = Layers { claim: (QM31::ZERO, root), point: Vec::new(), start: start.into(), room };
+    while let Some(children) = layers.pop() {
+        state.prove(channel, |lambda, start, point, room| {
+            LayerSumcheck::new(&children, lambda, start, point, room)
+        });
+        // The lowest stored layer is as large as what the two below it need.
+        if leaves.are_many() && layers.is_empty() {
+            state.room = children.into_workspace();
+        }
+    }
+    if leaves.are_many() {
+        let above = Above(&leaves);
+        state.prove(channel, |lambda, start, point, room| {
+            LayerSumcheck::new(&above, lambda, start, point, room)
+        });
+        state.prove(channel, |lambda, start, point, room| {
+            LeafSumcheck::new(&leaves, lambda, start, point, room)
+        });
+    }
+    let ends = [state.claim.0, state.claim.1];
+    protocol.leaves.claims(&protocol.circuit, challenges, &state.point, lists, ends, claims);
+}
+
+/// The sumcheck of a layer.
+trait Sumcheck {
+    fn round(&self) -> Sums;
+    fn bind(&mut self, r: QM31, below: &[QM31]);
+    fn finish(self) -> (Ends, Workspace);
+}
+
+impl<C: Children> Sumcheck for LayerSumcheck<'_, C> {
+    fn round(&self) -> Sums {
+        self.round()
+    }
+    fn bind(&mut self, r: QM31, below: &[QM31]) {
+        self.bind(r, below);
+    }
+    fn finish(self) -> (Ends, Workspace) {
+        self.finish()
+    }
+}
+
+impl Sumcheck for LeafSumcheck<'_> {
+    fn round(&self) -> Sums {
+        self.round()
+    }
+    fn bind(&mut self, r: QM31, below: &[QM31]) {
+        self.bind(r, below);
+    }
+    fn finish(self) -> (Ends, Workspace) {
+        self.finish()
+    }
+}
+
+/// What is known between two layers.
+struct Layers {
+    /// The claim on the layer as it has been sent.
+    claim: (QM31, QM31),
+    point: Vec<QM31>,
+    /// The fraction at the point with its highest coordinate at zero, as it is.
+    start: (QM31, QM31),
+    room: Workspace,
+}
+
+impl Layers {
+    /// Reduces the claim to one on the next layer.
+    fn prove<S: BulkHash, T: Sumcheck>(
+        &mut self,
+        channel: &mut Channel<'_, S>,
+        begin: impl FnOnce(QM31, QM31, &[QM31], Workspace) -> T,
+    ) {
         let lambda = channel.challenge(Label::LookupLambda);
+        let (numerator, denominator) = self.claim;
         let mut claim = numerator + lambda * denominator;
-        let mut sumcheck = LayerSumcheck::new(&children, lambda, &point, workspace);
+        let (point, room) = (&self.point, std::mem::take(&mut self.room));
+        let mut sumcheck = begin(lambda, self.start.0 + lambda * self.start.1, point, room);
         let mut next: Vec<QM31> = Vec::new();
         for j in (0..point.len()).rev() {
             let (t0, t2) = sumcheck.round();
@@ -59,90 +138,96 @@ pub fn prove<S: BulkHash>(
         }
         next.reverse();
         let (children, room) = sumcheck.finish();
-        workspace = room;
         let ends = channel.send(Label::LookupLayer, children);
         let top = channel.challenge(Label::LookupLayer);
-        (numerator, denominator) = merge(ends, top);
         next.push(top);
-        point = next;
+        self.claim = merge(ends, top);
+        self.start = (children[0], children[2]);
+        (self.point, self.room) = (next, room);
     }
-    let ends = [numerator, denominator];
-    protocol.leaves.claims(&protocol.circuit, challenges, &point, lists, ends, claims);
 }
 
-/// The fractions of all blocks: numerators in the base field, denominators in the extension.
-fn leaves(protocol: &Protocol, trace: &Trace, challenges: Challenges) -> Fractions {
+/// The fractions of all blocks.
+fn leaves<'a>(protocol: &'a Protocol, trace: &'a Trace, challenges: Challenges) -> Leaves<'a> {
     let circuit = &protocol.circuit;
-    let size = 1usize << protocol.leaves.depth;
-    let used = protocol.leaves.blocks.last().map_or(0, |b| b.offset as usize + (1 << b.log_size));
-    // The missing leaves, `0 / 1`, need not be stored; a layer of few is stored whole.
-    let vectors = if size >= 4 * LANES { used } else { size }.div_ceil(LANES);
-    let (mut p, mut q) = (vec![pack_base(&[]); vectors], vec![E::splat(QM31::ONE); vectors]);
     let widest = circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0);
     let alphas = powers(challenges.alpha, widest + 1);
+    let mut leaves = Leaves::new(protocol.leaves.depth);
+    let (mut few_p, mut few_q) = (Vec::new(), Vec::new());
     for block in &protocol.leaves.blocks {
-        let (table, numerators, components) = match block.source {
+        let len = 1usize << block.log_size;
+        let (table, components, counts) = match block.source {
             Source::Lookup(i) => {
                 let lookup = &circuit.lookups[i];
-                let components: Vec<Vec<B>> =
-                    lookup.forms.iter().map(|form| form_lanes(circuit, trace, form, lookup.shape)).collect();
-                (lookup.table as usize, vec![pack_base(&[1; LANES]); components[0].len()], components)
+                let forms = lookup.forms.iter().map(|form| numbers_of(circuit, trace, form, lookup.shape));
+                (lookup.table as usize, forms.collect::<Vec<_>>(), None)
             }
             Source::Table(i) => {
                 let table = &circuit.tables[i];
-                let counts = &trace.columns[table.multiplicity.0 as usize];
-                let negated: Vec<i32> = counts.iter().map(|&count| -count).collect();
-                let components = table.components.iter().map(|component| match *component {
-                    Component::Index { low } => {
-                        let cells: Vec<i32> = (0..1i64 << table.bits).map(|row| (low + row) as i32).collect();
-                        pack_all(&cells)
-                    }
-                    Component::Signed | Component::Magnitude => {
-                        let half = (1i32 << table.bits) / 2;
-                        let signed = (0..1i32 << table.bits).map(|row| row.max(1) - half);
-                        let cells: Vec<i32> = match component {
-                            Component::Signed => signed.collect(),
-                            _ => signed.map(i32::abs).collect(),
-                        };
-                        pack_all(&cells)
-                    }
-                    Component::Unit { at } => {
-                        let cells: Vec<i32> =
-                            (0..1u32 << table.bits).map(|row| i32::from(row == at)).collect();
-                        pack_all(&cells)
-                    }
-                    Component::First(id) => {
-                        let mut lanes = column_lanes(trace, id);
-                        lanes.resize((1usize << table.bits).div_ceil(LANES), pack_base(&[]));
-                        lanes
-                    }
-                    Component::Column(id) => column_lanes(trace, id),
-                });
-                (i, pack_all(&negated), components.collect())
+                let numbers = table.components.iter().map(|c| (0, 1, rows_of(trace, table, *c)));
+                (i, numbers.collect(), Some(trace.columns[table.multiplicity.0 as usize].as_slice()))
             }
         };
-        let base = E::splat(challenges.beta - tag_of(table));
-        let alphas: Vec<E> = alphas[1..].iter().map(|&alpha| E::splat(alpha)).collect();
-        let denominator = |i: usize| -> E {
-            components.iter().zip(&alphas).fold(base, |sum, (component, &alpha)| sum - alpha * component[i])
-        };
-        let (at, lane) = (block.offset as usize / LANES, block.offset as usize % LANES);
+        // beta - tag - sum_k alpha^k (constant_k + factor_k numbers_k)
+        let mut constant = challenges.beta - tag_of(table);
+        let mut terms = Vec::new();
+        for ((known, factor, numbers), &alpha) in components.into_iter().zip(&alphas[1..]) {
+            constant -= alpha * QM31::from_i64(known);
+            terms.push((-alpha * QM31::from_i64(factor), numbers));
+        }
         if block.log_size >= LOG_LANES {
-            let range = at..at + numerators.len();
-            p[range.clone()].copy_from_slice(&numerators);
-            q[range].par_iter_mut().enumerate().with_min_len(1 << 9).for_each(|(i, q)| *q = denominator(i));
-        } else {
-            let len = 1 << block.log_size;
-            let (mut ps, mut qs) = (p[at].to_array(), q[at].to_array());
-            ps[lane..lane + len].copy_from_slice(&numerators[0].to_array()[..len]);
-            qs[lane..lane + len].copy_from_slice(&denominator(0).to_array()[..len]);
-            (p[at], q[at]) = (B::from_array(ps), E::from_array(qs));
+            leaves.push(constant, terms, counts, len);
+            continue;
+        }
+        for i in 0..len {
+            few_p.push(counts.map_or(QM31::ONE, |counts| -QM31::from_i64(counts[i].into())));
+            let sum: QM31 = terms.iter().map(|(factor, numbers)| *factor * numbers.at(i)).sum();
+            few_q.push(constant + sum);
         }
     }
-    let (mut p, mut q) = (Table::of_base(p), Table::of_vectors(q));
-    if let (Table::Narrow(p), Table::Narrow(q)) = (&mut p, &mut q) {
-        p.truncate(size);
-        q.truncate(size);
+    if !few_q.is_empty() {
+        leaves.push_given(few_p, few_q);
     }
-    Fractions { p, q }
+    leaves
+}
+
+/// A form as `constant + factor * numbers`.
+fn numbers_of<'a>(circuit: &Circuit, trace: &'a Trace, form: &Form, shape: Shape) -> (i64, i64, Numbers<'a>) {
+    if let ([(factor, id)], []) = (&form.terms[..], &form.indicators[..]) {
+        let own = circuit.column(*id).shape;
+        if (own.log_rows(), own.log_cols()) == (shape.log_rows(), shape.log_cols()) {
+            return (form.constant, *factor, column(trace, *id));
+        }
+    }
+    (0, 1, Numbers::of_form(&form_values(circuit, trace, form, shape)))
+}
+
+/// A column as it is stored.
+fn column(trace: &Trace, id: ColumnId) -> Numbers<'_> {
+    match trace.cells(id) {
+        Cells::Narrow(cells) => Numbers::Narrow(cells),
+        Cells::Wide(cells) => Numbers::Wide(cells),
+    }
+}
+
+/// A component of all rows of a table.
+fn rows_of<'a>(trace: &'a Trace, table: &LookupTable, component: Component) -> Numbers<'a> {
+    let half = (1i32 << table.bits) / 2;
+    let rows = 0..1i32 << table.bits;
+    let signed = rows.clone().map(|row| row.max(1) - half);
+    Numbers::Owned(match component {
+        Component::Index { low } => rows.map(|row| (low + i64::from(row)) as i32).collect(),
+        Component::Signed => signed.collect(),
+        Component::Magnitude => signed.map(i32::abs).collect(),
+        Component::Unit { at } => rows.map(|row| i32::from(row as u32 == at)).collect(),
+        Component::First(id) => {
+            let mut cells: Vec<i32> = match trace.cells(id) {
+                Cells::Narrow(cells) => cells.iter().map(|&cell| cell.into()).collect(),
+                Cells::Wide(cells) => cells.to_vec(),
+            };
+            cells.resize(1 << table.bits, 0);
+            cells
+        }
+        Component::Column(id) => return column(trace, id),
+    })
 }
