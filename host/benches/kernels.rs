@@ -16,7 +16,7 @@ use circlet_core::field::{M31, QM31};
 use circlet_core::hash::suite::Poseidon2Blake2s;
 use cpu_time::ProcessTime;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// CPU time of the process, all threads together.
 struct CpuTime;

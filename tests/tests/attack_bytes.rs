@@ -240,8 +240,14 @@ fn odd_programs() {
     let mut random = Random(11);
     let (mut accepted, mut refused) = (0, 0);
     for (program, _, _) in programs::all() {
-        let key =
-            VerifyingKey { program, profile: ProfileId::P100U, suite: 1, fixed_cap: Vec::new(), pin: None };
+        let key = VerifyingKey {
+            program,
+            profile: ProfileId::P100U,
+            log_rows: 8,
+            suite: 1,
+            fixed_cap: Vec::new(),
+            pin: None,
+        };
         let bytes = key.to_bytes();
         for _ in 0..1500 {
             let mut changed = bytes.clone();

@@ -2,7 +2,6 @@
 //! a corrupted word passes.
 
 use std::cell::RefCell;
-
 use std::sync::Arc;
 
 use circlet::backend::field::B;

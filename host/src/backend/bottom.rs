@@ -180,7 +180,9 @@ fn fold_leaves(leaves: &Leaves<'_>, lambda: QM31, room: Memory, r: QM31, below: 
         let (low, high) = (&mut low[..out.len()], &mut high[..out.len()]);
         for k in 0..2 {
             if k == 1 && at >= full {
-                out.iter_mut().for_each(|node| node[1] = missing);
+                for node in out.iter_mut() {
+                    node[1] = missing;
+                }
                 continue;
             }
             leaves.combine(at + k * half, low, lambda, true);

@@ -268,11 +268,11 @@ mod kernels {
         #[inline(always)]
         pub fn add(&mut self, x: E, y: &Factor) {
             let (x, y) = (split(x), y.right());
-            for h in 0..2 {
-                let (even, odd) = (products(x[h], y), products(odds(x[h]), y));
+            for (sums, x) in self.0.iter_mut().zip(x) {
+                let (even, odd) = (products(x, y), products(odds(x), y));
                 for c in 0..4 {
-                    self.0[h][0][c] = add64(self.0[h][0][c], partial(even[c]));
-                    self.0[h][1][c] = add64(self.0[h][1][c], partial(odd[c]));
+                    sums[0][c] = add64(sums[0][c], partial(even[c]));
+                    sums[1][c] = add64(sums[1][c], partial(odd[c]));
                 }
             }
         }
