@@ -229,7 +229,7 @@ fn visit(int: &mut Int, edit: &impl Fn(&mut Int)) {
         Int::Add(pair) | Int::Sub(pair) | Int::Mul(pair) | Int::Div(pair) | Int::Mod(pair) => {
             pair.iter_mut().for_each(|int| visit(int, edit));
         }
-        Int::Root(int) => visit(int, edit),
+        Int::Root(int) | Int::IsZero(int) => visit(int, edit),
     }
 }
 

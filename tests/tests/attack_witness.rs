@@ -219,7 +219,7 @@ fn visit(int: &mut Int, squares: &impl Fn(&Value) -> bool, digits: &Form) {
         Int::Add(pair) | Int::Sub(pair) | Int::Mul(pair) | Int::Div(pair) | Int::Mod(pair) => {
             pair.iter_mut().for_each(|int| visit(int, squares, digits));
         }
-        Int::Root(int) => visit(int, squares, digits),
+        Int::Root(int) | Int::IsZero(int) => visit(int, squares, digits),
     }
 }
 
