@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 
 use circlet::backend::field::{B, LANES, pack_base};
-use circlet::execute::{Trace, count_multiplicities, execute};
+use circlet::execute::{Trace, count_multiplicities, execute_listed};
 use circlet::keys::ProvingKey;
 use circlet::prove::adversary::{Adversary, Honest};
 use circlet::prove::{prove_trace, statement};
-use circlet_core::circuit::ColumnId;
+use circlet_core::circuit::{Circuit, ColumnId};
 use circlet_core::field::{M31, QM31};
 use circlet_core::hash::suite::Poseidon2Blake2s;
 use circlet_core::key::Statement;
 use circlet_core::profile::{P100_U, Profile};
+use circlet_core::program::Program;
 use circlet_core::protocol::Protocol;
 use circlet_core::stacking::FoldSchedule;
 use circlet_core::transcript::Label;
-use circlet_verifier::{Reject, verify_with};
+use circlet_verifier::{Reject, Stage, verify_with};
 
-use crate::attack::{Change, column, replay};
+use crate::attack::{Change, column, replay_listed};
 use crate::programs::Case;
 
 /// The suite of these tests.
@@ -25,6 +26,11 @@ pub type Suite = Poseidon2Blake2s;
 
 /// What the verifier says.
 pub type Verdict = Result<(), Reject>;
+
+/// A lookup that fails.
+pub const LOOKUP: Verdict = Err(Reject::FinalClaim(Stage::Lookup));
+/// A relation, wiring, gather, pick or public number that fails.
+pub const OPENING: Verdict = Err(Reject::FinalClaim(Stage::Opening));
 
 /// Few queries and little work: what is tested here does not depend on either.
 pub const TOY: Profile =
@@ -34,6 +40,8 @@ pub const TOY: Profile =
 pub struct Bench {
     /// Program, numbers and inputs.
     pub case: Case,
+    /// Its lists; those that it computes are empty.
+    pub lists: Vec<Vec<u32>>,
     /// Its key.
     pub key: ProvingKey<Suite>,
     /// The honest trace.
@@ -48,20 +56,31 @@ impl Bench {
         Self::with_key_maker(case, profile, &mut Honest)
     }
 
+    /// The same for a program with lists.
+    pub fn listed(case: Case, lists: &[Vec<u32>], profile: Profile) -> Self {
+        Self::build(case, lists, profile, &mut Honest)
+    }
+
     /// A key whose maker cheats.
     pub fn with_key_maker(case: Case, profile: Profile, maker: &mut dyn Adversary) -> Self {
+        Self::build(case, &[], profile, maker)
+    }
+
+    fn build(case: Case, lists: &[Vec<u32>], profile: Profile, maker: &mut dyn Adversary) -> Self {
         let (program, data, inputs) = case.clone();
         let protocol = Protocol::new(&program, profile).expect("a program of these tests");
         let key = ProvingKey::build(program, data, protocol, maker);
-        let trace = execute(key.circuit(), &case.0, &case.1, &inputs).expect("an input of these tests");
+        let trace = execute_listed(key.circuit(), &case.0, &case.1, &inputs, lists);
+        let trace = trace.expect("an input of these tests");
         let statement = statement(&key, &trace);
-        Self { case, key, trace, statement }
+        Self { case, lists: lists.to_vec(), key, trace, statement }
     }
 
     /// Runs the program again, after the inputs were changed.
     pub fn rerun(&mut self) {
         let (program, data, inputs) = &self.case;
-        self.trace = execute(self.key.circuit(), program, data, inputs).expect("an input of these tests");
+        let trace = execute_listed(self.key.circuit(), program, data, inputs, &self.lists);
+        self.trace = trace.expect("an input of these tests");
         self.statement = statement(&self.key, &self.trace);
     }
 
@@ -72,8 +91,37 @@ impl Bench {
 
     /// The run with some cells changed and all that follows recomputed.
     pub fn changed(&self, changes: &[Change]) -> Trace {
+        self.replayed(self.key.circuit(), changes)
+    }
+
+    /// The same by other steps.
+    fn replayed(&self, steps: &Circuit, changes: &[Change]) -> Trace {
         let (program, data, inputs) = &self.case;
-        replay(self.key.circuit(), program, data, inputs, changes)
+        replay_listed(steps, program, data, (inputs, &self.lists), changes)
+    }
+
+    /// The verdict on the trace of another program, whose columns are the same.
+    pub fn of_other_program(&self, edit: impl FnOnce(&mut Program)) -> Verdict {
+        let (mut program, data, inputs) = self.case.clone();
+        edit(&mut program);
+        let circuit = Circuit::new(&program).expect("a program as good as the other");
+        let names = |c: &Circuit| c.columns.iter().map(|c| (c.name.clone(), c.shape)).collect::<Vec<_>>();
+        assert_eq!(names(&circuit), names(self.key.circuit()));
+        let trace = execute_listed(&circuit, &program, &data, &inputs, &self.lists);
+        let trace = trace.expect("an input of the other program");
+        assert_ne!(trace, self.trace, "the other program does the same");
+        self.judge(&trace)
+    }
+
+    /// The verdict on the trace of other steps.
+    pub fn of_other_steps(&self, edit: impl FnOnce(&mut Circuit)) -> Verdict {
+        let mut circuit = self.key.circuit().clone();
+        edit(&mut circuit);
+        let trace = self.replayed(&circuit, &[]);
+        let honest = self.changed(&[]);
+        assert_eq!(self.judge(&honest), Ok(()));
+        assert_ne!(trace, honest, "the other steps do the same");
+        self.judge(&trace)
     }
 
     /// Proves with a trace, its multiplicities counted anew, whatever outputs it has, and judges the proof.

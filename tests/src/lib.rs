@@ -7,3 +7,4 @@ pub mod cheat;
 pub mod programs;
 pub mod reference;
 pub mod satisfied;
+pub mod search;

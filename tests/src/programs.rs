@@ -1,9 +1,9 @@
 //! Small integer programs for tests, each with its numbers and one input on which it has a result.
 
-use circlet_core::decoder::{Decoder, Extent, Layer, Linear, Matrix};
+use circlet_core::decoder::{Decoder, Extent, HeadScale, Layer, Linear, Matrix};
 use circlet_core::program::{
-    Constant, ConstantId, Data, Factor, LayerNorm, Op, Program, Requantize, RmsNorm, Table, TableId, Tensor,
-    TensorId,
+    Attention, Constant, ConstantId, Data, Factor, HeadNorm, LayerNorm, List, ListId, Op, Prefix, Program,
+    Projection, Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, WIDE,
 };
 
 /// A program, its numbers, and its inputs.
@@ -211,12 +211,197 @@ impl ProgramBuilder {
         y
     }
 
+    /// A public list of indices.
+    pub fn list(&mut self, len: u32, limit: u32) -> ListId {
+        self.program.lists.push(List { name: String::from("list"), len, limit });
+        ListId(self.program.lists.len() as u32 - 1)
+    }
+
+    /// Rows by index.
+    pub fn gather(&mut self, source: Source, rows: Rows) -> TensorId {
+        let (cols, bound) = match source {
+            Source::Constant(id) => {
+                let constant = &self.program.constants[id.0 as usize];
+                (constant.cols, constant.bound)
+            }
+            Source::Tensor(id) => (self.extents(id).1, self.program.tensors[id.0 as usize].bound),
+        };
+        let len = match &rows {
+            Rows::Listed(list) => self.program.lists[list.0 as usize].len,
+            Rows::Given(rows) => rows.len() as u32,
+        };
+        let y = self.tensor(len, cols, bound);
+        self.program.ops.push(Op::Gather { source, rows, y });
+        y
+    }
+
+    /// `base + floor((2^left x + half) / 2^right)`.
+    pub fn widen(&mut self, base: Option<TensorId>, x: TensorId, left: u8, right: u8) -> TensorId {
+        let (rows, cols) = self.extents(x);
+        let y = self.tensor(rows, cols, WIDE);
+        self.program.ops.push(Op::Widen { base, x, left, right, y });
+        y
+    }
+
+    /// `base + floor((x weight^T + bias + half) / 2^shift)` with random weights and bias.
+    pub fn linear_add(
+        &mut self,
+        base: Option<TensorId>,
+        x: TensorId,
+        (cols, bound): (u32, i64),
+        bias: Option<i64>,
+        shift: u8,
+    ) -> TensorId {
+        let (rows, inner) = self.extents(x);
+        let weight = self.constant(cols, inner, bound);
+        let bias = bias.map(|bound| self.constant(1, cols, bound));
+        let y = self.tensor(rows, cols, WIDE);
+        self.program.ops.push(Op::MatMulAdd { base, x, weight, bias, shift, y });
+        y
+    }
+
+    /// Root-mean-square normalization: the result has a root mean square of `2^fraction`.
+    pub fn rms_norm(&mut self, x: TensorId, epsilon: u32, fraction: u8, table: TableId) -> TensorId {
+        let (y, cols) = (self.like(x, table), self.extents(x).1);
+        let params = rms_norm(cols, epsilon, fraction, table);
+        self.program.ops.push(Op::RmsNorm { x, params, y });
+        y
+    }
+
+    /// The best channel of `x weight^T` for every row, with random weights.
+    pub fn arg_max(&mut self, x: TensorId, channels: u32, bound: i64) -> ListId {
+        let (rows, inner) = self.extents(x);
+        let weight = self.constant(channels, inner, bound);
+        let list = self.list(rows, channels);
+        self.program.ops.push(Op::ArgMax { x, weight, list });
+        list
+    }
+
+    /// `base + attention(x)` with random weights. `x` has a root mean square of some hundreds.
+    pub fn attention(&mut self, base: Option<TensorId>, x: TensorId, heads: &Heads) -> TensorId {
+        let (tokens, width) = self.extents(x);
+        let Heads { heads: all, groups, channels, .. } = *heads;
+        let to = |shift: u8, table: TableId| Requantize { shift, table };
+        let clamp = self.clamp(heads.bits, (1 << (heads.bits - 4)) - 1);
+        let score = self.clamp(heads.bits, (1i64 << (heads.bits - 1)).min(15_000) - 100);
+        let most = heads.most as f64;
+        let exp = self.table("exp", 10, move |x: i64| {
+            let distance = x + (1 << 9);
+            (most * (-distance as f64 / 64.0).exp()).round() as i64
+        });
+        let projection = |b: &mut Self, heads_of: u32, normed: bool| Projection {
+            weight: b.constant(heads_of * channels, width, 300),
+            bias: heads.biases.then(|| b.constant(heads_of * channels, 1, 90_000)),
+            requantize: to(9, clamp),
+            norm: (normed && heads.norms).then(|| HeadNorm {
+                norm: rms_norm(channels, 7, 9, clamp),
+                gain: b.constant(1, channels, 700),
+                requantize: to(9, clamp),
+            }),
+        };
+        let query = projection(self, all, true);
+        let key = projection(self, groups, true);
+        let value = projection(self, groups, false);
+        let rotation = heads.pair.map(|pair| {
+            let rows = (0..=tokens).flat_map(|t| (0..channels).map(move |c| (t, c)));
+            let (cos, sin) = rows.map(|(t, c)| angle(t, c, pair, channels)).unzip();
+            let (cos, sin) =
+                (self.constant_of(tokens + 1, channels, cos), self.constant_of(tokens + 1, channels, sin));
+            Rotation { pair, cos, sin, query: to(14, clamp), key: to(14, clamp) }
+        });
+        let prefix = heads.prefix.then(|| Prefix {
+            key: self.constant(groups, channels, 700),
+            value: self.constant(groups, channels, 700),
+        });
+        let output = self.constant(width, all * channels, 300);
+        let y = self.tensor(tokens, width, WIDE);
+        let params = Attention {
+            heads: all,
+            groups,
+            channels,
+            query,
+            key,
+            value,
+            rotation,
+            prefix,
+            score: to(heads.score, score),
+            exp,
+            causal: heads.causal,
+            output,
+            output_shift: 10,
+        };
+        self.program.ops.push(Op::Attention { base, x, params: Box::new(params), y });
+        y
+    }
+
     /// The program with these outputs, and random inputs.
     pub fn finish(mut self, outputs: &[TensorId]) -> Case {
         self.program.outputs = outputs.to_vec();
         let inputs = random_inputs(&self.program, &mut self.random);
         (self.program, self.data, inputs)
     }
+}
+
+/// What an attention has.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct Heads {
+    /// Query heads.
+    pub heads: u32,
+    /// Groups of heads that share keys and values.
+    pub groups: u32,
+    /// Channels of a head.
+    pub channels: u32,
+    /// Whether queries and keys are normalized.
+    pub norms: bool,
+    /// Whether projections have biases.
+    pub biases: bool,
+    /// The bit in which the channels of a pair differ, if there is a rotation.
+    pub pair: Option<u8>,
+    /// Whether there is a constant first position.
+    pub prefix: bool,
+    /// Whether a position sees only those before it.
+    pub causal: bool,
+    /// Bits of the tables that clamp.
+    pub bits: u8,
+    /// Bits that are rounded away from scores.
+    pub score: u8,
+    /// The exponential of zero.
+    pub most: i64,
+}
+
+impl Heads {
+    /// All options, in tables of 16 bits.
+    pub fn new(heads: u32, groups: u32, channels: u32) -> Self {
+        Self {
+            heads,
+            groups,
+            channels,
+            norms: true,
+            biases: true,
+            pair: Some(0),
+            prefix: true,
+            causal: true,
+            bits: 16,
+            score: 12,
+            most: 3000,
+        }
+    }
+}
+
+/// Parameters of a norm whose result has a root mean square of `2^fraction`.
+fn rms_norm(cols: u32, epsilon: u32, fraction: u8, table: TableId) -> RmsNorm {
+    let numerator = (f64::from(cols).sqrt() * f64::from(1u32 << (fraction + 14))) as u32;
+    RmsNorm { epsilon, numerator, requantize: Requantize { shift: 14, table } }
+}
+
+/// Cosine and signed sine of a channel whose partner differs in bit `pair`, at a position.
+fn angle(position: u32, channel: u32, pair: u8, channels: u32) -> (i32, i32) {
+    let (low, high) = (channel & ((1 << pair) - 1), channel >> (pair + 1));
+    let frequency = 100f64.powf(-2.0 * f64::from(low + (high << pair)) / f64::from(channels));
+    let angle = f64::from(position + 1) * frequency;
+    let sign = if channel >> pair & 1 == 0 { -1.0 } else { 1.0 };
+    ((16384.0 * angle.cos()).round() as i32, (16384.0 * sign * angle.sin()).round() as i32)
 }
 
 /// Uniform inputs of a program.
@@ -455,8 +640,57 @@ pub fn all() -> Vec<Case> {
     ]
 }
 
+/// Sizes and options of a random decoder.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct DecoderShape {
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: u32,
+    /// Groups of heads that share keys and values.
+    pub groups: u32,
+    /// Channels of a head.
+    pub channels: u32,
+    /// Channels of the residual sum.
+    pub width: u32,
+    /// Channels of the feed-forward block.
+    pub ffn: u32,
+    /// Number of tokens.
+    pub vocab: u32,
+    /// Whether there is a constant first token.
+    pub prefix: bool,
+    /// Whether queries and keys are normalized.
+    pub norms: bool,
+    /// Whether all projections have biases, or only keys.
+    pub biases: bool,
+    /// The bit in which the channels of a pair differ.
+    pub pair: u8,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+}
+
 /// A small decoder with random weights: all its constants and tables, in the order of its programs.
 pub fn decoder(layers: usize, heads: u32, groups: u32, prefix: bool) -> (Decoder, Data) {
+    random_decoder(&DecoderShape {
+        layers,
+        heads,
+        groups,
+        channels: 8,
+        width: 24,
+        ffn: 40,
+        vocab: 48,
+        prefix,
+        norms: false,
+        biases: false,
+        pair: 2,
+        tied: false,
+    })
+}
+
+/// A decoder of any small shape.
+pub fn random_decoder(shape: &DecoderShape) -> (Decoder, Data) {
+    let DecoderShape { width, ffn, heads, groups, channels, vocab, .. } = *shape;
     let mut b = ProgramBuilder::new("decoder");
     let clamp14 = b.clamp(16, 8191);
     let clamp13 = b.clamp(16, 4095);
@@ -475,30 +709,29 @@ pub fn decoder(layers: usize, heads: u32, groups: u32, prefix: bool) -> (Decoder
     let far = b.table("exp.long", 10, exponential(2000.0));
     let Random(seed) = b.random;
     let mut random = Random(seed);
-    let (width, ffn, channels, vocab, positions) = (24u32, 40u32, 8u32, 48u32, 64u32);
     let to = |shift: u8, table: TableId| Requantize { shift, table };
     let matrix = |bound: i64, cols: u32| Matrix { bound, row_l1: bound * i64::from(cols) };
     // Normalized values have a root mean square of about 512.
-    let norm = RmsNorm {
-        epsilon: 200,
-        numerator: (24f64.sqrt() * 2f64.powi(23)) as u32,
-        requantize: to(14, clamp14),
-    };
+    let norm = rms_norm(width, 200, 9, clamp14);
+    let head_norm =
+        HeadScale { norm: rms_norm(channels, 7, 9, clamp13), gain: 700, requantize: to(9, clamp13) };
+    let head_norm = shape.norms.then_some(head_norm);
+    let bias = |bound: i64| shape.biases.then_some(bound);
     let layer = Layer {
         attention_norm: norm,
-        query: Linear { matrix: matrix(300, width), bias: None, requantize: to(9, clamp13) },
-        query_norm: None,
+        query: Linear { matrix: matrix(300, width), bias: bias(100_000), requantize: to(9, clamp13) },
+        query_norm: head_norm,
         query_rotated: to(14, clamp13),
         key: Linear { matrix: matrix(300, width), bias: Some(90_000), requantize: to(9, clamp13) },
-        key_norm: None,
+        key_norm: head_norm,
         key_rotated: to(14, clamp13),
-        value: Linear { matrix: matrix(300, width), bias: None, requantize: to(9, clamp13) },
+        value: Linear { matrix: matrix(300, width), bias: bias(80_000), requantize: to(9, clamp13) },
         score: to(14, score),
         output: matrix(300, heads * channels),
         output_shift: 10,
         ffn_norm: norm,
-        gate: Linear { matrix: matrix(200, width), bias: None, requantize: to(10, silu) },
-        up: Linear { matrix: matrix(200, width), bias: None, requantize: to(10, clamp14) },
+        gate: Linear { matrix: matrix(200, width), bias: bias(50_000), requantize: to(10, silu) },
+        up: Linear { matrix: matrix(200, width), bias: bias(50_000), requantize: to(10, clamp14) },
         product: to(8, clamp14),
         down: matrix(200, ffn),
         down_shift: 10,
@@ -511,31 +744,29 @@ pub fn decoder(layers: usize, heads: u32, groups: u32, prefix: bool) -> (Decoder
         heads,
         groups,
         channels,
-        positions,
-        pair: 2,
+        positions: 64,
+        pair: shape.pair,
         angle: 1 << 14,
-        prefix: prefix.then_some(3),
+        prefix: shape.prefix.then_some(3),
         pad: 0,
         embedding: matrix(900, width),
         embedding_align: (0, 1),
-        layers: vec![layer; layers],
+        layers: vec![layer; shape.layers],
         final_norm: norm,
         final_gain: Some((2000, to(10, clamp14))),
-        head: Some(matrix(500, width)),
+        head: (!shape.tied).then_some(matrix(500, width)),
         tables: b.program.tables,
         exponentials: vec![(16, near), (64, far)],
     };
     let program = decoder.program(Extent { rows: 4, first: 0, generated: 1 });
     let constants = program.constants.iter().map(|constant| {
-        let cols = constant.cols as usize;
-        let angle = |row: usize, col: usize| (row + 1) as f64 * 100f64.powf(-((col % 4) as f64) / 4.0);
-        let cell = |i: usize, random: &mut Random| match constant.name.as_str() {
-            "cos" => (16384.0 * angle(i / cols, i % cols).cos()).round() as i32,
-            "sin" if i % cols < 4 => -(16384.0 * angle(i / cols, i % cols).sin()).round() as i32,
-            "sin" => (16384.0 * angle(i / cols, i % cols).sin()).round() as i32,
+        let cols = constant.cols;
+        let cell = |i: u32, random: &mut Random| match constant.name.as_str() {
+            "cos" => angle(i / cols, i % cols, shape.pair, channels).0,
+            "sin" => angle(i / cols, i % cols, shape.pair, channels).1,
             _ => random.symmetric(constant.bound),
         };
-        (0..constant.rows as usize * cols).map(|i| cell(i, &mut random)).collect()
+        (0..constant.rows * cols).map(|i| cell(i, &mut random)).collect()
     });
     let data = Data { constants: constants.collect(), tables: b.data.tables };
     (decoder, data)

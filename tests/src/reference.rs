@@ -1,8 +1,10 @@
 //! An interpreter of integer programs that follows the documentation of [`circlet_core::program`] and of
-//! `ops::layernorm` word by word: nested loops over 128-bit integers, no circuit, no padding.
+//! `ops::{layernorm, rmsnorm, attention, argmax}` word by word: nested loops over 128-bit integers, no circuit,
+//! no padding.
 
 use circlet_core::program::{
-    ConstantId, Data, Factor, LayerNorm, Op, Program, Requantize, TableId, TensorId,
+    Attention, ConstantId, Data, Factor, LayerNorm, ListId, Op, Program, Projection, Requantize, RmsNorm,
+    Rotation, Rows, Source, TableId, TensorId, WIDE,
 };
 
 /// Row-major entries.
@@ -14,17 +16,42 @@ struct Machine<'a> {
     data: &'a Data,
     /// One matrix for each tensor that has been produced.
     tensors: Vec<Option<Matrix>>,
+    /// Lists of indices, those that are computed empty until then.
+    lists: Vec<Vec<u32>>,
 }
 
-/// Runs a program: the entries of every tensor, row by row; tensors that nothing produces are empty.
+/// What a program makes of its inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Results {
+    /// The entries of every tensor, row by row; tensors that nothing produces are empty.
+    pub tensors: Vec<Vec<i32>>,
+    /// All lists of indices.
+    pub lists: Vec<Vec<u32>>,
+}
+
+/// Runs a program; lists that it computes are given empty.
 ///
-/// Fails where the program has no result: on inputs of another number, length or range than it takes, and
-/// where the argument of a table is outside its domain.
-pub fn run(program: &Program, data: &Data, inputs: &[Vec<i32>]) -> Result<Vec<Vec<i32>>, String> {
-    if inputs.len() != program.inputs.len() {
-        return Err(format!("{} inputs", inputs.len()));
+/// Fails where the program has no result: on inputs or lists of another number, length or range than it takes,
+/// where the argument of a table is outside its domain, and where a sum or a summand of a wide tensor or a root
+/// has too many bits.
+pub fn run(
+    program: &Program,
+    data: &Data,
+    inputs: &[Vec<i32>],
+    lists: &[Vec<u32>],
+) -> Result<Results, String> {
+    if inputs.len() != program.inputs.len() || lists.len() != program.lists.len() {
+        return Err(format!("{} inputs, {} lists", inputs.len(), lists.len()));
     }
-    let mut machine = Machine { program, data, tensors: vec![None; program.tensors.len()] };
+    for (index, (declared, list)) in program.lists.iter().zip(lists).enumerate() {
+        let computes = |op: &Op| matches!(op, Op::ArgMax { list, .. } if list.0 as usize == index);
+        let len = if program.ops.iter().any(computes) { 0 } else { declared.len as usize };
+        if list.len() != len || list.iter().any(|&entry| entry >= declared.limit) {
+            return Err(String::from("list of another length or range"));
+        }
+    }
+    let tensors = vec![None; program.tensors.len()];
+    let mut machine = Machine { program, data, tensors, lists: lists.to_vec() };
     for (&id, input) in program.inputs.iter().zip(inputs) {
         let (rows, cols) = machine.extents(id);
         let bound = i128::from(program.tensors[id.0 as usize].bound);
@@ -35,13 +62,20 @@ pub fn run(program: &Program, data: &Data, inputs: &[Vec<i32>]) -> Result<Vec<Ve
         machine.tensors[id.0 as usize] = Some(entries);
     }
     for op in &program.ops {
+        if let Op::ArgMax { x, weight, list } = op {
+            machine.lists[list.0 as usize] = machine.arg_max(*x, *weight, *list)?;
+            continue;
+        }
         let result = machine.op(op).map_err(|e| format!("{}: {e}", op.name()))?;
         if let Some(id) = op.result() {
             machine.tensors[id.0 as usize] = Some(result);
         }
     }
     let narrow = |v: i128| i32::try_from(v).map_err(|_| String::from("an entry needs more than 32 bits"));
-    machine.tensors.into_iter().map(|t| t.unwrap_or_default().into_iter().map(narrow).collect()).collect()
+    let tensors = machine.tensors.into_iter();
+    let tensors: Result<Vec<Vec<i32>>, String> =
+        tensors.map(|t| t.unwrap_or_default().into_iter().map(narrow).collect()).collect();
+    Ok(Results { tensors: tensors?, lists: machine.lists })
 }
 
 /// The greatest integer at most `a / b`.
@@ -149,9 +183,210 @@ impl Machine<'_> {
                 }
             }
             Op::Rewire { x, dims, permutation, .. } => y = rewire(self.tensor(*x)?, dims, permutation),
-            _ => return Err(String::from("not interpreted")),
+            Op::Gather { source, rows, .. } => {
+                let (source, cols) = match source {
+                    Source::Constant(id) => {
+                        (self.constant(*id), self.program.constants[id.0 as usize].cols as usize)
+                    }
+                    Source::Tensor(id) => (self.tensor(*id)?.clone(), self.extents(*id).1),
+                };
+                let rows = match rows {
+                    Rows::Listed(list) => &self.lists[list.0 as usize],
+                    Rows::Given(rows) => rows,
+                };
+                for &row in rows {
+                    y.extend(&source[row as usize * cols..(row as usize + 1) * cols]);
+                }
+            }
+            Op::Widen { base, x, left, right, .. } => {
+                let summands = self.tensor(*x)?.iter().map(|x| x << left).collect();
+                y = self.accumulate(*base, summands, *right)?;
+            }
+            Op::MatMulAdd { base, x, weight, bias, shift, .. } => {
+                let mut products = self.product(self.tensor(*x)?, *weight);
+                let outer = self.program.constants[weight.0 as usize].rows as usize;
+                if let Some(bias) = bias {
+                    let bias = self.constant(*bias);
+                    for (i, product) in products.iter_mut().enumerate() {
+                        *product += bias[i % outer];
+                    }
+                }
+                y = self.accumulate(*base, products, *shift)?;
+            }
+            Op::RmsNorm { x, params, .. } => {
+                for row in self.tensor(*x)?.chunks(self.extents(*x).1) {
+                    y.extend(self.rms_norm(row, params)?);
+                }
+            }
+            Op::Attention { base, x, params, .. } => {
+                let mixed = self.attention(*x, params)?;
+                y = self.accumulate(*base, self.product(&mixed, params.output), params.output_shift)?;
+            }
+            Op::ArgMax { .. } => return Err(String::from("has no result but a list")),
         }
         Ok(y)
+    }
+
+    /// `x w^T`.
+    fn product(&self, x: &Matrix, weight: ConstantId) -> Matrix {
+        let inner = self.program.constants[weight.0 as usize].cols as usize;
+        let weight = self.constant(weight);
+        let mut y = Matrix::new();
+        for row in x.chunks(inner) {
+            for channel in weight.chunks(inner) {
+                y.push(row.iter().zip(channel).map(|(x, w)| x * w).sum());
+            }
+        }
+        y
+    }
+
+    /// `base + floor((x + half) / 2^shift)`: a summand has at most 20 bits, and `2^shift` times it at most 30.
+    fn accumulate(&self, base: Option<TensorId>, x: Matrix, shift: u8) -> Result<Matrix, String> {
+        let zero = vec![0; x.len()];
+        let base = base.map_or(Ok(&zero), |base| self.tensor(base))?;
+        let inside = |v: i128, bound: i128| {
+            if v >= -bound && v < bound { Ok(v) } else { Err(String::from("a sum of too many bits")) }
+        };
+        let wide = i128::from(WIDE);
+        let most = wide.min(1 << (29 - i128::from(shift)));
+        x.into_iter()
+            .zip(base)
+            .map(|(x, base)| inside(base + inside(round_shift(x, shift), most)?, wide))
+            .collect()
+    }
+
+    fn rms_norm(&self, row: &[i128], params: &RmsNorm) -> Result<Matrix, String> {
+        let sum = row.iter().map(|x| x * x).sum::<i128>() + i128::from(params.epsilon);
+        let root = floor_sqrt(sum);
+        if root >= 1 << 24 {
+            return Err(String::from("a root of too many bits"));
+        }
+        let inverse = floor_div(i128::from(params.numerator), root);
+        row.iter().map(|x| self.requantize(x * inverse, params.requantize)).collect()
+    }
+
+    /// A projection, head by head: row `h T + t` has the channels of head `h` at position `t`.
+    fn projected(
+        &self,
+        x: &Matrix,
+        tokens: usize,
+        channels: usize,
+        p: &Projection,
+    ) -> Result<Matrix, String> {
+        let all = self.product(x, p.weight);
+        let outer = all.len() / tokens;
+        let bias = p.bias.map(|bias| self.constant(bias));
+        let mut y = Matrix::new();
+        for head in 0..outer / channels {
+            for t in 0..tokens {
+                let mut row = Matrix::new();
+                for n in head * channels..(head + 1) * channels {
+                    let accumulator = all[t * outer + n] + bias.as_ref().map_or(0, |bias| bias[n]);
+                    row.push(self.requantize(accumulator, p.requantize)?);
+                }
+                if let Some(norm) = p.norm {
+                    let gain = self.constant(norm.gain);
+                    let normalized = self.rms_norm(&row, &norm.norm)?;
+                    let scaled = normalized.iter().zip(gain);
+                    row = scaled
+                        .map(|(x, g)| self.requantize(x * g, norm.requantize))
+                        .collect::<Result<_, _>>()?;
+                }
+                y.extend(row);
+            }
+        }
+        Ok(y)
+    }
+
+    /// Rows of heads, each turned by the angle of its position.
+    fn rotated(
+        &self,
+        x: &Matrix,
+        (tokens, channels): (usize, usize),
+        rotation: &Rotation,
+        requantize: Requantize,
+    ) -> Result<Matrix, String> {
+        let (cos, sin) = (self.constant(rotation.cos), self.constant(rotation.sin));
+        let mut y = Matrix::new();
+        for (i, row) in x.chunks(channels).enumerate() {
+            let at = i % tokens * channels;
+            for c in 0..channels {
+                let partner = row[c ^ (1 << rotation.pair)];
+                y.push(self.requantize(row[c] * cos[at + c] + partner * sin[at + c], requantize)?);
+            }
+        }
+        Ok(y)
+    }
+
+    /// The mixed values of all heads, position by position.
+    fn attention(&self, x: TensorId, params: &Attention) -> Result<Matrix, String> {
+        let (tokens, x) = (self.extents(x).0, self.tensor(x)?);
+        let (heads, groups, channels) =
+            (params.heads as usize, params.groups as usize, params.channels as usize);
+        let mut query = self.projected(x, tokens, channels, &params.query)?;
+        let mut key = self.projected(x, tokens, channels, &params.key)?;
+        let value = self.projected(x, tokens, channels, &params.value)?;
+        if let Some(rotation) = &params.rotation {
+            query = self.rotated(&query, (tokens, channels), rotation, rotation.query)?;
+            key = self.rotated(&key, (tokens, channels), rotation, rotation.key)?;
+        }
+        let prefix = params.prefix.map(|p| (self.constant(p.key), self.constant(p.value)));
+        // The table's values from distance zero on; behind the last one there is no weight.
+        let values = &self.data.tables[params.exp.0 as usize];
+        let exp = |distance: i128| -> Result<i128, String> {
+            let row = usize::try_from(distance).map_err(|_| String::from("a score above the greatest"))?;
+            Ok(values.get(row).map_or(0, |&v| v.into()))
+        };
+        let mut y = Matrix::new();
+        for t in 0..tokens {
+            for head in 0..heads {
+                let group = head / (heads / groups);
+                let q = &query[(head * tokens + t) * channels..][..channels];
+                // Keys and values of all that the position sees.
+                let mut seen: Vec<(&[i128], &[i128])> = Vec::new();
+                if let Some((key, value)) = &prefix {
+                    let at = group * channels;
+                    seen.push((&key[at..at + channels], &value[at..at + channels]));
+                }
+                for j in 0..if params.causal { t + 1 } else { tokens } {
+                    let at = (group * tokens + j) * channels;
+                    seen.push((&key[at..at + channels], &value[at..at + channels]));
+                }
+                let mut scores = Matrix::new();
+                for (key, _) in &seen {
+                    let dot = q.iter().zip(*key).map(|(q, k)| q * k).sum();
+                    scores.push(self.requantize(dot, params.score)?);
+                }
+                let greatest = scores.iter().copied().max().unwrap_or(0);
+                let weights = scores.iter().map(|z| exp(greatest - z)).collect::<Result<Matrix, _>>()?;
+                let total: i128 = weights.iter().sum();
+                for c in 0..channels {
+                    let mixed: i128 = weights.iter().zip(&seen).map(|(e, (_, value))| e * value[c]).sum();
+                    y.push(floor_div(2 * mixed + total, 2 * total));
+                }
+            }
+        }
+        Ok(y)
+    }
+
+    /// The first of the greatest channels of every row.
+    fn arg_max(&self, x: TensorId, weight: ConstantId, list: ListId) -> Result<Vec<u32>, String> {
+        let outer = self.program.constants[weight.0 as usize].rows as usize;
+        let limit = self.program.lists[list.0 as usize].limit;
+        let mut best = Vec::new();
+        for row in self.product(self.tensor(x)?, weight).chunks(outer) {
+            let mut first = 0;
+            for n in 1..outer {
+                if row[n] > row[first] {
+                    first = n;
+                }
+            }
+            if first as u32 >= limit {
+                return Err(String::from("the best channel is beyond the list's limit"));
+            }
+            best.push(first as u32);
+        }
+        Ok(best)
     }
 
     fn layer_norm(&self, row: &[i128], params: &LayerNorm) -> Result<Matrix, String> {

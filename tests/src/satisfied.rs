@@ -50,13 +50,14 @@ pub fn constraint_violations(circuit: &Circuit, trace: &Trace, cells: Cells) -> 
             }
         }
     }
-    for relation in &circuit.relations {
+    for (index, relation) in circuit.relations.iter().enumerate() {
+        let name = &relation.name;
         for (t, c) in coordinates(relation.shape, cells) {
             let v = value(circuit, trace, &relation.value, relation.shape, t, c);
             if v % P != 0 {
-                found.push(format!("relation {} at ({t}, {c}): {v}", relation.name));
+                found.push(format!("relation {name} at ({t}, {c}): {v} in {index}"));
             } else if v != 0 {
-                found.push(format!("integers only: relation {} at ({t}, {c}): {v}", relation.name));
+                found.push(format!("integers only: relation {name} at ({t}, {c}): {v} in {index}"));
             }
         }
     }

@@ -1,192 +1,13 @@
 //! Witnesses that are not the program's, each with a proof in which everything else is honest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use circlet::execute::Trace;
-use circlet_core::circuit::{Circuit, ColumnId, Form, Int, Kind, Public, Step, Value};
+use circlet_core::circuit::{Circuit, Form};
 use circlet_core::field::{M31, P};
-use circlet_core::lookup::Leaves;
 use circlet_core::program::Op;
-use circlet_core::protocol::Protocol;
-use circlet_core::relations::Reduction;
-use circlet_tests::attack::{Change, column, replay};
-use circlet_tests::cheat::{Bench, TOY};
+use circlet_tests::attack::column;
 use circlet_tests::programs::{self, Case, ProgramBuilder};
-use circlet_tests::satisfied::{provable_violations, witness_cells};
-use circlet_verifier::{Reject, Stage};
-
-/// A single demand of a circuit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Demand {
-    Lookup(usize),
-    Relation(String),
-    Wiring(usize),
-}
-
-/// The demand that a violation is about.
-fn demand(violation: &str) -> Demand {
-    let words: Vec<&str> = violation.split(' ').collect();
-    match words[0] {
-        "lookup" => Demand::Lookup(words[1].parse().unwrap()),
-        "relation" => Demand::Relation(words[1].into()),
-        _ => Demand::Wiring(words[1].parse().unwrap()),
-    }
-}
-
-fn demands(circuit: &Circuit) -> Vec<Demand> {
-    let lookups = (0..circuit.lookups.len()).map(Demand::Lookup);
-    let relations = circuit.relations.iter().map(|r| Demand::Relation(r.name.clone()));
-    lookups.chain(relations).chain((0..circuit.wirings.len()).map(Demand::Wiring)).collect()
-}
-
-/// The only demand that a trace violates, if there is just one and its outputs can be stated.
-fn only(circuit: &Circuit, trace: &Trace) -> Option<Demand> {
-    let stateable = |public: &Public| {
-        trace.public(circuit, &public.cells).iter().all(|&v| i64::from(v).abs() <= public.bound)
-    };
-    if !circuit.outputs.iter().all(stateable) {
-        return None;
-    }
-    let found: BTreeSet<Demand> = provable_violations(circuit, trace).iter().map(|v| demand(v)).collect();
-    if found.len() == 1 { found.into_iter().next() } else { None }
-}
-
-const DELTAS: [i64; 18] =
-    [1, -1, 2, -2, 4, 16, -16, 32, -32, 256, -256, 512, -512, 2048, -2048, 8192, -8192, 1 << 20];
-
-/// Searches for witnesses that violate a single demand.
-struct Search {
-    case: Case,
-    circuit: Circuit,
-    /// What the cheating prover runs.
-    steps: Circuit,
-    found: BTreeMap<Demand, Trace>,
-}
-
-impl Search {
-    fn new(case: Case) -> Self {
-        let circuit = Circuit::new(&case.0).unwrap();
-        Self { case, steps: circuit.clone(), circuit, found: BTreeMap::new() }
-    }
-
-    fn replay(&self, changes: &[Change]) -> Trace {
-        replay(&self.steps, &self.case.0, &self.case.1, &self.case.2, changes)
-    }
-
-    fn attempt(&mut self, trace: Trace) {
-        if let Some(demand) = only(&self.circuit, &trace) {
-            self.found.entry(demand).or_insert(trace);
-        }
-    }
-
-    fn missing(&self) -> Vec<Demand> {
-        demands(&self.circuit).into_iter().filter(|d| !self.found.contains_key(d)).collect()
-    }
-
-    /// One cell of each column is changed; what follows is left alone or recomputed.
-    fn singles(&mut self) -> Vec<Change> {
-        let honest = self.replay(&[]);
-        let mut first: BTreeMap<ColumnId, usize> = BTreeMap::new();
-        for (column, cell) in witness_cells(&self.circuit) {
-            first.entry(column).or_insert(cell);
-        }
-        let singles: Vec<Change> = first
-            .iter()
-            .flat_map(|(&column, &cell)| DELTAS.map(|delta| Change { column, cell, delta }))
-            .collect();
-        for change in &singles {
-            let mut poked = honest.clone();
-            poked.columns[change.column.0 as usize][change.cell] += change.delta as i32;
-            self.attempt(poked);
-            let trace = self.replay(&[*change]);
-            self.attempt(trace);
-        }
-        singles
-    }
-
-    /// Two cells are changed.
-    fn pairs(&mut self, singles: &[Change]) {
-        for (i, first) in singles.iter().enumerate() {
-            for second in singles[i + 1..].iter().filter(|s| s.column != first.column) {
-                if self.missing().is_empty() {
-                    return;
-                }
-                let trace = self.replay(&[*first, *second]);
-                self.attempt(trace);
-            }
-        }
-    }
-
-    /// First cells of named columns are changed.
-    fn named(&mut self, changes: &[(&str, i64)]) {
-        let changes: Vec<Change> = changes
-            .iter()
-            .map(|&(name, delta)| Change { column: column(&self.circuit, name), cell: 0, delta })
-            .collect();
-        let trace = self.replay(&changes);
-        self.attempt(trace);
-    }
-
-    /// First cells of named columns are changed in the honest trace; nothing follows.
-    fn poked(&mut self, changes: &[(&str, i32)]) {
-        let mut trace = self.replay(&[]);
-        for &(name, delta) in changes {
-            trace.columns[column(&self.circuit, name).0 as usize][0] += delta;
-        }
-        self.attempt(trace);
-    }
-
-    /// Cells of named columns get these values, whatever was computed; what follows is recomputed.
-    fn forced(&mut self, values: &[(&str, usize, i64)]) {
-        let mut changes: Vec<Change> = Vec::new();
-        for &(name, cell, value) in values {
-            let column = column(&self.circuit, name);
-            let now = self.replay(&changes).columns[column.0 as usize][cell];
-            changes.push(Change { column, cell, delta: value - i64::from(now) });
-        }
-        let trace = self.replay(&changes);
-        self.attempt(trace);
-    }
-
-    fn value(&self, name: &str) -> i64 {
-        let trace = self.replay(&[]);
-        trace.columns[column(&self.circuit, name).0 as usize][0].into()
-    }
-
-    /// Every demand with a witness is proven and rejected, and accepted once the demand is forgotten.
-    fn prove(self) {
-        let mut bench = Bench::new(self.case, TOY);
-        for (demand, trace) in self.found {
-            let expected = match demand {
-                Demand::Lookup(_) => Reject::FinalClaim(Stage::Lookup),
-                Demand::Relation(_) | Demand::Wiring(_) => Reject::FinalClaim(Stage::Opening),
-            };
-            assert_eq!(bench.judge(&trace), Err(expected), "{demand:?}");
-            let forgetful = without(&bench.key.protocol, &demand);
-            let full = std::mem::replace(&mut bench.key.protocol, forgetful);
-            assert_eq!(bench.judge(&trace), Ok(()), "{demand:?} forgotten");
-            bench.key.protocol = full;
-        }
-    }
-}
-
-/// The protocol that would be left if a demand were forgotten.
-fn without(protocol: &Protocol, demand: &Demand) -> Protocol {
-    let mut protocol = protocol.clone();
-    let circuit = &mut protocol.circuit;
-    match demand {
-        Demand::Lookup(i) => {
-            circuit.lookups.remove(*i);
-        }
-        Demand::Relation(name) => circuit.relations.retain(|r| r.name != *name),
-        Demand::Wiring(i) => {
-            circuit.wirings.remove(*i);
-        }
-    }
-    protocol.leaves = Leaves::new(&protocol.circuit);
-    protocol.reduction = Reduction::new(&protocol.circuit);
-    protocol
-}
+use circlet_tests::search::{self, Demand, Search, demands};
 
 /// Every lookup, relation and wiring carries weight: there is a witness that only it stands against. The proof
 /// of that witness is rejected, and would be accepted if the demand were missing.
@@ -202,7 +23,7 @@ fn no_demand_is_idle() {
         (programs::rewire(), 3),
         (programs::no_shift(), 8),
     ] {
-        let mut search = Search::new(case);
+        let mut search = Search::new(case, &[]);
         assert_eq!(demands(&search.circuit).len(), count, "{}", search.case.0.name);
         let singles = search.singles();
         search.pairs(&singles);
@@ -211,32 +32,12 @@ fn no_demand_is_idle() {
     }
 }
 
-/// Replaces the values that `squares` picks out by the digits.
-fn visit(int: &mut Int, squares: &impl Fn(&Value) -> bool, digits: &Form) {
-    match int {
-        Int::Value(value) if squares(value) => *int = digits.clone().into(),
-        Int::Value(_) => {}
-        Int::Add(pair) | Int::Sub(pair) | Int::Mul(pair) | Int::Div(pair) | Int::Mod(pair) => {
-            pair.iter_mut().for_each(|int| visit(int, squares, digits));
-        }
-        Int::Root(int) | Int::IsZero(int) => visit(int, squares, digits),
-    }
-}
-
 /// Replaces the sum of squared deviations, wherever a step reads it, by what its digits say.
 fn trust_digits(circuit: &mut Circuit) {
     let id = |name: &str| column(circuit, name);
     let high = Form::default().plus(1, id("energy.high.low")).plus(2048, id("energy.high.high"));
     let digits = high.times(65536).plus(256, id("energy.c1")).plus(1, id("energy.c0"));
-    let squares = |value: &Value| {
-        !value.products.is_empty()
-            && value.products.iter().all(|p| p.kind == Kind::RowDot && p.a == p.b && p.a.terms.len() == 2)
-    };
-    for step in &mut circuit.steps {
-        if let Step::Set { value, .. } = step {
-            visit(value, &squares, &digits);
-        }
-    }
+    search::trust_digits(circuit, "", &digits);
 }
 
 /// The smallest LayerNorm, with an inverse root of three limbs and one channel whose scale is zero.
@@ -393,7 +194,7 @@ fn other_digits(search: &mut Search) {
 fn no_demand_of_layernorm_is_idle() {
     let mut idle: Option<BTreeSet<Demand>> = None;
     for inputs in [[3, 5], [3, 3], [100, -57], [8191, -8191]] {
-        let mut search = Search::new(small_layernorm(inputs));
+        let mut search = Search::new(small_layernorm(inputs), &[]);
         search.singles();
         let limbs = ["energy.k0", "energy.k1", "energy.high", "root.rest", "root.slack", "root.carry"]
             .into_iter()
@@ -430,14 +231,7 @@ fn no_demand_of_layernorm_is_idle() {
     }
     let circuit = Circuit::new(&small_layernorm([0, 0]).0).unwrap();
     assert_eq!((circuit.lookups.len(), circuit.relations.len()), (36, 14));
-    let idle: Vec<String> = idle
-        .unwrap_or_default()
-        .into_iter()
-        .map(|demand| match demand {
-            Demand::Lookup(i) => circuit.column(circuit.lookups[i].forms[0].terms[0].1).name.clone(),
-            other => format!("{other:?}"),
-        })
-        .collect();
+    let idle: Vec<String> = idle.unwrap_or_default().iter().map(|demand| demand.name(&circuit)).collect();
     // The range of the mean follows from those of the deviations; rule U wants it for itself, from either end.
-    assert_eq!(idle, ["LayerNorm.0.mean"; 2]);
+    assert_eq!(idle, ["LayerNorm.0.mean in range14"; 2]);
 }

@@ -132,8 +132,8 @@ fn wrong_kinds_and_versions_are_named() {
     let error = decode::<VerifyingKey>(b"\x08\x08 some other file").unwrap_err();
     assert!(matches!(error, ContentError::Foreign { expected: Kind::Key, .. }), "{error}");
     let mut newer = proof;
-    newer[MAGIC_LEN] = 2;
-    assert_eq!(decode::<ProofFile>(&newer), Err(ContentError::Version { found: 2 }));
+    newer[MAGIC_LEN] = 3;
+    assert_eq!(decode::<ProofFile>(&newer), Err(ContentError::Version { found: 3 }));
 }
 
 #[test]

@@ -133,7 +133,7 @@ mod tests {
         for rows in [256, 1 << 9, 1 << 16, 1 << 18] {
             let (mut columns, mut all) = (Vec::new(), Vec::new());
             for size in sizes {
-                let cells: Vec<i32> = (0..size).map(|i| (i - 7) * 1_000_003 + all.len() as i32).collect();
+                let cells: Vec<i32> = (0..size).map(|i: i32| (i - 7).wrapping_mul(1_000_003)).collect();
                 columns.push((all.len(), cells.clone()));
                 all.extend(cells);
             }
