@@ -128,6 +128,34 @@ fn embedding_by_computed_indices() {
 }
 
 #[test]
+fn operators_of_quantized_models() {
+    let mut m = OnnxWriter::new(13);
+    m.input("x", &[Dim::Fixed(6)]);
+    for output in ["y", "scale", "zero"] {
+        m.output(output, &[]);
+    }
+    m.node("DynamicQuantizeLinear", &["x"], &["y", "scale", "zero"], &[]);
+    let graph = import_part(&m.to_bytes(), batch(1), &Part::default()).unwrap();
+    let x = tensor(&[6], &[0.0, 2.0, -3.0, -2.5, 1.34, 0.5]);
+    let outputs = float::run(&graph, &[x]).unwrap();
+    assert_eq!(outputs[0], tensor(&[6], &[153.0, 255.0, 0.0, 26.0, 221.0, 179.0]));
+    assert_close(outputs[1].data(), &[5.0 / 255.0]);
+    assert_eq!(outputs[2], Tensor::scalar(153.0));
+
+    let mut m = OnnxWriter::new(13);
+    m.typed_input("a", 2, &[Dim::Fixed(2), Dim::Fixed(3)]);
+    m.output("y", &[]);
+    m.raw_tensor("b", 3, &[3, 2], &[1, 4, 2, 0xfb, 3, 6]);
+    m.raw_tensor("rows", 2, &[2], &[12, 10]);
+    m.raw_tensor("columns", 3, &[2], &[0, 1]);
+    m.node("MatMulInteger", &["a", "b", "rows", "columns"], &["y"], &[]);
+    let graph = import_part(&m.to_bytes(), batch(1), &Part::default()).unwrap();
+    let y = run(&graph, &tensor(&[2, 3], &[11.0, 7.0, 3.0, 10.0, 6.0, 2.0]));
+    // (-1, -5, -9) and (0, -4, -8) times (1, 2, 3) and (3, -6, 5).
+    assert_eq!(y, tensor(&[2, 2], &[-38.0, -18.0, -32.0, -16.0]));
+}
+
+#[test]
 fn part_of_a_model() {
     let mut m = model(4);
     m.input("mask", &[Dim::Fixed(4)]);
