@@ -74,7 +74,7 @@ fn larger_root(search: &mut Search) {
     let root = search.value("root.low") + 1024 * search.value("root.high");
     for q in root + 1..1 << 22 {
         let (q1, q0) = (q >> 10, q & 1023);
-        let (m1, m0) = (q1 * q0 >> 9, q1 * q0 & 511);
+        let (m1, m0) = ((q1 * q0) >> 9, (q1 * q0) & 511);
         let partial = q0 * q0 + (m0 << 11) - (middle << 11) - low - EPSILON;
         let rest = (-partial).rem_euclid(1 << 20);
         if rest <= 2 * q {
@@ -177,7 +177,7 @@ fn carry_in_the_field(search: &mut Search) {
     let root = search.value("root.low") + 1024 * search.value("root.high");
     for q in root + 1..1 << 24 {
         let (q1, q0) = (q >> 10, q & 1023);
-        let (m1, m0) = (q1 * q0 >> 9, q1 * q0 & 511);
+        let (m1, m0) = ((q1 * q0) >> 9, (q1 * q0) & 511);
         let carry = top - m1 - q1 * q1;
         let rest = ((carry << 20) + lower(squares, [q0, m0])).rem_euclid(i64::from(P));
         if (-4..124).contains(&carry) || rest > 2 * q || rest >= 1 << 25 || 2 * q - rest >= 1 << 25 {
