@@ -147,11 +147,11 @@ fn digits_from_model_to_verdict() {
     for file in ["d.circlet", "k.vk", "p"] {
         bench.json(OK, &["inspect", file]);
     }
-    // What was estimated is what came out.
+    // What was estimated is what came out, but for the luck of the queries: the Merkle paths they share.
     let inspected = bench.json(OK, &["inspect", &model, "--calibrate", &calibration]);
     let (estimate, bytes) = (&inspected["estimate"]["proof_bytes"], &proven["proof_bytes"]);
     let ratio = estimate.as_f64().unwrap() / bytes.as_f64().unwrap();
-    assert!((0.97..1.03).contains(&ratio), "{ratio}");
+    assert!((0.9..1.1).contains(&ratio), "{ratio}");
 }
 
 #[test]
