@@ -1,0 +1,217 @@
+//! A global allocator that asks for huge pages.
+//!
+//! Proving fills gigabytes of fresh memory, and in pages of 4 KiB the operating system's part of that costs as
+//! much as the cryptography. Under Linux's default policy huge pages go to whoever asks for them, region by
+//! region; the C library's allocator does not ask. [`HugePages`] gives every large block a mapping of its own and
+//! asks; small ones, and everything on other systems, are left to the standard allocator.
+//!
+//! ```
+//! #[global_allocator]
+//! static MEMORY: circlet::pages::HugePages = circlet::pages::HugePages;
+//! # fn main() {}
+//! ```
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+/// Blocks from this many bytes on get mappings of their own.
+pub const LARGE: usize = 8 << 20;
+
+/// The size of a huge page.
+const HUGE: usize = 2 << 20;
+
+/// Alignments up to the size of an ordinary page, on all processors, are given by any mapping.
+const ALIGNED: usize = 4096;
+
+/// See the [module](self).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HugePages;
+
+/// Whether a block has a mapping of its own: what a layout decides alone, so that blocks find their way back.
+fn is_large(layout: Layout) -> bool {
+    cfg!(target_os = "linux") && layout.size() >= LARGE && layout.align() <= ALIGNED
+}
+
+// SAFETY: every layout belongs to one of the two allocators by its size and alignment, in all four methods;
+// `realloc` keeps to this where a block changes sides. Blocks of `mapped` are mappings of at least their size.
+unsafe impl GlobalAlloc for HugePages {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout) {
+            return mapped::map(layout.size());
+        }
+        // SAFETY: the caller's promise on the layout.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout) {
+            // Fresh mappings are zero.
+            return mapped::map(layout.size());
+        }
+        // SAFETY: the caller's promise on the layout.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if is_large(layout) {
+            // SAFETY: a large block came from `map` or `remap` with this size, and nobody uses it any more.
+            return unsafe { mapped::unmap(block, layout.size()) };
+        }
+        // SAFETY: the caller's promise; a small block came from `System`.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller promises that `size`, rounded up to the alignment, does not overflow.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        match (is_large(layout), is_large(new)) {
+            // SAFETY: the caller's promise; the block came from `System` and stays there.
+            (false, false) => unsafe { System.realloc(block, layout, size) },
+            // SAFETY: the block is a mapping of its old size and stays one.
+            (true, true) => unsafe { mapped::remap(block, layout.size(), size) },
+            _ => {
+                // SAFETY: both layouts are valid, and the two blocks are distinct and at least as long as what is
+                // copied.
+                unsafe {
+                    let moved = self.alloc(new);
+                    if !moved.is_null() {
+                        moved.copy_from_nonoverlapping(block, layout.size().min(size));
+                        self.dealloc(block, layout);
+                    }
+                    moved
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod mapped {
+    use super::HUGE;
+    use std::ptr::null_mut;
+
+    /// Bytes of the mapping of a block.
+    fn length(size: usize) -> usize {
+        size.next_multiple_of(HUGE)
+    }
+
+    /// A mapping of zeros that begins at a huge page, or null.
+    pub fn map(size: usize) -> *mut u8 {
+        let length = length(size);
+        let Some(spare) = length.checked_add(HUGE) else { return null_mut() };
+        // SAFETY: a new anonymous mapping touches nothing that exists.
+        let start = unsafe {
+            libc::mmap(
+                null_mut(),
+                spare,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return null_mut();
+        }
+        let start = start.cast::<u8>();
+        let before = start.addr().next_multiple_of(HUGE) - start.addr();
+        let block = start.wrapping_add(before);
+        // SAFETY: both ends lie in the new mapping, and the block between them is kept. That huge pages cannot be
+        // had is no failure.
+        unsafe {
+            if before > 0 {
+                libc::munmap(start.cast(), before);
+            }
+            if before < HUGE {
+                libc::munmap(block.wrapping_add(length).cast(), HUGE - before);
+            }
+            libc::madvise(block.cast(), length, libc::MADV_HUGEPAGE);
+        }
+        block
+    }
+
+    /// # Safety
+    ///
+    /// The block came from [`map`] or [`remap`] with this size, and is not used afterwards.
+    pub unsafe fn unmap(block: *mut u8, size: usize) {
+        // SAFETY: it is the whole mapping.
+        unsafe { libc::munmap(block.cast(), length(size)) };
+    }
+
+    /// A block of another size with the same beginning, or null and the old block stays.
+    ///
+    /// # Safety
+    ///
+    /// The block came from [`map`] or [`remap`] with the size `old`; unless null is returned, only the result is
+    /// used afterwards.
+    pub unsafe fn remap(block: *mut u8, old: usize, new: usize) -> *mut u8 {
+        if length(old) == length(new) {
+            return block;
+        }
+        // SAFETY: the whole mapping may move.
+        let moved = unsafe { libc::mremap(block.cast(), length(old), length(new), libc::MREMAP_MAYMOVE) };
+        if moved == libc::MAP_FAILED { null_mut() } else { moved.cast() }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod mapped {
+    pub fn map(_: usize) -> *mut u8 {
+        unreachable!("no block is large here")
+    }
+
+    pub unsafe fn unmap(_: *mut u8, _: usize) {
+        unreachable!("no block is large here")
+    }
+
+    pub unsafe fn remap(_: *mut u8, _: usize, _: usize) -> *mut u8 {
+        unreachable!("no block is large here")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HugePages, LARGE};
+    use std::alloc::{GlobalAlloc, Layout};
+
+    /// Blocks on both sides of the border keep what was written while they grow and shrink, and are zero where
+    /// that was asked for.
+    #[test]
+    fn blocks_keep_their_bytes() {
+        let sizes = [LARGE - 1, LARGE, 3 * LARGE + 5, 3 * LARGE + 6, 2 * LARGE, 100, LARGE, 9 * LARGE, 1];
+        let layout = |size| Layout::from_size_align(size, 64).unwrap();
+        let byte = |k: usize| (k / 4099) as u8;
+        let mut size = sizes[0];
+        // SAFETY: layouts are those of the blocks, and reads stay inside of them.
+        unsafe {
+            let mut block = HugePages.alloc(layout(size));
+            (0..size).step_by(511).for_each(|k| block.add(k).write(byte(k)));
+            for next in sizes {
+                block = HugePages.realloc(block, layout(size), next);
+                assert!(block.addr().is_multiple_of(64));
+                let kept = size.min(next);
+                assert!((0..kept).step_by(511).all(|k| block.add(k).read() == byte(k)));
+                (0..next).step_by(511).for_each(|k| block.add(k).write(byte(k)));
+                size = next;
+            }
+            HugePages.dealloc(block, layout(size));
+            for size in [LARGE - 1, LARGE + 1] {
+                let block = HugePages.alloc_zeroed(layout(size));
+                assert!((0..size).all(|k| block.add(k).read() == 0));
+                HugePages.dealloc(block, layout(size));
+            }
+            // Larger alignments than a page's are left to the standard allocator.
+            let layout = Layout::from_size_align(LARGE, 1 << 16).unwrap();
+            let block = HugePages.alloc(layout);
+            assert!(block.addr().is_multiple_of(1 << 16));
+            HugePages.dealloc(block, layout);
+        }
+    }
+
+    /// More than there is gives null, not a crash.
+    #[test]
+    fn too_much_is_refused() {
+        let layout = Layout::from_size_align(isize::MAX as usize - 4095, 1).unwrap();
+        // SAFETY: the layout is valid.
+        assert!(unsafe { HugePages.alloc(layout) }.is_null());
+    }
+}
