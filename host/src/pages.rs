@@ -138,8 +138,19 @@ mod mapped {
             Some(Mapping { start, length })
         }
 
-        /// Keeps a mapping, or gives it back to the system if it is small or there is no place.
-        fn keep(&mut self, mapping: Mapping) {
+        /// Keeps a mapping together with its neighbours, or gives it back to the system if it is small or there is no
+        /// place.
+        fn keep(&mut self, mut mapping: Mapping) {
+            let end = |m: &Mapping| m.start.addr() + m.length;
+            let touches = |m: &Mapping, n: &Mapping| {
+                m.length > 0 && (end(m) == n.start.addr() || end(n) == m.start.addr())
+            };
+            while let Some(place) = self.kept.iter_mut().find(|m| touches(m, &mapping)) {
+                let other = std::mem::replace(place, NONE);
+                self.idle -= other.length;
+                let start = if other.start < mapping.start { other.start } else { mapping.start };
+                mapping = Mapping { start, length: mapping.length + other.length };
+            }
             match self.kept.iter_mut().find(|m| m.length == 0) {
                 Some(place) if mapping.length >= LARGE => {
                     self.idle += mapping.length;
@@ -253,7 +264,16 @@ mod mapped {
         // SAFETY: the whole mapping may move.
         let moved = unsafe { libc::mremap(block.cast(), old, new, libc::MREMAP_MAYMOVE) };
         if moved == libc::MAP_FAILED {
-            return null_mut();
+            // Neighbours that became one block may be two mappings still.
+            let moved = map(new, false);
+            if !moved.is_null() {
+                // SAFETY: two distinct blocks, both as long as what is copied; the old one is ours.
+                unsafe {
+                    moved.copy_from_nonoverlapping(block, old.min(new));
+                    unmap(block, old);
+                }
+            }
+            return moved;
         }
         let mut pool = pool();
         pool.live -= old;
