@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use circlet_core::field::M31;
 use circlet_core::hash::HashSuite;
-use circlet_core::hash::blake2s::{self, Lanes, compress, initial_state};
+use circlet_core::hash::blake2s::{self, Word, compress, initial_state};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::merkle::sibling_positions;
 use rayon::prelude::*;
 
 use super::field::{B, LANES};
-
-type Words = Lanes<LANES>;
+use super::words::Wide;
 
 /// Leaves or parents that one task hashes.
 const TASK: usize = 1 << 10;
@@ -48,17 +47,17 @@ blake2s_bulk!(Blake2sBlake2s);
 const STRETCH: usize = 16;
 
 /// Digests of the rows of a stretch of vectors.
-fn hash_rows(columns: &[Vec<B>], range: Range<usize>) -> [[Words; 8]; STRETCH] {
-    let zero = <Words as blake2s::Word>::splat(0);
+fn hash_rows(columns: &[Vec<B>], range: Range<usize>) -> [[Wide; 8]; STRETCH] {
+    let zero = <Wide as Word>::splat(0);
     let length = 4 * columns.len() as u64;
-    let mut states = [initial_state(blake2s::LEAF).map(<Words as blake2s::Word>::splat); STRETCH];
+    let mut states = [initial_state(blake2s::LEAF).map(<Wide as Word>::splat); STRETCH];
     let mut blocks = columns.chunks(16).peekable();
     let mut hashed = 0;
     while let Some(chunk) = blocks.next() {
         let mut words = [[zero; 16]; STRETCH];
         for (k, column) in chunk.iter().enumerate() {
             for (words, vector) in words.iter_mut().zip(&column[range.clone()]) {
-                words[k] = Lanes(vector.to_array().map(|x| x.0));
+                words[k] = Wide::new(vector.to_array().map(|x| x.0));
             }
         }
         let last = blocks.peek().is_none();
@@ -83,14 +82,12 @@ fn blake2s_leaves(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
 }
 
 /// The parents of the nodes in two vectors, which lie side by side.
-fn join(left: &[Words; 8], right: &[Words; 8]) -> [Words; 8] {
-    let half = LANES / 2;
-    let pick = |k: usize, odd: usize| -> Words {
-        let (left, right) = (&left[k].0, &right[k].0);
-        Lanes(std::array::from_fn(|i| if i < half { left[2 * i + odd] } else { right[2 * (i - half) + odd] }))
-    };
-    let block = std::array::from_fn(|k| pick(k % 8, k / 8));
-    let mut h = initial_state(blake2s::NODE).map(<Words as blake2s::Word>::splat);
+fn join(left: &[Wide; 8], right: &[Wide; 8]) -> [Wide; 8] {
+    let mut block = [<Wide as Word>::splat(0); 16];
+    for (k, (left, right)) in left.iter().zip(right).enumerate() {
+        [block[k], block[k + 8]] = left.halves(*right);
+    }
+    let mut h = initial_state(blake2s::NODE).map(<Wide as Word>::splat);
     compress(&mut h, &block, 64, true);
     h
 }
@@ -117,15 +114,16 @@ fn blake2s_parents(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
     let mut out = vec![[0; 32]; level.len() / 2];
     out.par_chunks_mut(TASK).zip(level.par_chunks(2 * TASK)).for_each(|(out, level)| {
         for (out, children) in out.chunks_mut(LANES).zip(level.chunks(2 * LANES)) {
-            let mut block = [<Words as blake2s::Word>::splat(0); 16];
+            let mut words = [[0; LANES]; 16];
             for (lane, pair) in children.chunks_exact(2).enumerate() {
                 let (left, right) = (blake2s::to_words(&pair[0]), blake2s::to_words(&pair[1]));
                 for k in 0..8 {
-                    block[k].0[lane] = left[k];
-                    block[k + 8].0[lane] = right[k];
+                    words[k][lane] = left[k];
+                    words[k + 8][lane] = right[k];
                 }
             }
-            let mut h = initial_state(blake2s::NODE).map(<Words as blake2s::Word>::splat);
+            let block = words.map(Wide::new);
+            let mut h = initial_state(blake2s::NODE).map(<Wide as Word>::splat);
             compress(&mut h, &block, 64, true);
             scatter(&h, out);
         }
@@ -134,9 +132,10 @@ fn blake2s_parents(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
 }
 
 /// Digests from lanes.
-fn scatter(h: &[Words; 8], out: &mut [[u8; 32]]) {
+fn scatter(h: &[Wide; 8], out: &mut [[u8; 32]]) {
+    let h = h.map(Wide::to_array);
     for (lane, digest) in out.iter_mut().enumerate() {
-        *digest = blake2s::to_bytes(std::array::from_fn(|k| h[k].0[lane]));
+        *digest = blake2s::to_bytes(std::array::from_fn(|k| h[k][lane]));
     }
 }
 
