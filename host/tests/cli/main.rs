@@ -35,7 +35,7 @@ impl Bench {
         let binary = env!("CARGO_BIN_EXE_circlet");
         // Keys are made here; what else can be said of them has its own test.
         let reasons = ["--trust-key", "--registration", "--model", "--no-reason"];
-        let silent = arguments[0] == "verify" && !arguments.iter().any(|a| reasons.contains(a));
+        let silent = arguments.first() == Some(&"verify") && !arguments.iter().any(|a| reasons.contains(a));
         let trust = silent.then_some("--trust-key");
         let arguments = arguments.iter().copied().filter(|&a| a != "--no-reason").chain(trust);
         Command::new(binary).args(arguments).current_dir(self.0.path()).output().unwrap()
