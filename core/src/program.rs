@@ -192,6 +192,17 @@ pub struct Prefix {
     pub value: ConstantId,
 }
 
+/// Which positions every position of an attention sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Visible {
+    /// All.
+    All,
+    /// Itself and those before it.
+    Causal,
+    /// The first so many, of which there is at least one.
+    First(u32),
+}
+
 /// Attention with everything around it from a normalized activation to the sum, see `ops::attention`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attention {
@@ -216,8 +227,8 @@ pub struct Attention {
     /// `exp`, of ten bits: the table's `d`-th value belongs to the distance `d` from the row's greatest score; from
     /// 1024 on it is zero.
     pub exp: TableId,
-    /// Whether a position sees only itself and those before it.
-    pub causal: bool,
+    /// What a position sees, besides the prefix.
+    pub visible: Visible,
     /// Output projection: one column per channel of every head.
     pub output: ConstantId,
     /// Bits that are rounded away from the output projection.

@@ -3,7 +3,7 @@
 use circlet_core::decoder::{Decoder, Extent, HeadScale, Layer, Linear, Matrix};
 use circlet_core::program::{
     Attention, Constant, ConstantId, Data, Factor, HeadNorm, LayerNorm, List, ListId, Op, Prefix, Program,
-    Projection, Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, WIDE,
+    Projection, Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
 };
 
 /// A program, its numbers, and its inputs.
@@ -326,7 +326,7 @@ impl ProgramBuilder {
             prefix,
             score: to(heads.score, score),
             exp,
-            causal: heads.causal,
+            visible: heads.visible,
             output,
             output_shift: 10,
         };
@@ -360,8 +360,8 @@ pub struct Heads {
     pub pair: Option<u8>,
     /// Whether there is a constant first position.
     pub prefix: bool,
-    /// Whether a position sees only those before it.
-    pub causal: bool,
+    /// What a position sees.
+    pub visible: Visible,
     /// Bits of the tables that clamp.
     pub bits: u8,
     /// Bits that are rounded away from scores.
@@ -381,7 +381,7 @@ impl Heads {
             biases: true,
             pair: Some(0),
             prefix: true,
-            causal: true,
+            visible: Visible::Causal,
             bits: 16,
             score: 12,
             most: 3000,

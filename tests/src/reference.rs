@@ -4,7 +4,7 @@
 
 use circlet_core::program::{
     Attention, ConstantId, Data, Factor, LayerNorm, ListId, Op, Program, Projection, Requantize, RmsNorm,
-    Rotation, Rows, Source, TableId, TensorId, WIDE,
+    Rotation, Rows, Source, TableId, TensorId, Visible, WIDE,
 };
 
 /// Row-major entries.
@@ -348,7 +348,12 @@ impl Machine<'_> {
                     let at = group * channels;
                     seen.push((&key[at..at + channels], &value[at..at + channels]));
                 }
-                for j in 0..if params.causal { t + 1 } else { tokens } {
+                let positions = match params.visible {
+                    Visible::All => tokens,
+                    Visible::Causal => t + 1,
+                    Visible::First(len) => len as usize,
+                };
+                for j in 0..positions {
                     let at = (group * tokens + j) * channels;
                     seen.push((&key[at..at + channels], &value[at..at + channels]));
                 }

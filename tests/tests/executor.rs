@@ -3,7 +3,7 @@
 use circlet::execute::{ExecuteError, Trace, execute_listed};
 use circlet_core::circuit::{Circuit, split};
 use circlet_core::decoder::{Decoder, Extent};
-use circlet_core::program::{Data, Factor, Op, Program, Rows, Source, TensorId, WIDE};
+use circlet_core::program::{Data, Factor, Op, Program, Rows, Source, TensorId, Visible, WIDE};
 use circlet_tests::attack::column;
 use circlet_tests::programs::{self, Case, DecoderShape, Heads, ProgramBuilder, Random};
 use circlet_tests::reference;
@@ -289,7 +289,8 @@ fn attention_of_many_shapes() {
                 norms: variant == 0 || bit(0),
                 biases: variant == 0 || bit(1),
                 prefix: variant != 1 && bit(2) || variant == 2,
-                causal: variant != 1,
+                visible: [Visible::Causal, Visible::All, Visible::Causal, Visible::First(tokens.div_ceil(2))]
+                    [variant as usize],
                 pair: pair.filter(|_| variant == 0 || bit(3)),
                 // Scores that are clamped, or hardly differ.
                 score: [12, 10, 14, 11][variant as usize],
