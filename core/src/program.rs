@@ -386,6 +386,24 @@ pub enum Op {
         /// The statement's list.
         list: ListId,
     },
+    /// `y = z - floor((2 sum_c z + C) / 2C)` with `z = x + offset`, in rows of `C` channels.
+    Center {
+        /// Operand, wide.
+        x: TensorId,
+        /// One entry per channel.
+        offset: Option<ConstantId>,
+        /// Result, wide.
+        y: TensorId,
+    },
+    /// `y(0, c) = floor((2 sum_{t < len} x(t, c) + len) / 2 len)`: the mean of the first rows.
+    Mean {
+        /// Operand; a power of two of rows.
+        x: TensorId,
+        /// Number of rows that count.
+        len: u32,
+        /// Result; one row.
+        y: TensorId,
+    },
 }
 
 /// A public list of indices: tokens that go in, or that come out.
@@ -446,7 +464,9 @@ impl Op {
             | Self::Widen { y, .. }
             | Self::MatMulAdd { y, .. }
             | Self::RmsNorm { y, .. }
-            | Self::Attention { y, .. } => Some(*y),
+            | Self::Attention { y, .. }
+            | Self::Center { y, .. }
+            | Self::Mean { y, .. } => Some(*y),
         }
     }
 
@@ -466,6 +486,8 @@ impl Op {
             Self::RmsNorm { .. } => "RmsNorm",
             Self::Attention { .. } => "Attention",
             Self::ArgMax { .. } => "ArgMax",
+            Self::Center { .. } => "Center",
+            Self::Mean { .. } => "Mean",
         }
     }
 }
