@@ -634,6 +634,38 @@ pub fn single_column() -> Case {
     b.finish(&[s])
 }
 
+/// Centred rows of a wide tensor, in two blocks of which one is padded, with an offset.
+pub fn center() -> Case {
+    let mut b = ProgramBuilder::new("center");
+    let x = b.input(3, 11, 4000);
+    let clamp = b.clamp(16, 8191);
+    let w = b.widen(None, x, 5, 0);
+    let w = b.center(w, Some(9000));
+    let y = b.rms_norm(w, 50, 9, clamp);
+    b.finish(&[y])
+}
+
+/// Centred rows of 64 channels, as they are.
+pub fn center_plain() -> Case {
+    let mut b = ProgramBuilder::new("center_plain");
+    let x = b.input(2, 64, 2000);
+    let clamp = b.clamp(16, 8191);
+    let w = b.widen(None, x, 3, 0);
+    let w = b.center(w, None);
+    let y = b.rms_norm(w, 1, 9, clamp);
+    b.finish(&[y])
+}
+
+/// Means of five, of one and of all of eight rows of 20 channels.
+pub fn mean() -> Case {
+    let mut b = ProgramBuilder::new("mean");
+    let x = b.input(8, 20, 500);
+    let y = b.mean(x, 5);
+    let z = b.mean(x, 1);
+    let w = b.mean(x, 8);
+    b.finish(&[y, z, w])
+}
+
 /// All programs of this module.
 pub fn all() -> Vec<Case> {
     vec![
@@ -655,6 +687,9 @@ pub fn all() -> Vec<Case> {
         no_shift(),
         single_row(),
         single_column(),
+        center(),
+        center_plain(),
+        mean(),
     ]
 }
 
