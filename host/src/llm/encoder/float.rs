@@ -113,8 +113,7 @@ impl<'a> FloatEncoder<'a> {
             sum.extend(parts.zip(row(W::TypeEmbedding, 0)).map(|((word, place), kind)| word + place + kind));
         }
         maxima.layers.resize(c.layers, LayerMaxima::default());
-        let mut x =
-            self.norm(&sum, (W::EmbeddingNormGain, W::EmbeddingNormBias), &mut maxima.embedding);
+        let mut x = self.norm(&sum, (W::EmbeddingNormGain, W::EmbeddingNormBias), &mut maxima.embedding);
         for (l, (layer, maxima)) in self.layers.iter().zip(&mut maxima.layers).enumerate() {
             let linear = |matrix: &Matrix, bias, x: &[f32]| {
                 let mut y = matmul(matrix, x);

@@ -8,6 +8,16 @@
 //! the first `x` is `LN(word + position + type 0)`, and the sentence's embedding is the mean of the last `x` over its
 //! positions. Nothing here depends on a file format: whoever reads one fills [`EncoderWeights`].
 
+pub mod float;
+mod open;
+pub mod prover;
+pub mod quantize;
+pub mod report;
+pub mod wordpiece;
+
+pub use open::{OpenedEncoder, open, recognizes};
+pub use wordpiece::WordPiece;
+
 use std::collections::HashMap;
 
 use anyhow::{bail, ensure};

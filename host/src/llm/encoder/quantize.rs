@@ -67,8 +67,12 @@ pub fn quantize(
         .collect();
     let (places, place_bits) = work.fine("places", &places);
     let sum_bits = sum_bits(&maxima.embedding);
-    let (embedding_norm, mut bits) =
-        work.norm("embedding", (W::EmbeddingNormGain, W::EmbeddingNormBias, None), sum_bits, &maxima.embedding)?;
+    let (embedding_norm, mut bits) = work.norm(
+        "embedding",
+        (W::EmbeddingNormGain, W::EmbeddingNormBias, None),
+        sum_bits,
+        &maxima.embedding,
+    )?;
     let mut layers = Vec::new();
     for index in 0..config.layers {
         let layer;
@@ -118,7 +122,14 @@ impl Work<'_> {
     }
 
     /// A weight matrix for inputs of a bound: its bounds and fraction bits.
-    fn matrix(&mut self, name: &str, weight: EncoderWeight, cols: usize, factor: f32, input: i64) -> (Matrix, i32) {
+    fn matrix(
+        &mut self,
+        name: &str,
+        weight: EncoderWeight,
+        cols: usize,
+        factor: f32,
+        input: i64,
+    ) -> (Matrix, i32) {
         let cells: Vec<f32> = self.weights.get(weight).iter().map(|w| w * factor).collect();
         let fitted = fit(&cells, cols, (input, ACCUMULATOR - BIAS), 13);
         let bits = fitted.fraction;
@@ -145,7 +156,8 @@ impl Work<'_> {
         maxima: &NormMaxima,
     ) -> anyhow::Result<(Norm, i32)> {
         let config = self.weights.config();
-        let offset = offset.map(|weight| self.vector(&format!("{name}.offset"), weight, 1.0, sum_bits)).transpose()?;
+        let offset =
+            offset.map(|weight| self.vector(&format!("{name}.offset"), weight, 1.0, sum_bits)).transpose()?;
         ensure!(offset.unwrap_or(0) < WIDE, "{name}: a bias is too large for the sum's scale");
         let channels = config.width as f64;
         let middle = fraction(maxima.normalized.into(), ACTIVATION);

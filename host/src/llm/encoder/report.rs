@@ -34,9 +34,7 @@ pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
 fn nearest(vectors: &[Vec<f64>]) -> Vec<Option<usize>> {
     let best = |i: usize| {
         let others = (0..vectors.len()).filter(move |&j| j != i);
-        others.max_by(|&j, &k| {
-            cosine(&vectors[i], &vectors[j]).total_cmp(&cosine(&vectors[i], &vectors[k]))
-        })
+        others.max_by(|&j, &k| cosine(&vectors[i], &vectors[j]).total_cmp(&cosine(&vectors[i], &vectors[k])))
     };
     (0..vectors.len()).map(best).collect()
 }
