@@ -76,9 +76,9 @@ impl Hook for () {
 
 /// A weight matrix in memory.
 #[derive(Clone)]
-struct Matrix {
-    cols: usize,
-    values: Vec<f32>,
+pub(super) struct Matrix {
+    pub(super) cols: usize,
+    pub(super) values: Vec<f32>,
 }
 
 #[derive(Clone)]
@@ -459,13 +459,13 @@ fn show(hook: &mut dyn Hook, site: Site, layer: usize, first: usize, values: &[f
 }
 
 /// Adds to every row of `x`.
-fn add(x: &mut [f32], y: &[f32]) {
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
     for row in x.chunks_exact_mut(y.len()) {
         row.iter_mut().zip(y).for_each(|(x, y)| *x += y);
     }
 }
 
-fn activate(activation: Activation, x: f32) -> f32 {
+pub(super) fn activate(activation: Activation, x: f32) -> f32 {
     let x = f64::from(x);
     let y = match activation {
         Activation::Silu => x / (1.0 + (-x).exp()),
@@ -479,7 +479,7 @@ fn activate(activation: Activation, x: f32) -> f32 {
 }
 
 /// Inner product in 32 partial sums, which the compiler keeps in vector registers.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
     let mut sums = [0f32; 32];
     for (a, b) in a.iter().zip(b) {
@@ -491,7 +491,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `x W^T` for rows `x`. Every number is one [`dot`], however many rows there are.
-fn matmul(w: &Matrix, x: &[f32]) -> Vec<f32> {
+pub(super) fn matmul(w: &Matrix, x: &[f32]) -> Vec<f32> {
     // Rows of `W` that stay in the cache while the positions pass.
     const TILE: usize = 16;
     let (cols, rows, n) = (w.cols, w.values.len() / w.cols, x.len() / w.cols);
