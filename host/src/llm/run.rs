@@ -21,7 +21,7 @@ pub struct Runner {
 impl Runner {
     /// A decoder with its numbers, which are kept as columns.
     pub fn new(decoder: Decoder, data: &Data) -> anyhow::Result<Self> {
-        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1 });
+        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
         let family = Circuit::new(&program)?;
         let fixed = Arc::new(Fixed::new(&family, &program, data));
         Ok(Self { decoder, tables: data.tables.clone(), family, fixed })
