@@ -294,3 +294,30 @@ pub struct Relation {
     /// What vanishes.
     pub value: Value,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::M31;
+
+    #[test]
+    fn the_future_is_its_extension() {
+        let element = |seed: u64| {
+            let word = |k: u64| M31::reduce((seed * 91 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            QM31::from_coordinates([1, 2, 3, 4].map(word))
+        };
+        for (log_rows, log, log_cols) in [(0, 0, 0), (2, 2, 2), (3, 2, 2), (3, 2, 4), (2, 2, 5), (4, 3, 1)] {
+            let rows: Vec<QM31> = (0..log_rows).map(element).collect();
+            let cols: Vec<QM31> = (0..log_cols).map(|j| element(j + 40)).collect();
+            for past in (0..20).chain([31, 32, 1 << 20, u32::MAX]) {
+                let set = Indicator::Future { log, past };
+                let cells = (0..1u64 << log_rows).flat_map(|t| (0..1u64 << log_cols).map(move |c| (t, c)));
+                let sum: QM31 = cells
+                    .filter(|&(t, c)| set.contains(&[], t as usize, c as usize))
+                    .map(|(t, c)| eq_index(&rows, t) * eq_index(&cols, c))
+                    .sum();
+                assert_eq!(set.evaluate(&[], &rows, &cols), sum, "{log_rows} {log_cols} {set:?}");
+            }
+        }
+    }
+}

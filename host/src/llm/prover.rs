@@ -81,12 +81,17 @@ impl<S: BulkHash> DecoderProver<S> {
         register(&self.base.sibling(program)?, done)
     }
 
+    /// The key of the program of an extent.
+    pub(super) fn sibling(&self, extent: Extent) -> Result<ProvingKey<S>, KeyError> {
+        self.base.sibling(self.key.decoder.program(extent))
+    }
+
     /// Runs a text, whose last tokens after the prompt must be the model's.
     pub fn run(&self, text: Text) -> anyhow::Result<Run<S>> {
         let decoder = &self.key.decoder;
         let extent = decoder.extent(&text)?;
         let statement = decoder.statement(&text)?;
-        let key = self.base.sibling(decoder.program(extent))?;
+        let key = self.sibling(extent)?;
         let lists = [statement.lists.first().cloned().context("a list of tokens")?, Vec::new()];
         let trace = self.runner.run(key.circuit(), &lists)?;
         ensure!(
