@@ -284,7 +284,7 @@ fn attention_of_many_shapes() {
     ] {
         for variant in 0..4u64 {
             let bit = |k: u32| seed.0 >> k & 1 == 1;
-            let pair = (channels > 1).then_some(if bit(4) { 0 } else { channels.ilog2() as u8 - 1 });
+            let pair = (channels > 1).then(|| if bit(4) { 0 } else { channels.ilog2() as u8 - 1 });
             let options = Heads {
                 norms: variant == 0 || bit(0),
                 biases: variant == 0 || bit(1),

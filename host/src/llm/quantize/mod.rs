@@ -21,7 +21,7 @@ use anyhow::{Context, bail, ensure};
 use circlet_core::decoder::{Decoder, Extent, HeadScale, Layer, Linear, Matrix};
 use circlet_core::program::{Data, Requantize, RmsNorm};
 
-pub use calibrate::{Calibration, LayerMaxima, Maxima, calibrate};
+pub use calibrate::{Calibrating, Calibration, LayerMaxima, Maxima, calibrate};
 use fit::{Fitted, fit};
 use tables::Tables;
 
