@@ -5,6 +5,7 @@
 //! committed to once. A [`Text`] is what is proven: which tokens followed from which, one greedy step after the
 //! other. The proof itself is that of an ordinary program; this module only says which.
 
+mod chat;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +17,15 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+pub use chat::{Chat, Reached, Turn, TurnProgram};
+
 use crate::field::M31;
 use crate::hash::blake2s;
 use crate::key::{Statement, VERSION, VerifyingKey};
 use crate::limits;
 use crate::profile::ProfileId;
 use crate::program::{
-    Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Op, Prefix, Program, Projection,
+    Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Memory, Op, Prefix, Program, Projection,
     Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
 };
 
@@ -181,6 +184,15 @@ pub struct Extent {
     pub first: u32,
     /// Number of tokens proven.
     pub generated: u32,
+    /// For a turn of a conversation, the number of positions before its first row. A text by itself has none.
+    pub past: Option<u32>,
+}
+
+impl Extent {
+    /// What a turn takes over and hands on.
+    pub fn memory(self) -> Option<Memory> {
+        self.past.map(|past| Memory { past, new: self.first.saturating_add(self.generated) })
+    }
 }
 
 /// All that a verifier knows about a decoder.
@@ -251,7 +263,7 @@ impl Decoder {
         if rows as u64 > u64::from(self.positions) || self.exponential(rows as u32).is_none() {
             return Err(TextError::TooLong { got: all - 1, limit: self.positions });
         }
-        Ok(Extent { rows: rows as u32, first: given as u32 - 1, generated: (all - given) as u32 })
+        Ok(Extent { rows: rows as u32, first: given as u32 - 1, generated: (all - given) as u32, past: None })
     }
 
     /// The statement of a text: the tokens at every row, and those that were generated.
@@ -265,16 +277,18 @@ impl Decoder {
         Ok(Statement { lists: vec![inputs, generated], ..Statement::default() })
     }
 
-    /// The exponential table for a number of rows.
+    /// The exponential table for a number of positions.
     fn exponential(&self, rows: u32) -> Option<TableId> {
         self.exponentials.iter().find(|(most, _)| rows <= *most).map(|&(_, table)| table)
     }
 
     /// The program for texts of one extent.
     pub fn program(&self, extent: Extent) -> Program {
+        let memory = extent.memory();
         let mut draft = Draft {
             decoder: self,
             rows: extent.rows,
+            visible: memory.map_or(Visible::Causal, Visible::Continued),
             program: Program {
                 name: self.name.clone(),
                 tensors: Vec::new(),
@@ -293,7 +307,8 @@ impl Decoder {
         let angles = Matrix { bound: self.angle, row_l1: self.angle.saturating_mul(self.channels.into()) };
         let cos = draft.matrix("cos", self.positions, self.channels, angles);
         let sin = draft.matrix("sin", self.positions, self.channels, angles);
-        let exp = self.exponential(extent.rows).unwrap_or(TableId(u32::MAX));
+        let positions = memory.map_or(extent.rows, Memory::window);
+        let exp = self.exponential(positions).unwrap_or(TableId(u32::MAX));
 
         let embedded = draft.tensor("embedded", extent.rows, self.width, self.embedding.bound);
         draft.op(Op::Gather {
@@ -337,6 +352,7 @@ fn vector(bound: i64, len: u32) -> Matrix {
 struct Draft<'a> {
     decoder: &'a Decoder,
     rows: u32,
+    visible: Visible,
     program: Program,
 }
 
@@ -431,7 +447,7 @@ impl Draft<'_> {
             prefix,
             score: layer.score,
             exp,
-            visible: Visible::Causal,
+            visible: self.visible,
             output,
             output_shift: layer.output_shift,
         };

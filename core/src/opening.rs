@@ -20,15 +20,15 @@ pub fn round(claim: QM31, [s0, s2]: [QM31; MESSAGE]) -> [QM31; 3] {
     [s0, claim - s0.double() - s2, s2]
 }
 
-/// `eq(s, j)` for the matrix columns of both trees, given the coordinates that select them: those of the
-/// column within its tree, then the one that selects the tree.
-pub fn column_weights(stack: &[QM31]) -> [Vec<QM31>; 2] {
-    let (tree, columns) = stack.split_last().map_or((QM31::ZERO, stack), |(&t, c)| (t, c));
+/// `eq(s, j)` for the matrix columns of all trees, given the coordinates that select them: `log_columns` of the
+/// column within its tree, then those that select the tree.
+pub fn column_weights(stack: &[QM31], log_columns: u32) -> Vec<Vec<QM31>> {
+    let (columns, trees) = stack.split_at_checked(log_columns as usize).unwrap_or((stack, &[]));
     let weights = eq_table(columns);
-    [QM31::ONE - tree, tree].map(|side| weights.iter().map(|&w| w * side).collect())
+    eq_table(trees).into_iter().map(|side| weights.iter().map(|&w| w * side).collect()).collect()
 }
 
-/// The value of `u` at a position from the opened rows of both trees.
-pub fn combine_rows(weights: &[Vec<QM31>; 2], rows: [&[M31]; 2]) -> QM31 {
+/// The value of `u` at a position from the opened rows of all trees.
+pub fn combine_rows<'a>(weights: &[Vec<QM31>], rows: impl IntoIterator<Item = &'a [M31]>) -> QM31 {
     weights.iter().zip(rows).map(|(weights, row)| QM31::dot(weights, row)).sum()
 }

@@ -201,6 +201,29 @@ pub enum Visible {
     Causal,
     /// The first so many, of which there is at least one.
     First(u32),
+    /// Itself, those before it, and those of earlier programs.
+    Continued(Memory),
+}
+
+/// Keys and values that programs hand on: those of all positions before a program's own, and of its first ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Positions of earlier programs, which come before this one's.
+    pub past: u32,
+    /// How many positions of this program are handed on after them; at least one. The others are padding.
+    pub new: u32,
+}
+
+impl Memory {
+    /// Positions that an earlier program has room for in what it hands on: a power of two, or none.
+    pub fn before(self) -> u32 {
+        if self.past == 0 { 0 } else { self.past.checked_next_power_of_two().unwrap_or(u32::MAX) }
+    }
+
+    /// Positions that there is room for in what this program hands on: a power of two.
+    pub fn window(self) -> u32 {
+        self.past.saturating_add(self.new).checked_next_power_of_two().unwrap_or(u32::MAX)
+    }
 }
 
 /// Attention with everything around it from a normalized activation to the sum, see `ops::attention`.

@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use crate::circuit::{Circuit, CircuitError, LookupTable};
+use crate::circuit::{Circuit, CircuitError, LookupTable, Tree};
 use crate::code::Domain;
 use crate::key::VerifyingKey;
 use crate::limits;
@@ -50,6 +50,9 @@ impl Protocol {
 
     /// The protocol for a circuit that has been checked.
     pub fn of_circuit(circuit: Circuit, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+        if profile.regime != Regime::UniqueDecoding && (circuit.has(Tree::State) || circuit.has(Tree::Past)) {
+            return Err(CircuitError::Profile(profile.name));
+        }
         if !(MIN_LOG_ROWS..=profile.max_log_rows).contains(&log_rows) {
             return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows")));
         }

@@ -93,7 +93,7 @@ fn groups(program: &Program, fixed: &[Column]) -> Vec<Group> {
                 let bound = program.tables.get(table.0 as usize).map_or(0, |table| table.bound);
                 groups.push(((u32::MAX, table.0, 0), Group { columns: vec![id], bound, row_l1: None }));
             }
-            Content::Trace | Content::Multiplicity(_) => {}
+            Content::Trace | Content::Multiplicity(_) | Content::State | Content::Past => {}
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()

@@ -1,10 +1,11 @@
 //! Where every column lies in the stacked vector.
 //!
 //! Each tree is a matrix of `2^a` rows; its columns, read one after the other, are one long vector into which
-//! the circuit's columns are laid as aligned blocks, largest first. The two vectors, padded to the same
-//! power of two, are the halves of the *stacked vector* `F`: the top coordinate selects the tree, the next
-//! ones the matrix column, the lowest `a` the row. A column's own index is then the low part of its index in
-//! `F`, and its place is an `eq` factor in the rest.
+//! the circuit's columns are laid as aligned blocks, largest first. The vectors of all trees, padded to the same
+//! power of two, are the parts of the *stacked vector* `F`: the top coordinates select the tree, one where there
+//! are but the fixed and the witness tree, two where there is state; the next ones the matrix column, the lowest
+//! `a` the row. A column's own index is then the low part of its index in `F`, and its place is an `eq` factor in
+//! the rest.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,17 +18,19 @@ use crate::profile::Profile;
 /// Rows of a matrix: at least `2^MIN_LOG_ROWS`, so that there is a fold layer.
 pub const MIN_LOG_ROWS: u32 = 8;
 
-/// The layout of both trees.
+/// The layout of all trees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stacking {
-    /// `a`: log of the rows of both matrices.
+    /// `a`: log of the rows of all matrices.
     pub log_rows: u32,
-    /// Matrix columns of the fixed and of the witness tree.
-    pub matrix_columns: [usize; 2],
+    /// Matrix columns of each tree; zero for a tree that there is not.
+    pub matrix_columns: [usize; 4],
     /// Number of variables that select a matrix column within a tree.
     pub log_columns: u32,
+    /// Number of variables that select a tree.
+    pub log_trees: u32,
     offsets: Vec<u64>,
-    /// All columns as they lie in the trees, the fixed one first.
+    /// All columns as they lie in the trees, in the order of [`Tree::ALL`].
     order: Vec<ColumnId>,
 }
 
@@ -42,27 +45,30 @@ impl Stacking {
         Self::build(circuit, |_| log_rows)
     }
 
-    fn build(circuit: &Circuit, log_rows: impl Fn([u64; 2]) -> u32) -> Self {
+    fn build(circuit: &Circuit, log_rows: impl Fn([u64; 4]) -> u32) -> Self {
         let mut order: Vec<ColumnId> = (0..circuit.columns.len() as u32).map(ColumnId).collect();
-        let witness = |id: ColumnId| circuit.column(id).tree() == Tree::Witness;
-        order.sort_by_key(|&id| (witness(id), core::cmp::Reverse(circuit.column(id).shape.log_size())));
+        let tree = |id: ColumnId| circuit.column(id).tree().index();
+        order.sort_by_key(|&id| (tree(id), core::cmp::Reverse(circuit.column(id).shape.log_size())));
         let mut offsets = vec![0u64; circuit.columns.len()];
-        let mut ends = [0u64; 2];
+        let mut ends = [0u64; 4];
         for &id in &order {
-            let end = &mut ends[usize::from(witness(id))];
+            let end = &mut ends[tree(id)];
             offsets[id.0 as usize] = *end;
             *end += circuit.column(id).shape.size() as u64;
         }
         let log_rows = log_rows(ends);
-        let matrix_columns = ends.map(|end| end.div_ceil(1 << log_rows).max(1) as usize);
-        let widest = matrix_columns[0].max(matrix_columns[1]);
-        let log_columns = widest.next_power_of_two().trailing_zeros();
-        for (offset, column) in offsets.iter_mut().zip(&circuit.columns) {
-            if column.tree() == Tree::Witness {
-                *offset += 1 << (log_rows + log_columns);
-            }
+        let mut matrix_columns = ends.map(|end| end.div_ceil(1 << log_rows) as usize);
+        for always in [Tree::Fixed, Tree::Witness] {
+            let columns = &mut matrix_columns[always.index()];
+            *columns = (*columns).max(1);
         }
-        Self { log_rows, matrix_columns, log_columns, offsets, order }
+        let widest = matrix_columns.iter().copied().max().unwrap_or(1);
+        let log_columns = widest.next_power_of_two().trailing_zeros();
+        let log_trees = if matrix_columns.iter().skip(2).any(|&columns| columns > 0) { 2 } else { 1 };
+        for (offset, column) in offsets.iter_mut().zip(&circuit.columns) {
+            *offset += (column.tree().index() as u64) << (log_rows + log_columns);
+        }
+        Self { log_rows, matrix_columns, log_columns, log_trees, offsets, order }
     }
 
     /// First index of a column in the stacked vector.
@@ -88,9 +94,9 @@ impl Stacking {
         places
     }
 
-    /// Number of variables above the row: one for the tree, the rest for the matrix column.
+    /// Number of variables above the row: those of the matrix column, then those of the tree.
     pub fn stack_variables(&self) -> u32 {
-        self.log_columns + 1
+        self.log_columns + self.log_trees
     }
 
     /// Number of variables of the stacked vector.
@@ -100,13 +106,14 @@ impl Stacking {
 }
 
 /// Bytes of one query as a function of `a`, minimized.
-fn best_log_rows(ends: [u64; 2], profile: &Profile) -> u32 {
+fn best_log_rows(ends: [u64; 4], profile: &Profile) -> u32 {
+    let trees = 2 + ends.iter().skip(2).filter(|&&end| end > 0).count() as u64;
     let cost = |a: u32| -> u64 {
         let height = a + profile.log_blowup;
         let path = |height: u32| 32 * u64::from(height.saturating_sub(profile.cap_height));
         let cells: u64 = ends.iter().map(|end| 4 * end.div_ceil(1 << a)).sum();
         let folds: u64 = (1..=FoldSchedule::new(a).layers).map(|k| 256 + path(height - 4 * k)).sum();
-        cells + 2 * path(height) + folds
+        cells + trees * path(height) + folds
     };
     (MIN_LOG_ROWS..=profile.max_log_rows).min_by_key(|&a| cost(a)).unwrap_or(MIN_LOG_ROWS)
 }

@@ -6,12 +6,13 @@
 //!
 //! Gathers and picks hold in every row of a column, so they are claims at the relations' random point.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::axis::{Axis, Digit};
 use crate::circuit::{Circuit, Placement, Positions, Public, Shape};
-use crate::claims::Claims;
+use crate::claims::{AxisId, Claims};
 use crate::field::{M31, QM31};
 use crate::poly::eq_table;
 use crate::relations::Point;
@@ -59,6 +60,8 @@ pub fn public_claims<'a>(
 /// One claim for each gather and each pick of the circuit, at the relations' point.
 pub fn listed_claims(circuit: &Circuit, lists: &[Vec<u32>], point: &Point, claims: &mut Claims) {
     let rows = |log: u32| point.rows.get(..log as usize).unwrap_or_default();
+    // Gathers of the same rows out of equally many share their weights, which are the costly part for a verifier.
+    let mut listed_axes: BTreeMap<(Vec<u32>, u32, u32), AxisId> = BTreeMap::new();
     for gather in &circuit.gathers {
         let shape = circuit.column(gather.output).shape;
         let at = rows(shape.log_rows());
@@ -69,8 +72,10 @@ pub fn listed_claims(circuit: &Circuit, lists: &[Vec<u32>], point: &Point, claim
         for &(first, source) in &gather.source {
             let own = circuit.column(source).shape;
             let inside = |&row: &u32| row.checked_sub(first).filter(|&r| r < own.rows).unwrap_or(u32::MAX);
-            let list = gather.rows.list(lists).iter().map(inside).collect();
-            let listed = claims.axis(Axis::Listed { list, point: at.to_vec() });
+            let list: Vec<u32> = gather.rows.list(lists).iter().map(inside).collect();
+            let listed = *listed_axes
+                .entry((list.clone(), shape.log_rows(), own.log_rows()))
+                .or_insert_with(|| claims.axis(Axis::Listed { list, point: at.to_vec() }));
             claims.add(-QM31::ONE, source, listed, col_axis);
         }
     }

@@ -64,7 +64,7 @@ pub const COSTS: Costs = Costs {
     verify_element: 1.3e-6,
 };
 
-/// What one of the two commitments holds.
+/// What one of the commitments holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeSize {
     /// Columns of the circuit.
@@ -108,7 +108,9 @@ pub struct Estimate {
     pub fixed: TreeSize,
     /// The commitment in every proof.
     pub witness: TreeSize,
-    /// Rows of both matrices, as a power of two.
+    /// The commitments to what is handed on to a later proof, and to what an earlier one has handed on.
+    pub state: [TreeSize; 2],
+    /// Rows of all matrices, as a power of two.
     pub log_rows: u32,
     /// Lookups, padding included.
     pub lookups: u64,
@@ -134,12 +136,14 @@ pub struct Estimate {
 
 /// Estimates what a protocol will take with this number of threads.
 pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
-    let [fixed, witness] = [Tree::Fixed, Tree::Witness].map(|tree| tree_size(protocol, tree));
+    let trees = Tree::ALL.map(|tree| tree_size(protocol, tree));
+    let [fixed, witness, ref state @ ..] = trees;
     let multiplications = multiplications(protocol);
     let sizes = protocol.sizes();
     Estimate {
         fixed,
         witness,
+        state: *state,
         log_rows: protocol.stacking.log_rows,
         lookups: sizes.lookups,
         table_rows: sizes.table_rows,
@@ -150,7 +154,7 @@ pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
         proof_bytes: proof_bytes(protocol),
         memory_bytes: memory_bytes(protocol),
         key_bytes: key_bytes(protocol),
-        times: times(protocol, fixed, witness, multiplications, threads),
+        times: times(protocol, trees, multiplications, threads),
     }
 }
 
@@ -159,7 +163,7 @@ fn tree_size(protocol: &Protocol, tree: Tree) -> TreeSize {
     TreeSize {
         columns: columns().count(),
         cells: columns().map(|column| column.shape.size() as u64).sum(),
-        matrix_columns: protocol.stacking.matrix_columns[usize::from(tree == Tree::Witness)] as u64,
+        matrix_columns: protocol.stacking.matrix_columns[tree.index()] as u64,
     }
 }
 
@@ -180,7 +184,8 @@ fn opened(protocol: &Protocol) -> (f64, f64) {
     let height = protocol.codeword_log();
     let widths = protocol.stacking.matrix_columns.iter().sum::<usize>() as f64;
     let mut elements = distinct(q, height) * widths;
-    let mut digests = 2.0 * siblings(q, height, protocol.cap_log(height));
+    let trees = protocol.stacking.matrix_columns.iter().filter(|&&columns| columns > 0).count();
+    let mut digests = trees as f64 * siblings(q, height, protocol.cap_log(height));
     for layer in 0..protocol.schedule.layers {
         let height = protocol.fold_height(layer);
         elements += distinct(q, height) * f64::from(4 << FoldSchedule::ARITY_LOG);
@@ -202,7 +207,9 @@ fn proof_bytes(protocol: &Protocol) -> u64 {
     let profile = &protocol.profile;
     let folds = protocol.schedule.layers * FoldSchedule::ARITY_LOG;
     let cap = |height| 1u64 << protocol.cap_log(height);
-    let caps = cap(protocol.codeword_log())
+    // Those of the witness and of the state; that of a past state is in an earlier proof.
+    let sent_caps = 1 + u64::from(protocol.circuit.has(Tree::State));
+    let caps = sent_caps * cap(protocol.codeword_log())
         + (0..protocol.schedule.layers).map(|layer| cap(protocol.fold_height(layer))).sum::<u64>();
     let nonces = [
         (1, profile.g_lookup),
@@ -243,16 +250,19 @@ fn slots(protocol: &Protocol) -> u64 {
 
 /// The matrix of a tree, its codewords and its digests.
 fn committed(protocol: &Protocol, tree: Tree) -> u64 {
-    let columns = protocol.stacking.matrix_columns[usize::from(tree == Tree::Witness)] as u64;
+    let columns = protocol.stacking.matrix_columns[tree.index()] as u64;
     let rows = 1 << protocol.stacking.log_rows;
+    if columns == 0 {
+        return 0;
+    }
     4 * columns * (rows + slots(protocol)) + 2 * DIGEST * slots(protocol)
 }
 
 /// What the prover holds when it holds the most: the key, the trace and its commitment, and what one stage needs.
 fn memory_bytes(protocol: &Protocol) -> u64 {
     let (rows, slots) = (1u64 << protocol.stacking.log_rows, slots(protocol));
-    let witness = protocol.circuit.columns.iter().filter(|column| column.tree() == Tree::Witness);
-    let trace: u64 = witness.map(|column| 4 * column.shape.size() as u64).sum();
+    let filled = protocol.circuit.columns.iter().filter(|column| column.tree() != Tree::Fixed);
+    let trace: u64 = filled.map(|column| 4 * column.shape.size() as u64).sum();
     // Leaves: numerators in the base field, and denominators. The layers that are kept above them, from the second on,
     // have half as many nodes as the leaves with those that are missing.
     let last = protocol.leaves.blocks.last();
@@ -266,7 +276,8 @@ fn memory_bytes(protocol: &Protocol) -> u64 {
     let cells = protocol.stacking.matrix_columns.iter().sum::<usize>() as u64 * rows;
     let opening = CONTRACTED * cells + 2 * ELEMENT * rows + 3 * ELEMENT * slots;
     let stage = lookup.max(relation).max(opening);
-    let prove = kept_bytes(protocol) + trace + committed(protocol, Tree::Witness) + stage;
+    let trees = [Tree::Witness, Tree::State, Tree::Past].map(|tree| committed(protocol, tree));
+    let prove = kept_bytes(protocol) + trace + trees.iter().sum::<u64>() + stage;
     (BASELINE + prove).max(key_bytes(protocol))
 }
 
@@ -296,17 +307,15 @@ fn speed(threads: usize) -> f64 {
     1.0 + 0.6 * (threads.max(1) - 1) as f64
 }
 
-fn times(
-    protocol: &Protocol,
-    fixed: TreeSize,
-    witness: TreeSize,
-    multiplications: u64,
-    threads: usize,
-) -> Times {
+fn times(protocol: &Protocol, trees: [TreeSize; 4], multiplications: u64, threads: usize) -> Times {
     let (profile, log) = (&protocol.profile, protocol.codeword_log());
     let slots = libm::exp2(f64::from(log));
+    let [fixed, witness, state, past] = trees;
     let commit = |tree: TreeSize| {
         let columns = tree.matrix_columns;
+        if columns == 0 {
+            return 0.0;
+        }
         COSTS.encode * columns as f64 * slots + COSTS.compression * compressions(columns, log)
     };
     let work = |bits: u32| if bits == 0 { 0.0 } else { COSTS.nonce * libm::exp2(f64::from(bits)) };
@@ -318,13 +327,13 @@ fn times(
     Times {
         weights: COSTS.domain * slots + commit(fixed) / speed,
         execute: COSTS.multiply * multiplications as f64,
-        commit: commit(witness) / speed,
+        commit: (commit(witness) + commit(state) + commit(past)) / speed,
         lookup: (COSTS.fraction * libm::exp2(f64::from(protocol.leaves.depth)) + work(profile.g_lookup))
             / speed,
         relation: COSTS.operand * operands as f64 / speed,
         opening: COSTS.fold * slots
             + (COSTS.opening_fixed * cells(fixed)
-                + COSTS.opening_witness * cells(witness)
+                + COSTS.opening_witness * (cells(witness) + cells(state) + cells(past))
                 + work(profile.pow_bits)
                 + f64::from(protocol.stacking.stack_variables()) * work(profile.g_stack)
                 + f64::from(folds) * work(profile.g_fold))

@@ -147,11 +147,6 @@ impl<S: BulkHash> ProvingKey<S> {
     pub fn circuit(&self) -> &Circuit {
         &self.protocol.circuit
     }
-
-    /// Whether a column is in the witness tree.
-    pub fn is_witness(&self, id: ColumnId) -> bool {
-        self.circuit().column(id).tree() == Which::Witness
-    }
 }
 
 /// Refuses protocols that do not reach what their profile promises.

@@ -1,7 +1,7 @@
 //! Witnesses of a cheating prover: some cells are changed, and everything that is computed from them follows.
 
-use circlet::execute::{Trace, fixed_columns};
-use circlet_core::circuit::{Circuit, ColumnId, Int, Placement, Shape, Step};
+use circlet::execute::{State, Trace, fixed_columns};
+use circlet_core::circuit::{Circuit, ColumnId, Int, Placement, Shape, Step, Tree};
 use circlet_core::program::{Data, Program};
 
 use crate::satisfied::{cell, form, value};
@@ -45,10 +45,26 @@ pub fn replay_listed(
     (inputs, lists): (&[Vec<i32>], &[Vec<u32>]),
     changes: &[Change],
 ) -> Trace {
+    replay_after(circuit, program, data, &State::new(), (inputs, lists), changes)
+}
+
+/// The same for a program that goes on from a state.
+pub fn replay_after(
+    circuit: &Circuit,
+    program: &Program,
+    data: &Data,
+    past: &State,
+    (inputs, lists): (&[Vec<i32>], &[Vec<u32>]),
+    changes: &[Change],
+) -> Trace {
     let mut trace = Trace::of_columns(circuit.columns.iter().map(|c| vec![0; c.shape.size()]).collect());
     trace.lists = lists.to_vec();
     for (id, cells) in fixed_columns(circuit, program, data) {
         trace.columns[id.0 as usize] = cells;
+    }
+    let reads = circuit.columns.iter().enumerate().filter(|(_, column)| column.tree() == Tree::Past);
+    for ((index, _), cells) in reads.zip(past) {
+        trace.columns[index].clone_from(cells);
     }
     for (public, entries) in circuit.inputs.iter().zip(inputs) {
         place(circuit, &mut trace, &public.cells, entries);

@@ -7,7 +7,7 @@ use circlet::execute::{Trace, count_multiplicities, execute_listed};
 use circlet::keys::ProvingKey;
 use circlet::prove::adversary::{Adversary, Honest};
 use circlet::prove::{prove_trace, statement};
-use circlet_core::circuit::{Circuit, ColumnId};
+use circlet_core::circuit::{Circuit, ColumnId, Tree};
 use circlet_core::field::{M31, QM31};
 use circlet_core::hash::suite::Poseidon2Blake2s;
 use circlet_core::key::Statement;
@@ -223,6 +223,8 @@ pub fn sections(protocol: &Protocol, length: usize) -> Vec<Section> {
     let nonce = |bits: u32| if bits == 0 { 0 } else { 8 };
     let cap = |height: u32| 32 << protocol.cap_log(height);
     push(Label::WitnessRoot, cap(protocol.codeword_log()));
+    let hands_on = protocol.circuit.has(Tree::State);
+    push(Label::StateRoot, if hands_on { cap(protocol.codeword_log()) } else { 0 });
     push(Label::Nonce, nonce(profile.g_lookup));
     push(Label::LookupRoot, 16);
     for variables in 0..protocol.leaves.depth {

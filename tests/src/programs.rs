@@ -811,7 +811,7 @@ pub fn random_decoder(shape: &DecoderShape) -> (Decoder, Data) {
         tables: b.program.tables,
         exponentials: vec![(16, near), (64, far)],
     };
-    let program = decoder.program(Extent { rows: 4, first: 0, generated: 1 });
+    let program = decoder.program(Extent { rows: 4, first: 0, generated: 1, past: None });
     let constants = program.constants.iter().map(|constant| {
         let cols = constant.cols;
         let cell = |i: u32, random: &mut Random| match constant.name.as_str() {

@@ -2,6 +2,8 @@
 //! `ops::{layernorm, rmsnorm, attention, argmax}` word by word: nested loops over 128-bit integers, no circuit,
 //! no padding.
 
+use std::cell::RefCell;
+
 use circlet_core::program::{
     Attention, ConstantId, Data, Factor, LayerNorm, ListId, Op, Program, Projection, Requantize, RmsNorm,
     Rotation, Rows, Source, TableId, TensorId, Visible, WIDE,
@@ -18,6 +20,36 @@ struct Machine<'a> {
     tensors: Vec<Option<Matrix>>,
     /// Lists of indices, those that are computed empty until then.
     lists: Vec<Vec<u32>>,
+    /// What each attention in turn goes on from.
+    past: &'a [Kept],
+    /// What each attention so far hands on.
+    kept: RefCell<Vec<Kept>>,
+}
+
+/// Keys and values of an attention: for each group those of all positions, in turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    keys: Vec<Vec<Matrix>>,
+    values: Vec<Vec<Matrix>>,
+}
+
+impl Kept {
+    /// The cells of two matrices of keys and values, in which each group has room for a power of two of positions that
+    /// the last one fills, and the last group stands for those up to a power of two.
+    pub fn cells(&self) -> [Vec<i32>; 2] {
+        [&self.keys, &self.values].map(|groups| {
+            let mut cells = Vec::new();
+            for g in 0..groups.len().next_power_of_two() {
+                let positions = groups.get(g);
+                let last = groups.last().expect("a group").last().expect("a position");
+                for j in 0..groups[0].len().next_power_of_two() {
+                    let row = positions.map_or(last, |p| p.get(j).or(p.last()).expect("a position"));
+                    cells.extend(row.iter().map(|&v| i32::try_from(v).expect("a small number")));
+                }
+            }
+            cells
+        })
+    }
 }
 
 /// What a program makes of its inputs.
@@ -27,6 +59,8 @@ pub struct Results {
     pub tensors: Vec<Vec<i32>>,
     /// All lists of indices.
     pub lists: Vec<Vec<u32>>,
+    /// What is handed on.
+    pub kept: Vec<Kept>,
 }
 
 /// Runs a program; lists that it computes are given empty.
@@ -37,6 +71,17 @@ pub struct Results {
 pub fn run(
     program: &Program,
     data: &Data,
+    inputs: &[Vec<i32>],
+    lists: &[Vec<u32>],
+) -> Result<Results, String> {
+    run_after(program, data, &[], inputs, lists)
+}
+
+/// The same for a program that goes on from what another has handed on.
+pub fn run_after(
+    program: &Program,
+    data: &Data,
+    past: &[Kept],
     inputs: &[Vec<i32>],
     lists: &[Vec<u32>],
 ) -> Result<Results, String> {
@@ -51,7 +96,8 @@ pub fn run(
         }
     }
     let tensors = vec![None; program.tensors.len()];
-    let mut machine = Machine { program, data, tensors, lists: lists.to_vec() };
+    let kept = RefCell::default();
+    let mut machine = Machine { program, data, tensors, lists: lists.to_vec(), past, kept };
     for (&id, input) in program.inputs.iter().zip(inputs) {
         let (rows, cols) = machine.extents(id);
         let bound = i128::from(program.tensors[id.0 as usize].bound);
@@ -75,7 +121,7 @@ pub fn run(
     let tensors = machine.tensors.into_iter();
     let tensors: Result<Vec<Vec<i32>>, String> =
         tensors.map(|t| t.unwrap_or_default().into_iter().map(narrow).collect()).collect();
-    Ok(Results { tensors: tensors?, lists: machine.lists })
+    Ok(Results { tensors: tensors?, lists: machine.lists, kept: machine.kept.into_inner() })
 }
 
 /// The greatest integer at most `a / b`.
@@ -325,13 +371,14 @@ impl Machine<'_> {
         &self,
         x: &Matrix,
         (tokens, channels): (usize, usize),
-        rotation: &Rotation,
+        (rotation, past): (&Rotation, usize),
         requantize: Requantize,
     ) -> Result<Matrix, String> {
+        let last = self.program.constants[rotation.cos.0 as usize].rows as usize - 1;
         let (cos, sin) = (self.constant(rotation.cos), self.constant(rotation.sin));
         let mut y = Matrix::new();
         for (i, row) in x.chunks(channels).enumerate() {
-            let at = i % tokens * channels;
+            let at = (past + i % tokens).min(last) * channels;
             for c in 0..channels {
                 let partner = row[c ^ (1 << rotation.pair)];
                 y.push(self.requantize(row[c] * cos[at + c] + partner * sin[at + c], requantize)?);
@@ -348,9 +395,40 @@ impl Machine<'_> {
         let mut query = self.projected(x, tokens, channels, &params.query)?;
         let mut key = self.projected(x, tokens, channels, &params.key)?;
         let value = self.projected(x, tokens, channels, &params.value)?;
+        let memory = match params.visible {
+            Visible::Continued(memory) => Some(memory),
+            _ => None,
+        };
+        let past = memory.map_or(0, |memory| memory.past as usize);
         if let Some(rotation) = &params.rotation {
-            query = self.rotated(&query, (tokens, channels), rotation, rotation.query)?;
-            key = self.rotated(&key, (tokens, channels), rotation, rotation.key)?;
+            query = self.rotated(&query, (tokens, channels), (rotation, past), rotation.query)?;
+            key = self.rotated(&key, (tokens, channels), (rotation, past), rotation.key)?;
+        }
+        let own = |all: &Matrix| -> Vec<Vec<Matrix>> {
+            let row = |g: usize, t: usize| all[(g * tokens + t) * channels..][..channels].to_vec();
+            (0..groups).map(|g| (0..tokens).map(|t| row(g, t)).collect()).collect()
+        };
+        let mut all = Kept { keys: own(&key), values: own(&value) };
+        if let Some(memory) = memory {
+            let index = self.kept.borrow().len();
+            let before = self.past.get(index).cloned().unwrap_or_default();
+            for (own, earlier) in [(&mut all.keys, before.keys), (&mut all.values, before.values)] {
+                for (g, own) in own.iter_mut().enumerate() {
+                    own.truncate(memory.new as usize);
+                    let mut whole = earlier.get(g).cloned().unwrap_or_default();
+                    if whole.len() != past {
+                        return Err(String::from("another number of positions before"));
+                    }
+                    whole.append(own);
+                    *own = whole;
+                }
+            }
+            self.kept.borrow_mut().push(all.clone());
+            // Behind the last position there is room for more, up to a power of two, and it is repeated there.
+            for positions in all.keys.iter_mut().chain(&mut all.values) {
+                let room = (past + memory.new as usize).next_power_of_two();
+                positions.resize(room, positions[past + memory.new as usize - 1].clone());
+            }
         }
         let prefix = params.prefix.map(|p| (self.constant(p.key), self.constant(p.value)));
         // The table's values from distance zero on; behind the last one there is no weight.
@@ -374,10 +452,11 @@ impl Machine<'_> {
                     Visible::All => tokens,
                     Visible::Causal => t + 1,
                     Visible::First(len) => len as usize,
+                    // Only rows that are not handed on see behind the last position.
+                    Visible::Continued(_) => (past + t + 1).min(all.keys[group].len()),
                 };
                 for j in 0..positions {
-                    let at = (group * tokens + j) * channels;
-                    seen.push((&key[at..at + channels], &value[at..at + channels]));
+                    seen.push((&all.keys[group][j], &all.values[group][j]));
                 }
                 let mut scores = Matrix::new();
                 for (key, _) in &seen {

@@ -207,7 +207,7 @@ pub fn form(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape, t: usiz
             entries[t.min(entries.len() - 1)] as usize
         };
         let inside = match set {
-            Indicator::Future { log } => c > t % (1 << log),
+            Indicator::Future { log, past } => c > past as usize + t % (1 << log),
             Indicator::Below { list, first } => first as usize + c < listed(list),
             Indicator::Beyond { cols } => c >= cols as usize,
         };

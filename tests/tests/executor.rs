@@ -412,7 +412,7 @@ fn random_decoders() {
         for (rows, first, generated) in
             [(1, 0, 1), (2, 0, 2), (4, 1, 3), (4, 3, 1), (8, 2, 5), (16, 9, 7), (32, 20, 3)]
         {
-            let program = transparent(decoder.program(Extent { rows, first, generated }));
+            let program = transparent(decoder.program(Extent { rows, first, generated, past: None }));
             let circuit = Circuit::new(&program).unwrap();
             let tokens: Vec<u32> = (0..rows).map(|_| random.below(u64::from(vocab)) as u32).collect();
             let trace = compare_listed(&program, &circuit, &data, &[], &[tokens, vec![]]);

@@ -22,7 +22,7 @@ use circlet_verifier::{Reject, verify_registration};
 
 fn program() -> (Program, Data) {
     let (decoder, data) = decoder(1, 3, 1, true);
-    (decoder.program(Extent { rows: 1, first: 0, generated: 1 }), data)
+    (decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None }), data)
 }
 
 fn key(program: Program, data: Data) -> ProvingKey<Poseidon2Blake2s> {
@@ -125,13 +125,14 @@ fn the_layout_is_one_for_all_extents() {
             .collect()
     };
     let of = |rows, generated| {
-        fixed(&Circuit::new(&decoder.program(Extent { rows, first: 0, generated })).unwrap())
+        fixed(&Circuit::new(&decoder.program(Extent { rows, first: 0, generated, past: None })).unwrap())
     };
     let first = of(1, 1);
     for (rows, generated) in [(2, 1), (8, 3), (32, 5), (64, 64)] {
         assert_eq!(of(rows, generated), first);
     }
-    for circuit in circuits(&decoder.program(Extent { rows: 1, first: 0, generated: 1 })).unwrap() {
+    for circuit in circuits(&decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None })).unwrap()
+    {
         assert_eq!(fixed(&circuit), first);
     }
 }

@@ -1,6 +1,7 @@
 //! Verifies that a committed integer program maps given inputs to given outputs.
 //!
-//! One function, [`verify`] (and [`verify_text`] for texts of language models, [`verify_encoding`] for sentences of encoders), and one file for each stage of the protocol, in the order in which they run:
+//! One function, [`verify`] ([`verify_text`] and [`verify_chat`] for language models, [`verify_encoding`] for encoders of
+//! sentences), and one file for each stage of the protocol, in the order in which they run:
 //!
 //! 1. [`stages::lookup`]: every lookup holds (one fraction tree, a sumcheck for each layer);
 //! 2. [`stages::relation`]: every relation holds (one point, one sumcheck);
@@ -16,20 +17,26 @@
 extern crate alloc;
 
 pub mod channel;
+mod chat;
 mod encoding;
 mod registration;
 mod reject;
 pub mod stages;
 mod text;
 
+use alloc::vec::Vec;
+
+use circlet_core::circuit::Tree;
 use circlet_core::claims::Claims;
 use circlet_core::hash::HashSuite;
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::key::{Statement, VerifyingKey};
+use circlet_core::merkle::cap_root;
 use circlet_core::protocol::{DOMAIN, Protocol};
 use circlet_core::transcript::{Label, Transcript};
 
 use crate::channel::Channel;
+pub use crate::chat::{Standing, verify_chat, verify_turn};
 pub use crate::encoding::verify_encoding;
 pub use crate::registration::{registered, registered_encoder, verify_registration};
 pub use crate::reject::{Reject, Stage};
@@ -51,9 +58,25 @@ pub fn verify_with(
     statement: &Statement,
     proof: &[u8],
 ) -> Result<(), Reject> {
+    verify_after(protocol, key, None, statement, proof).map(|_| ())
+}
+
+/// The cap of a tree that a proof commits to for a later one to read. Only the verifier makes one, of a proof that it
+/// has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State(Vec<[u8; 32]>);
+
+/// [`verify_with`] for a program that may read the state of an earlier one; the result is the state that it hands on.
+fn verify_after(
+    protocol: &Protocol,
+    key: &VerifyingKey,
+    past: Option<&State>,
+    statement: &Statement,
+    proof: &[u8],
+) -> Result<State, Reject> {
     match key.suite {
-        Poseidon2Blake2s::ID => run::<Poseidon2Blake2s>(protocol, key, statement, proof),
-        Blake2sBlake2s::ID => run::<Blake2sBlake2s>(protocol, key, statement, proof),
+        Poseidon2Blake2s::ID => run::<Poseidon2Blake2s>(protocol, key, past, statement, proof),
+        Blake2sBlake2s::ID => run::<Blake2sBlake2s>(protocol, key, past, statement, proof),
         other => Err(Reject::UnknownSuite(other)),
     }
 }
@@ -61,23 +84,34 @@ pub fn verify_with(
 fn run<S: HashSuite>(
     protocol: &Protocol,
     key: &VerifyingKey,
+    past: Option<&State>,
     statement: &Statement,
     proof: &[u8],
-) -> Result<(), Reject> {
+) -> Result<State, Reject> {
     stages::statement::check(protocol, statement)?;
     let fixed_cap = stages::opening::fixed_cap::<S>(protocol, key)?;
+    let past_cap = stages::opening::past_cap::<S>(protocol, past.map(|state| state.0.as_slice()))?;
 
     let mut transcript = S::Transcript::new(DOMAIN);
     transcript.absorb_bytes(Label::Key, &key.digest());
     transcript.absorb_bytes(Label::Statement, &statement.digest());
+    if protocol.circuit.has(Tree::Past) {
+        transcript.absorb_digest(Label::PastRoot, &cap_root::<S>(&past_cap));
+    }
     let mut channel = Channel::<S>::new(transcript, proof);
 
-    let witness_cap = channel.cap(Label::WitnessRoot, protocol.cap_log(protocol.codeword_log()))?;
+    let cap_log = protocol.cap_log(protocol.codeword_log());
+    let witness_cap = channel.cap(Label::WitnessRoot, cap_log)?;
+    let hands_on = protocol.circuit.has(Tree::State);
+    let state_cap = if hands_on { channel.cap(Label::StateRoot, cap_log)? } else { Vec::new() };
+    let state = State(state_cap.iter().map(S::digest_to_bytes).collect());
     let mut claims = Claims::default();
     stages::lookup::verify(protocol, &statement.lists, &mut channel, &mut claims)?;
     stages::relation::verify(protocol, &statement.lists, &mut channel, &mut claims)?;
     stages::statement::claims(protocol, statement, &mut channel, &mut claims)?;
     stages::opening::pin::<S>(protocol, key, &fixed_cap, &mut claims);
-    stages::opening::verify(protocol, &mut channel, &claims, &[fixed_cap, witness_cap])?;
-    channel.finish()
+    let caps = [fixed_cap, witness_cap, state_cap, past_cap];
+    stages::opening::verify(protocol, &mut channel, &claims, &caps)?;
+    channel.finish()?;
+    Ok(state)
 }

@@ -26,7 +26,7 @@ pub fn verify_registration<P: AsRef<[u8]>>(key: &VerifyingKey, proofs: &[P]) -> 
 
 /// The program of a decoder's family that is registered for all of them: they share constants, tables and layout.
 pub fn registered(key: &DecoderKey) -> VerifyingKey {
-    key.instance(Extent { rows: 1, first: 0, generated: 1 })
+    key.instance(Extent { rows: 1, first: 0, generated: 1, past: None })
 }
 
 /// The program of an encoder's family that is registered for all of them.

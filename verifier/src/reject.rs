@@ -1,3 +1,5 @@
+use alloc::boxed::Box;
+
 use circlet_core::circuit::CircuitError;
 use circlet_core::decoder::TextError;
 use circlet_core::encoder::EncodingError;
@@ -42,6 +44,28 @@ pub enum Reject {
     /// The sentence is not one that the encoder can have.
     #[error("{0}")]
     Encoding(EncodingError),
+    /// The program reads the state of an earlier proof and none is given, or the other way round, or of another size.
+    #[error("the proof goes on from another one; verify the whole conversation")]
+    Past,
+    /// The conversation is one of another key.
+    #[error("the conversation so far was verified under another key")]
+    OtherKey,
+    /// There are more or fewer proofs than turns.
+    #[error("a conversation needs one proof for each turn: it has {turns} turns and {proofs} proofs")]
+    Turns {
+        /// Turns of the conversation.
+        turns: usize,
+        /// Proofs.
+        proofs: usize,
+    },
+    /// A turn of a conversation is rejected.
+    #[error("turn {turn}: {reason}")]
+    Turn {
+        /// Which one, from 1.
+        turn: usize,
+        /// Why.
+        reason: Box<Reject>,
+    },
     /// The statement has other tensors or lengths than the program.
     #[error("the statement does not have the shape of the program's inputs and outputs")]
     StatementShape,

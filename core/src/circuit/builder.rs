@@ -81,7 +81,7 @@ pub struct Builder<'p> {
     maps: Vec<Option<u32>>,
     distances: Vec<Option<u32>>,
     table_values: Vec<ColumnId>,
-    beginnings: BTreeMap<(ConstantId, u32), ColumnId>,
+    stretches: BTreeMap<(ConstantId, u32, u32), ColumnId>,
     ranges: Vec<(u32, u32)>,
     /// Cells of all columns so far.
     cells: u64,
@@ -114,7 +114,7 @@ impl<'p> Builder<'p> {
             maps: vec![None; program.tables.len()],
             distances: vec![None; program.tables.len()],
             table_values: Vec::new(),
-            beginnings: BTreeMap::new(),
+            stretches: BTreeMap::new(),
             ranges: Vec::new(),
             cells: 0,
             scope: String::from("input"),
@@ -473,18 +473,45 @@ impl<'p> Builder<'p> {
         Ok((table.bits.into(), table.bound))
     }
 
-    /// A witness column that repeats the first rows of a constant.
-    pub fn first_rows(&mut self, id: ConstantId, rows: u32) -> Result<ColumnId, CircuitError> {
-        if let Some(&column) = self.beginnings.get(&(id, rows)) {
+    /// A witness column that repeats consecutive rows of a constant; its last row stands for all rows after it.
+    pub fn rows_from(&mut self, id: ConstantId, first: u32, rows: u32) -> Result<ColumnId, CircuitError> {
+        if let Some(&column) = self.stretches.get(&(id, first, rows)) {
             return Ok(column);
         }
         let constant = self.constant(id)?;
         let source = self.rectangle(id, 0, 0, Shape { rows: constant.rows, cols: constant.cols })?;
         let shape = Shape { rows, cols: constant.cols };
         let output = self.witness(&constant.name, shape, Interval::symmetric(constant.bound));
-        self.gather(Gather { source: vec![(0, source)], rows: Rows::Given((0..rows).collect()), output });
-        self.beginnings.insert((id, rows), output);
+        let last = constant.rows - 1;
+        let rows_of = (0..rows).map(|t| first.saturating_add(t).min(last)).collect();
+        self.gather(Gather { source: vec![(0, source)], rows: Rows::Given(rows_of), output });
+        self.stretches.insert((id, first, rows), output);
         Ok(output)
+    }
+
+    /// A column that an earlier program has handed on; that program's proof has shown its range.
+    pub fn past(&mut self, name: &str, shape: Shape, bound: Interval) -> ColumnId {
+        let name = self.scoped(name);
+        self.named(name, shape, bound, Content::Past)
+    }
+
+    /// A column of these rows of others, which is handed on to a later program.
+    pub fn hand_on(
+        &mut self,
+        name: &str,
+        shape: Shape,
+        bound: Interval,
+        (source, rows): (Vec<(u32, ColumnId)>, Vec<u32>),
+    ) -> ColumnId {
+        let name = self.scoped(name);
+        let output = self.named(name, shape, bound, Content::State);
+        self.gather(Gather { source, rows: Rows::Given(rows), output });
+        output
+    }
+
+    /// The range of a column.
+    pub fn column_bound(&self, column: ColumnId) -> Interval {
+        self.circuit.column(column).bound
     }
 
     /// The largest magnitude in a column.

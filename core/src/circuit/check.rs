@@ -44,6 +44,12 @@ pub enum CircuitError {
     /// There is too much of something.
     #[error("the program has {1} {0}, more than a proof can have; split the model or use fewer rows")]
     TooLarge(&'static str, u64),
+    /// The profile does not fix what a commitment holds from one proof to the next.
+    #[error(
+        "keys and values cannot be carried from proof to proof under the profile {0}, in which a commitment may \
+         stand for several lists of numbers; compile the model for p100-u"
+    )]
+    Profile(&'static str),
     /// A declared range does not follow from lookups.
     #[error("column {0} is not bounded by its lookups")]
     Unbounded(String),
@@ -212,7 +218,10 @@ impl Circuit {
         }
         for &(_, indicator) in &form.indicators {
             let known = match indicator {
-                Indicator::Future { log } => shape.log_cols() == log && shape.log_rows() >= log,
+                Indicator::Future { log, past } => {
+                    // The positions of all rows that are not padding exist.
+                    shape.log_rows() >= log && u64::from(past) < 1 << shape.log_cols()
+                }
                 Indicator::Beyond { cols } => u64::from(cols) <= 1 << shape.log_cols(),
                 Indicator::Below { list, .. } => self.lists.get(list).is_some_and(|l| l.len == shape.rows),
             };
@@ -404,7 +413,9 @@ impl Circuit {
             narrow(&mut proven[gather.output.0 as usize], low, high);
         }
         for (column, proven) in self.columns.iter().zip(proven) {
-            let trusted = column.tree() == Tree::Fixed || matches!(column.content, Content::Multiplicity(_));
+            // A past column is one that an earlier proof has bounded.
+            let trusted = matches!(column.tree(), Tree::Fixed | Tree::Past)
+                || matches!(column.content, Content::Multiplicity(_));
             if !trusted && (proven.low < column.bound.low || proven.high > column.bound.high) {
                 return Err(CircuitError::Unbounded(column.name.clone()));
             }

@@ -25,10 +25,12 @@ pub struct Form {
 /// A public set of cells `(t, c)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Indicator {
-    /// `c > t mod 2^log`: positions after a row's own, in a shape of `2^log` columns.
+    /// `c > past + t mod 2^log`: positions after a row's own.
     Future {
-        /// Log of the number of positions.
+        /// Log of the number of rows of a head.
         log: u32,
+        /// The position of a head's first row.
+        past: u32,
     },
     /// `first + c < list[t]`: channels before the one that a public list names for the row.
     Below {
@@ -48,7 +50,7 @@ impl Indicator {
     /// Whether a cell is in the set. The last entry of a list stands for all rows after it.
     pub fn contains(self, lists: &[Vec<u32>], row: usize, col: usize) -> bool {
         match self {
-            Self::Future { log } => col > row & ((1 << log) - 1),
+            Self::Future { log, past } => col > past as usize + (row & ((1 << log) - 1)),
             Self::Beyond { cols } => col >= cols as usize,
             Self::Below { list, first } => {
                 let entries = lists.get(list).map_or(&[][..], Vec::as_slice);
@@ -61,15 +63,7 @@ impl Indicator {
     /// The multilinear extension of the set's indicator.
     pub fn evaluate(self, lists: &[Vec<u32>], rows: &[QM31], cols: &[QM31]) -> QM31 {
         match self {
-            Self::Future { log } => {
-                // From the lowest coordinate up: the higher of two differing bits decides.
-                let rows = rows.get(..log as usize).unwrap_or_default();
-                rows.iter().zip(cols).fold(QM31::ZERO, |less, (&t, &c)| {
-                    let differ = (QM31::ONE - t) * c;
-                    let both = t * c;
-                    differ + (QM31::ONE - t - c + both.double()) * less
-                })
-            }
+            Self::Future { log, past } => later(past, rows.get(..log as usize).unwrap_or_default(), cols),
             Self::Beyond { cols: real } => QM31::ONE - crate::axis::Axis::sum(real).evaluate(cols),
             Self::Below { list, first } => {
                 let entries = lists.get(list).map_or(&[][..], Vec::as_slice);
@@ -83,6 +77,47 @@ impl Indicator {
             }
         }
     }
+}
+
+/// The multilinear extension of `[c > past + t]`, bit by bit from the lowest one up.
+///
+/// Of the bits so far, a pair `(carry, after)` remembers the carry of the sum and whether `c` is greater than it; the
+/// higher of two differing bits decides. `states` holds the weight of each pair.
+fn later(past: u32, rows: &[QM31], cols: &[QM31]) -> QM31 {
+    // No sum has more bits.
+    let bits = 1 + rows.len().max(cols.len()).max(32);
+    let mut states = [[QM31::ONE, QM31::ZERO], [QM31::ZERO; 2]];
+    for j in 0..bits {
+        // Bits that an index does not have are zero.
+        let weights = |point: &[QM31]| {
+            let high = point.get(j).copied().unwrap_or_default();
+            [QM31::ONE - high, high]
+        };
+        let (t, c) = (weights(rows), weights(cols));
+        let own = usize::from(j < 32 && past >> j & 1 == 1);
+        let mut next = [[QM31::ZERO; 2]; 2];
+        for (carry, known) in states.iter().enumerate() {
+            for (row, &row_weight) in t.iter().enumerate() {
+                let sum = own + carry + row;
+                for (col, &col_weight) in c.iter().enumerate() {
+                    let weight = row_weight * col_weight;
+                    let Some(next) = next.get_mut(sum >> 1) else { continue };
+                    for (after, &state) in known.iter().enumerate() {
+                        let decided = match col.cmp(&(sum & 1)) {
+                            core::cmp::Ordering::Less => 0,
+                            core::cmp::Ordering::Equal => after,
+                            core::cmp::Ordering::Greater => 1,
+                        };
+                        if let Some(slot) = next.get_mut(decided) {
+                            *slot += state * weight;
+                        }
+                    }
+                }
+            }
+        }
+        states = next;
+    }
+    states.iter().map(|[_, after]| *after).sum()
 }
 
 impl Form {
@@ -258,4 +293,31 @@ pub struct Relation {
     pub shape: Shape,
     /// What vanishes.
     pub value: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::M31;
+
+    #[test]
+    fn the_future_is_its_extension() {
+        let element = |seed: u64| {
+            let word = |k: u64| M31::reduce((seed * 91 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            QM31::from_coordinates([1, 2, 3, 4].map(word))
+        };
+        for (log_rows, log, log_cols) in [(0, 0, 0), (2, 2, 2), (3, 2, 2), (3, 2, 4), (2, 2, 5), (4, 3, 1)] {
+            let rows: Vec<QM31> = (0..log_rows).map(element).collect();
+            let cols: Vec<QM31> = (0..log_cols).map(|j| element(j + 40)).collect();
+            for past in (0..20).chain([31, 32, 1 << 20, u32::MAX]) {
+                let set = Indicator::Future { log, past };
+                let cells = (0..1u64 << log_rows).flat_map(|t| (0..1u64 << log_cols).map(move |c| (t, c)));
+                let sum: QM31 = cells
+                    .filter(|&(t, c)| set.contains(&[], t as usize, c as usize))
+                    .map(|(t, c)| eq_index(&rows, t) * eq_index(&cols, c))
+                    .sum();
+                assert_eq!(set.evaluate(&[], &rows, &cols), sum, "{log_rows} {log_cols} {set:?}");
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! [`Lookup`]s and [`Relation`]s, the verifier checks them at random points, [`check`](Circuit::check) bounds
 //! them. Nothing about an op is written anywhere else.
 //!
-//! * A **column** is a matrix of `rows x cols` integers, padded to powers of two, committed in one of two
+//! * A **column** is a matrix of `rows x cols` integers, padded to powers of two, committed in one of up to four
 //!   trees. Lookups and relations hold in padding cells too, but no real cell depends on one.
 //! * A **lookup** says that in every cell a tuple of linear forms is a row of a table.
 //! * A **relation** says that in every cell `products + sums + linear form = 0`, as integers: it is proven
@@ -101,6 +101,20 @@ pub enum Tree {
     Fixed,
     /// Committed in every proof.
     Witness,
+    /// Committed in every proof, for a later proof to read.
+    State,
+    /// The state of an earlier proof, whose commitment the verifier has from there.
+    Past,
+}
+
+impl Tree {
+    /// All trees, in the order of their places in the stacked vector.
+    pub const ALL: [Self; 4] = [Self::Fixed, Self::Witness, Self::State, Self::Past];
+
+    /// The place in [`Tree::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
 }
 
 /// Where the numbers of a column come from.
@@ -121,6 +135,10 @@ pub enum Content {
     Trace,
     /// How often each row of a lookup table is used (index into [`Circuit::tables`]).
     Multiplicity(u32),
+    /// The result of a [`Step`], for a later program to read.
+    State,
+    /// The state of an earlier program.
+    Past,
 }
 
 /// A committed matrix.
@@ -130,7 +148,8 @@ pub struct Column {
     pub name: String,
     /// Extents.
     pub shape: Shape,
-    /// Range of every real cell, implied by lookups (`Circuit::check` makes sure) or by the key.
+    /// Range of every real cell, implied by lookups (`Circuit::check` makes sure), by the key, or by the proof that
+    /// committed to a past state.
     pub bound: Interval,
     /// Origin of the numbers.
     pub content: Content,
@@ -142,6 +161,8 @@ impl Column {
         match self.content {
             Content::Constant { .. } | Content::Table(_) => Tree::Fixed,
             Content::Trace | Content::Multiplicity(_) => Tree::Witness,
+            Content::State => Tree::State,
+            Content::Past => Tree::Past,
         }
     }
 }
@@ -194,6 +215,11 @@ impl Circuit {
         let circuit = builder.finish()?;
         circuit.check()?;
         Ok(circuit)
+    }
+
+    /// Whether a tree holds any columns.
+    pub fn has(&self, tree: Tree) -> bool {
+        self.columns.iter().any(|column| column.tree() == tree)
     }
 
     /// The column with this index.

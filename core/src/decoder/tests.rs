@@ -66,7 +66,7 @@ fn text(tokens: &[u32], prompt: u32) -> Text {
 fn texts_have_the_extent_of_their_tokens() {
     let mut d = decoder();
     let extent = |d: &Decoder, len: usize, prompt: u32| d.extent(&text(&vec![3; len], prompt));
-    let of = |rows, first, generated| Ok(Extent { rows, first, generated });
+    let of = |rows, first, generated| Ok(Extent { rows, first, generated, past: None });
     // With a constant first token: it has no row.
     assert_eq!(extent(&d, 3, 2), of(1, 0, 1));
     assert_eq!(extent(&d, 4, 2), of(2, 0, 2));
@@ -110,7 +110,7 @@ fn statements_name_every_token() {
 fn extents_share_their_fixed_columns() {
     for d in [decoder(), Decoder { prefix: None, head: None, final_gain: None, ..decoder() }] {
         let fixed = |rows, first, generated| -> Vec<_> {
-            let circuit = Circuit::new(&d.program(Extent { rows, first, generated })).unwrap();
+            let circuit = Circuit::new(&d.program(Extent { rows, first, generated, past: None })).unwrap();
             let fixed = circuit.columns.into_iter().filter(|c| c.tree() == crate::circuit::Tree::Fixed);
             fixed.map(|c| (c.name, c.shape, c.content)).collect()
         };
@@ -127,10 +127,16 @@ fn hostile_extents_have_no_circuit() {
     let d = decoder();
     let huge = [0, 3, 5, 12, 13, 1 << 24, (1 << 24) + 1, 1 << 31, u32::MAX];
     for rows in huge {
-        assert!(Circuit::new(&d.program(Extent { rows, first: 0, generated: 1 })).is_err(), "{rows}");
+        assert!(
+            Circuit::new(&d.program(Extent { rows, first: 0, generated: 1, past: None })).is_err(),
+            "{rows}"
+        );
     }
     for rows in [16, 32, 64] {
-        assert!(Circuit::new(&d.program(Extent { rows, first: 0, generated: 1 })).is_err(), "{rows}");
+        assert!(
+            Circuit::new(&d.program(Extent { rows, first: 0, generated: 1, past: None })).is_err(),
+            "{rows}"
+        );
     }
     for (first, generated) in [
         (0, 0),
@@ -143,16 +149,16 @@ fn hostile_extents_have_no_circuit() {
         (1, u32::MAX),
         (1 << 31, 1 << 31),
     ] {
-        let program = d.program(Extent { rows: 4, first, generated });
+        let program = d.program(Extent { rows: 4, first, generated, past: None });
         assert!(Circuit::new(&program).is_err(), "{first} {generated}");
     }
-    let program = d.program(Extent { rows: u32::MAX, first: 0, generated: u32::MAX });
+    let program = d.program(Extent { rows: u32::MAX, first: 0, generated: u32::MAX, past: None });
     assert!(Circuit::new(&program).is_err());
 }
 
 #[test]
 fn hostile_fields_have_no_circuit() {
-    let extent = Extent { rows: 4, first: 0, generated: 2 };
+    let extent = Extent { rows: 4, first: 0, generated: 2, past: None };
     let with = |edit: &dyn Fn(&mut Decoder)| {
         let mut d = decoder();
         edit(&mut d);
@@ -227,8 +233,8 @@ fn keys_are_canonical() {
     longer.push(0);
     assert_eq!(DecoderKey::from_bytes(&longer), None);
     assert_eq!(DecoderKey::from_bytes(&bytes[..bytes.len() - 1]), None);
-    let instance = key.instance(Extent { rows: 4, first: 0, generated: 1 });
-    assert_eq!(instance.program, key.decoder.program(Extent { rows: 4, first: 0, generated: 1 }));
+    let instance = key.instance(Extent { rows: 4, first: 0, generated: 1, past: None });
+    assert_eq!(instance.program, key.decoder.program(Extent { rows: 4, first: 0, generated: 1, past: None }));
     assert_eq!((instance.log_rows, instance.suite, instance.fixed_cap), (12, 1, key.fixed_cap));
 }
 

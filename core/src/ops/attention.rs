@@ -14,6 +14,10 @@
 //!
 //! A constant prefix position, if there is one, is visible to all and counts in the maximum, in `E` and in the sum.
 //!
+//! An attention that continues takes the keys and values of `past` positions from an earlier program and hands those
+//! and its own first ones on, each in a column of as many rows per group as the next power of two (the last position
+//! is repeated). Positions are counted from the first of all, `k` and `v` are the columns that are handed on.
+//!
 //! * Visibility: for a hidden `j` the table's argument is `d + 2^15`. Clamped scores differ by less than
 //!   `2^15 - 1024`, and every row sees a position, where `d` is not negative; so the argument is above 1024. From
 //!   1024 on the looked-up table is zero by its form, so such a position has no weight whatever its score.
@@ -33,7 +37,7 @@ use crate::circuit::{
     Step, Value, split, split_wide,
 };
 use crate::limits;
-use crate::program::{Attention, HeadNorm, Projection, Requantize, Rotation, TensorId, Visible};
+use crate::program::{Attention, HeadNorm, Memory, Projection, Requantize, Rotation, TensorId, Visible};
 
 /// Added to the distance of invisible positions.
 const FAR: i64 = 1 << 15;
@@ -59,9 +63,30 @@ pub(super) fn define(
     if tx.rows > most || channels > most {
         return Err(b.refuse("too many positions or channels for that many heads"));
     }
-    let shared = Shared { input: b.blocks(x)?, bound: tx.bound, cols: tx.cols, tokens: tx.rows, params };
-    let keys = shared.heads(b, "key", (0, groups), &params.key, params.rotation.map(|r| (r, r.key)))?;
-    let values = shared.heads(b, "value", (0, groups), &params.value, None)?;
+    let memory = match params.visible {
+        Visible::Continued(memory) => Some(memory),
+        Visible::All | Visible::Causal | Visible::First(_) => None,
+    };
+    let positions = memory.map_or(tx.rows, Memory::window);
+    if memory.is_some_and(|memory| memory.new == 0 || memory.new > tx.rows) || positions > most {
+        return Err(b.refuse("no positions are handed on, or more than there are rows, or too many"));
+    }
+    let shared = Shared {
+        input: b.blocks(x)?,
+        bound: tx.bound,
+        cols: tx.cols,
+        tokens: tx.rows,
+        past: memory.map_or(0, |memory| memory.past),
+        new: memory.map_or(tx.rows, |memory| memory.new),
+        positions,
+        params,
+    };
+    let mut keys = shared.heads(b, "key", (0, groups), &params.key, params.rotation.map(|r| (r, r.key)))?;
+    let mut values = shared.heads(b, "value", (0, groups), &params.value, None)?;
+    if let Some(memory) = memory {
+        keys = shared.remembered(b, "keys", keys, memory);
+        values = shared.remembered(b, "values", values, memory);
+    }
 
     let weight = b.constant(params.output)?;
     if (weight.rows, u64::from(weight.cols)) != (ty.cols, u64::from(heads) * u64::from(channels)) {
@@ -99,6 +124,12 @@ struct Shared<'a> {
     bound: i64,
     cols: u32,
     tokens: u32,
+    /// Positions before the first row's.
+    past: u32,
+    /// Rows that are not padding.
+    new: u32,
+    /// Positions that keys and values have, a power of two.
+    positions: u32,
     params: &'a Attention,
 }
 
@@ -173,11 +204,12 @@ impl Shared<'_> {
         let mut products = Vec::new();
         for (id, flip) in [(rotation.cos, None), (rotation.sin, Some(u32::from(rotation.pair)))] {
             let angles = b.constant(id)?;
-            if angles.cols != shape.cols || angles.rows < self.tokens {
+            // Rows that are not handed on need no angles of their own.
+            if angles.cols != shape.cols || angles.rows < self.past.saturating_add(self.new) {
                 return Err(b.refuse("more rows than the rotation has positions"));
             }
-            // Row `h T + t` meets position `t`: the first positions are repeated for every head.
-            let angle = b.first_rows(id, self.tokens)?;
+            // Row `h T + t` meets position `past + t`: the positions are repeated for every head.
+            let angle = b.rows_from(id, self.past, self.tokens)?;
             products.push(Product { flip, ..b.entrywise(1, shape, x.into(), angle.into()) });
         }
         let column = result(b, &format!("{name}.rotated"), shape, requantize)?;
@@ -185,11 +217,34 @@ impl Shared<'_> {
         Ok(column)
     }
 
+    /// The keys or values of all positions, in a column that is handed on: those of earlier programs, then those of
+    /// the rows that are not padding.
+    fn remembered(&self, b: &mut Builder<'_>, name: &str, own: ColumnId, memory: Memory) -> ColumnId {
+        let Attention { groups, channels, .. } = *self.params;
+        let Memory { past, new } = memory;
+        let (before, window) = (memory.before(), memory.window());
+        let bound = b.column_bound(own);
+        let shape = |positions: u32| Shape { rows: groups * positions, cols: channels };
+        let mut source = Vec::new();
+        if past > 0 {
+            source.push((0, b.past(&format!("past.{name}"), shape(before), bound)));
+        }
+        source.push((groups * before, own));
+        let row = |g: u32, j: u32| {
+            if j < past { g * before + j } else { groups * before + g * self.tokens + (j - past) }
+        };
+        let last = past + new - 1;
+        let rows = (0..groups).flat_map(|g| (0..window).map(move |j| row(g, j.min(last)))).collect();
+        b.hand_on(name, shape(window), bound, (source, rows))
+    }
+
     /// The positions that a position does not see: those after it, or those beyond the first.
     fn hidden(&self, b: &Builder<'_>) -> Result<Option<Indicator>, CircuitError> {
         match self.params.visible {
             Visible::All => Ok(None),
-            Visible::Causal => Ok(Some(Indicator::Future { log: self.tokens.trailing_zeros() })),
+            Visible::Causal | Visible::Continued(_) => {
+                Ok(Some(Indicator::Future { log: self.tokens.trailing_zeros(), past: self.past }))
+            }
             // Without a visible position there would be no maximum.
             Visible::First(len) if len == 0 || len > self.tokens => {
                 Err(b.refuse("the number of visible positions must be at least one and at most that of rows"))
@@ -203,8 +258,8 @@ impl Shared<'_> {
         let Attention { groups, channels, heads: all, .. } = *self.params;
         let Heads { first, count, query, keys, values } = *heads;
         let rows = count * self.tokens;
-        let (row, cells) = (Shape { rows, cols: 1 }, Shape { rows, cols: self.tokens });
-        let log = self.tokens.trailing_zeros();
+        let (row, cells) = (Shape { rows, cols: 1 }, Shape { rows, cols: self.positions });
+        let log = self.positions.trailing_zeros();
         let share = all / groups;
         // Padding heads belong to the last head's group.
         let group_of = |h: u32| (first + h.min(count - 1)) / share;
@@ -275,7 +330,7 @@ impl Shared<'_> {
             }
             weights.push((shape, weight));
         }
-        let seen = self.tokens + u32::from(self.params.prefix.is_some());
+        let seen = self.positions + u32::from(self.params.prefix.is_some());
         let tie_bits = seen.next_power_of_two().trailing_zeros().max(1);
         let tie_range = Interval { low: 1, high: 1 << tie_bits };
         sum(b, &name("ties"), row, ties, tie_range);

@@ -18,6 +18,10 @@ pub enum Label {
     WitnessRoot = 7,
     /// The nonce of a proof of work.
     Nonce = 8,
+    /// The root of the tree of an earlier proof's state.
+    PastRoot = 9,
+    /// The root of the tree of the state that is handed on.
+    StateRoot = 10,
 
     /// Challenges of the lookup argument: the tuple combiner and the shift.
     LookupChallenge = 16,

@@ -6,6 +6,7 @@
 
 use circlet_core::field::QM31;
 use circlet_core::opening::MESSAGE;
+use circlet_core::stacking::Stacking;
 use rayon::prelude::*;
 
 use super::field::{B, E, Ext};
@@ -30,16 +31,21 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The matrix columns of both trees and the weights on them.
-    pub fn new(slots: &Slots, matrices: [&[Vec<B>]; 2], weights: [Vec<Sparse>; 2], log_columns: u32) -> Self {
+    /// The matrix columns of all trees and the weights on them.
+    pub fn new(
+        slots: &Slots,
+        matrices: [&[Vec<B>]; 4],
+        weights: [Vec<Sparse>; 4],
+        stacking: &Stacking,
+    ) -> Self {
         let mut columns: Vec<Option<Column>> = Vec::new();
-        for (matrix, weights) in matrices.into_iter().zip(weights) {
+        for (matrix, weights) in matrices.into_iter().zip(weights).take(1 << stacking.log_trees) {
             let contracted = matrix.par_iter().zip(weights).map(|(cells, w)| {
                 let f = slots.contract(cells);
                 let product = w.dot(&f);
                 Some(Column { f, w, scale: QM31::ONE, product })
             });
-            let end = columns.len() + (1 << log_columns);
+            let end = columns.len() + (1 << stacking.log_columns);
             columns.par_extend(contracted);
             columns.resize_with(end, || None);
         }

@@ -131,7 +131,7 @@ fn content<T: Clone + Default, E>(
             Some(Ok(cells))
         }
         Content::Table(table) => Some(data.tables[table.0 as usize].iter().map(convert).collect()),
-        Content::Trace | Content::Multiplicity(_) => None,
+        Content::Trace | Content::Multiplicity(_) | Content::State | Content::Past => None,
     }
 }
 

@@ -15,7 +15,7 @@ mod wire;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use circlet_core::circuit::{Circuit, ColumnId, Interval, Placement, Shape, Step, Value};
+use circlet_core::circuit::{Circuit, Column, ColumnId, Interval, Placement, Shape, Step, Tree, Value};
 use circlet_core::program::{Data, Program};
 use rayon::prelude::*;
 
@@ -25,6 +25,9 @@ pub use form::{form_range, form_values};
 
 use evaluate::Expression;
 use wire::{place, sequence};
+
+/// What a program hands on to a later one: its columns of the state tree, in order, padding included.
+pub type State = Vec<Vec<i32>>;
 
 /// Why a program has no result on an input.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +62,9 @@ pub enum ExecuteError {
         /// The largest magnitude allowed.
         bound: i64,
     },
+    /// Not the state that the program goes on from.
+    #[error("the state does not have the columns that the program reads; run the turns before it again")]
+    State,
     /// Another number of lists than the program has.
     #[error("the program has {expected} lists of indices, {got} were given")]
     ListCount {
@@ -148,6 +154,12 @@ impl Trace {
         if self.columns[id.0 as usize].is_empty() { self.fixed.matrix(id) } else { None }
     }
 
+    /// What the program hands on.
+    pub fn state(&self, circuit: &Circuit) -> State {
+        let kept = circuit.columns.iter().zip(&self.columns);
+        kept.filter(|(column, _)| column.tree() == Tree::State).map(|(_, cells)| cells.clone()).collect()
+    }
+
     /// The real cells of a public tensor, row by row.
     pub fn public(&self, circuit: &Circuit, cells: &[Placement]) -> Vec<i32> {
         sequence(self, circuit, cells)
@@ -183,9 +195,22 @@ pub fn execute_with(
     inputs: &[Vec<i32>],
     lists: &[Vec<u32>],
 ) -> Result<Trace, ExecuteError> {
+    execute_after(circuit, fixed, tables, &State::new(), inputs, lists)
+}
+
+/// The same for a program that goes on from the state of an earlier one.
+pub fn execute_after(
+    circuit: &Circuit,
+    fixed: Arc<Fixed>,
+    tables: &[Vec<i32>],
+    past: &State,
+    inputs: &[Vec<i32>],
+    lists: &[Vec<u32>],
+) -> Result<Trace, ExecuteError> {
     check_lists(circuit, lists)?;
     let mut trace = Trace::new(circuit, fixed);
     trace.lists = lists.to_vec();
+    load_past(circuit, past, &mut trace)?;
     load_inputs(circuit, inputs, &mut trace)?;
     for step in &circuit.steps {
         run(circuit, tables, step, &mut trace)?;
@@ -215,6 +240,21 @@ fn check_lists(circuit: &Circuit, lists: &[Vec<u32>]) -> Result<(), ExecuteError
         if let Some(&entry) = entries.iter().find(|&&entry| entry >= list.limit) {
             return Err(ExecuteError::ListRange { index, entry, limit: list.limit });
         }
+    }
+    Ok(())
+}
+
+fn load_past(circuit: &Circuit, past: &State, trace: &mut Trace) -> Result<(), ExecuteError> {
+    let reads = |(_, column): &(usize, &Column)| column.tree() == Tree::Past;
+    let columns: Vec<(usize, &Column)> = circuit.columns.iter().enumerate().filter(reads).collect();
+    if columns.len() != past.len() {
+        return Err(ExecuteError::State);
+    }
+    for ((index, column), cells) in columns.into_iter().zip(past) {
+        if cells.len() != column.shape.size() {
+            return Err(ExecuteError::State);
+        }
+        trace.columns[index].clone_from(cells);
     }
     Ok(())
 }

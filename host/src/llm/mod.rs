@@ -4,6 +4,7 @@
 //! a time, so that a model much larger than memory can be imported. Nothing here depends on the file format.
 
 pub mod blocks;
+pub mod chat;
 pub mod config;
 pub mod encoder;
 pub mod float;

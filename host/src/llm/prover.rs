@@ -24,7 +24,7 @@ const USUAL_ROWS: u32 = 32;
 /// The program that the layout of the commitment is chosen for.
 fn usual(decoder: &Decoder) -> Program {
     let rows = USUAL_ROWS.min(decoder.positions);
-    decoder.program(Extent { rows, first: rows - 1, generated: 1 })
+    decoder.program(Extent { rows, first: rows - 1, generated: 1, past: None })
 }
 
 /// The protocol for texts of one extent, before there is a key.
@@ -77,8 +77,13 @@ impl<S: BulkHash> DecoderProver<S> {
 
     /// Proves that the weights keep their declared bounds, see [`register`].
     pub fn register(&self, done: impl FnMut(usize, usize)) -> anyhow::Result<Vec<Vec<u8>>> {
-        let program = self.key.decoder.program(Extent { rows: 1, first: 0, generated: 1 });
+        let program = self.key.decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
         register(&self.base.sibling(program)?, done)
+    }
+
+    /// The key of the program of an extent.
+    pub(super) fn sibling(&self, extent: Extent) -> Result<ProvingKey<S>, KeyError> {
+        self.base.sibling(self.key.decoder.program(extent))
     }
 
     /// Runs a text, whose last tokens after the prompt must be the model's.
@@ -86,7 +91,7 @@ impl<S: BulkHash> DecoderProver<S> {
         let decoder = &self.key.decoder;
         let extent = decoder.extent(&text)?;
         let statement = decoder.statement(&text)?;
-        let key = self.base.sibling(decoder.program(extent))?;
+        let key = self.sibling(extent)?;
         let lists = [statement.lists.first().cloned().context("a list of tokens")?, Vec::new()];
         let trace = self.runner.run(key.circuit(), &lists)?;
         ensure!(

@@ -7,7 +7,7 @@ use circlet_core::circuit::{Circuit, Step};
 use circlet_core::decoder::{Decoder, Extent, Text};
 use circlet_core::program::Data;
 
-use crate::execute::{Fixed, Trace, execute_with, values};
+use crate::execute::{Fixed, State, Trace, execute_after, values};
 
 /// A decoder with its numbers.
 pub struct Runner {
@@ -21,7 +21,7 @@ pub struct Runner {
 impl Runner {
     /// A decoder with its numbers, which are kept as columns.
     pub fn new(decoder: Decoder, data: &Data) -> anyhow::Result<Self> {
-        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1 });
+        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
         let family = Circuit::new(&program)?;
         let fixed = Arc::new(Fixed::new(&family, &program, data));
         Ok(Self { decoder, tables: data.tables.clone(), family, fixed })
@@ -39,8 +39,13 @@ impl Runner {
 
     /// Runs a circuit of the decoder's on lists; those that it computes are given empty.
     pub fn run(&self, circuit: &Circuit, lists: &[Vec<u32>]) -> anyhow::Result<Trace> {
+        self.run_after(circuit, &State::new(), lists)
+    }
+
+    /// The same for a circuit that goes on from a state.
+    pub fn run_after(&self, circuit: &Circuit, past: &State, lists: &[Vec<u32>]) -> anyhow::Result<Trace> {
         let fixed = Arc::new(self.fixed.of_family(&self.family, circuit));
-        Ok(execute_with(circuit, fixed, &self.tables, &[], lists)?)
+        Ok(execute_after(circuit, fixed, &self.tables, past, &[], lists)?)
     }
 
     /// The greedy continuation by one token.

@@ -168,7 +168,7 @@ impl Shape {
             tables,
             exponentials,
         };
-        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1 });
+        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
         let constants: Vec<Vec<i32>> = program
             .constants
             .iter()

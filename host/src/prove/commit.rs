@@ -31,15 +31,17 @@ impl<S: BulkHash> Commitment<S> {
         columns: impl Iterator<Item = (ColumnId, Cells<'a>)>,
         adversary: &mut dyn Adversary,
     ) -> Self {
-        let (side, label) = match which {
-            Which::Fixed => (0, Label::Key),
-            Which::Witness => (1, Label::WitnessRoot),
+        let label = match which {
+            Which::Fixed => Label::Key,
+            Which::Witness => Label::WitnessRoot,
+            Which::State => Label::StateRoot,
+            Which::Past => Label::PastRoot,
         };
         let stacking = &protocol.stacking;
         let mut columns: Vec<(usize, Cells<'_>)> =
             columns.map(|(id, cells)| (stacking.offset_in_tree(id), cells)).collect();
         columns.sort_by_key(|(offset, _)| *offset);
-        let messages = stack(&columns, stacking.matrix_columns[side], 1 << stacking.log_rows);
+        let messages = stack(&columns, stacking.matrix_columns[which.index()], 1 << stacking.log_rows);
         let mut codewords = encoder.encode_all(&messages);
         adversary.codewords(label, &mut codewords);
         let tree = Tree::new(&codewords, protocol.cap_log(protocol.codeword_log()));

@@ -13,6 +13,7 @@ use circlet_core::circuit::{ColumnId, Public, Tree as Which};
 use circlet_core::claims::Claims;
 use circlet_core::field::QM31;
 use circlet_core::key::Statement;
+use circlet_core::merkle::cap_root;
 use circlet_core::pin;
 use circlet_core::protocol::DOMAIN;
 use circlet_core::transcript::{Label, Transcript};
@@ -57,13 +58,24 @@ pub fn prove_trace<S: BulkHash>(
     transcript.absorb_bytes(Label::Statement, &statement.digest());
 
     let stage = tracing::info_span!("commit").entered();
-    let columns = (0..protocol.circuit.columns.len() as u32)
-        .map(ColumnId)
-        .filter(|&id| key.is_witness(id))
-        .map(|id| (id, trace.cells(id)));
-    let witness = Commitment::<S>::new(protocol, &key.encoder, Which::Witness, columns, adversary);
+    let mut commit = |which: Which| {
+        let ids = (0..protocol.circuit.columns.len() as u32).map(ColumnId);
+        let columns = ids.filter(|&id| protocol.circuit.column(id).tree() == which);
+        let columns = columns.map(|id| (id, trace.cells(id)));
+        Commitment::<S>::new(protocol, &key.encoder, which, columns, adversary)
+    };
+    let witness = commit(Which::Witness);
+    // What the earlier proof committed to, once more.
+    let [state, past] =
+        [Which::State, Which::Past].map(|which| protocol.circuit.has(which).then(|| commit(which)));
+    if let Some(past) = &past {
+        transcript.absorb_digest(Label::PastRoot, &cap_root::<S>(past.tree.cap()));
+    }
     let mut channel = Channel::<S>::new(transcript, adversary);
     channel.cap(Label::WitnessRoot, witness.tree.cap());
+    if let Some(state) = &state {
+        channel.cap(Label::StateRoot, state.tree.cap());
+    }
     drop(stage);
 
     let mut claims = Claims::default();
@@ -84,7 +96,8 @@ pub fn prove_trace<S: BulkHash>(
         let point = pin::point::<S>(protocol, key.fixed.tree.cap());
         pin::claim(protocol, &point, QM31::from_coordinates(value), &mut claims);
     }
-    opening::prove(protocol, &key.encoder, &key.twiddles, [&key.fixed, &witness], &claims, &mut channel);
+    let commitments = [Some(&*key.fixed), Some(&witness), state.as_ref(), past.as_ref()];
+    opening::prove(protocol, &key.encoder, &key.twiddles, commitments, &claims, &mut channel);
     drop(stage);
     channel.finish()
 }

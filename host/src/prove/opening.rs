@@ -87,12 +87,12 @@ impl<S: BulkHash> Layer<S> {
     }
 }
 
-/// Proves that the columns of both commitments satisfy all claims.
+/// Proves that the columns of the commitments of all trees, as far as there are any, satisfy all claims.
 pub fn prove<S: BulkHash>(
     protocol: &Protocol,
     encoder: &Encoder,
     twiddles: &Twiddles,
-    commitments: [&Commitment<S>; 2],
+    commitments: [Option<&Commitment<S>>; 4],
     claims: &Claims,
     channel: &mut Channel<'_, S>,
 ) {
@@ -104,8 +104,8 @@ pub fn prove<S: BulkHash>(
     let Weight { slots, factors } = Weight::new(&protocol.circuit, stacking, claims, mu);
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "contract").entered();
-    let mut stack =
-        Stack::new(&slots, commitments.map(|c| c.messages.as_slice()), factors, stacking.log_columns);
+    let messages = commitments.map(|c| c.map_or(&[][..], |c| c.messages.as_slice()));
+    let mut stack = Stack::new(&slots, messages, factors, stacking);
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "stack rounds").entered();
     let mut point = Vec::new();
@@ -121,11 +121,11 @@ pub fn prove<S: BulkHash>(
     let stage = tracing::debug_span!(target: "opening", "message").entered();
     point.reverse();
     let w = slots.expand(&stack.finish());
-    let weights = column_weights(&point);
-    let columns: Vec<(&[B], QM31)> = commitments
+    let weights = column_weights(&point, stacking.log_columns);
+    let columns: Vec<(&[B], QM31)> = messages
         .iter()
         .zip(&weights)
-        .flat_map(|(c, weights)| c.messages.iter().map(Vec::as_slice).zip(weights.iter().copied()))
+        .flat_map(|(messages, weights)| messages.iter().map(Vec::as_slice).zip(weights.iter().copied()))
         .collect();
     let u = combine(&columns);
     drop(stage);
@@ -228,7 +228,7 @@ fn fold(word: &[QM31], twiddles: &[Vec<B>], challenges: &[QM31]) -> Vec<QM31> {
 /// Opens everything at the queried positions.
 fn answer<S: BulkHash>(
     protocol: &Protocol,
-    commitments: [&Commitment<S>; 2],
+    commitments: [Option<&Commitment<S>>; 4],
     layers: &[Layer<S>],
     channel: &mut Channel<'_, S>,
 ) {
@@ -237,7 +237,7 @@ fn answer<S: BulkHash>(
     channel.adversary.positions(&mut positions);
     positions.sort_unstable();
     positions.dedup();
-    for commitment in commitments {
+    for commitment in commitments.into_iter().flatten() {
         open(&commitment.codewords, &commitment.tree, &positions, channel);
     }
     for layer in layers {

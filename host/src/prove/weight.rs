@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
-use circlet_core::circuit::{Circuit, ColumnId, Tree};
+use circlet_core::circuit::{Circuit, ColumnId};
 use circlet_core::claims::{AxisId, Claims};
 use circlet_core::field::QM31;
 use circlet_core::poly::powers;
@@ -29,12 +29,12 @@ const LOG_RUN: u32 = 6;
 /// An axis with more patterns than this counts as one that does not repeat.
 const PATTERNS: usize = 4;
 
-/// The weight on all rows of both matrices.
+/// The weight on all rows of all matrices.
 pub struct Weight {
     /// What matrix columns are contracted with.
     pub slots: Slots,
     /// For each matrix column of each tree, the factors of the patterns in its weight.
-    pub factors: [Vec<Sparse>; 2],
+    pub factors: [Vec<Sparse>; 4],
 }
 
 /// An axis of `2^log` entries.
@@ -103,8 +103,7 @@ impl Weight {
         let products = merge(claims, mu);
         let dense = dense_axes(circuit, claims, products.keys());
         let shape = |id: ColumnId| circuit.column(id).shape;
-        let sides = [Tree::Fixed, Tree::Witness];
-        let side = |id: ColumnId| usize::from(circuit.column(id).tree() == sides[1]);
+        let side = |id: ColumnId| circuit.column(id).tree().index();
 
         // How each product repeats, axes that several products share looked at once.
         let inner = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| -> Option<Inner> {
@@ -133,7 +132,7 @@ impl Weight {
             .collect();
 
         let one = [QM31::ONE];
-        let (mut regular, mut loose) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        let (mut regular, mut loose) = ([(); 4].map(|()| Vec::new()), [(); 4].map(|()| Vec::new()));
         for (key @ &(id, rows, cols), &coefficient) in &products {
             let (log_rows, log_cols) = (shape(id).log_rows(), shape(id).log_cols());
             let offset = stacking.offset_in_tree(id);
@@ -254,8 +253,8 @@ fn assemble(
     stacking: &Stacking,
     grid: Grid,
     patterns: Patterns,
-    regular: &[Vec<Regular<'_>>; 2],
-    loose: &[Vec<Product<'_>>; 2],
+    regular: &[Vec<Regular<'_>>; 4],
+    loose: &[Vec<Product<'_>>; 4],
 ) -> Weight {
     let mut tiles: Vec<Vec<Slot>> = vec![Vec::new(); (1 << grid.log_runs) / LANES];
     for product in regular.iter().flatten() {
@@ -291,7 +290,7 @@ fn assemble(
         })
         .collect();
     let mut all = patterns.all;
-    let mut owners: [BTreeMap<usize, Vec<(usize, Slot)>>; 2] = Default::default();
+    let mut owners: [BTreeMap<usize, Vec<(usize, Slot)>>; 4] = Default::default();
     for ((side, column, tile), weights) in own.into_keys().zip(weights) {
         let slot = Slot { pattern: all.len() as u32, step: 1 };
         all.extend(weights.chunks(1 << grid.log_run).map(<[QM31]>::to_vec));
@@ -300,7 +299,7 @@ fn assemble(
     }
     let slots = Slots::new(grid.log_run, &all, &tiles);
 
-    let factors = [0, 1].map(|side| {
+    let factors = [0, 1, 2, 3].map(|side| {
         let mut parts: Vec<Vec<(&Regular<'_>, Range<usize>)>> =
             vec![Vec::new(); stacking.matrix_columns[side]];
         for product in &regular[side] {

@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use circlet_core::circuit::Tree;
 use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
 use circlet_core::hash::HashSuite;
@@ -31,6 +32,23 @@ pub fn fixed_cap<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey) -> Resul
     key.fixed_cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::MalformedKey)).collect()
 }
 
+/// The cap of the state that the program reads, of which there is one exactly if it reads any; else it is empty.
+pub fn past_cap<S: HashSuite>(
+    protocol: &Protocol,
+    past: Option<&[[u8; 32]]>,
+) -> Result<Vec<S::Digest>, Reject> {
+    match past {
+        None if !protocol.circuit.has(Tree::Past) => Ok(Vec::new()),
+        Some(cap)
+            if protocol.circuit.has(Tree::Past)
+                && cap.len() == 1 << protocol.cap_log(protocol.codeword_log()) =>
+        {
+            cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::Past)).collect()
+        }
+        _ => Err(Reject::Past),
+    }
+}
+
 /// The claim that the fixed columns are the ones that the key pins, in profiles where the cap alone does not.
 pub fn pin<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey, cap: &[S::Digest], claims: &mut Claims) {
     if let Some(value) = key.pin {
@@ -39,12 +57,12 @@ pub fn pin<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey, cap: &[S::Dige
     }
 }
 
-/// Checks that the columns under the two caps satisfy all claims.
+/// Checks that the columns under the caps of all trees satisfy all claims. A tree that there is not has no cap.
 pub fn verify<S: HashSuite>(
     protocol: &Protocol,
     channel: &mut Channel<'_, S>,
     claims: &Claims,
-    caps: &[Vec<S::Digest>; 2],
+    caps: &[Vec<S::Digest>; 4],
 ) -> Result<(), Reject> {
     let Protocol { profile, stacking, schedule, .. } = protocol;
     let mu = channel.challenge(Label::OpeningBatch);
@@ -95,8 +113,8 @@ pub fn verify<S: HashSuite>(
 /// Everything opened at the queried positions.
 struct Opened {
     positions: Vec<u32>,
-    /// Rows of the two matrices, one for each position.
-    rows: [Vec<Vec<M31>>; 2],
+    /// Rows of the trees' matrices, one for each position; none of a tree that there is not.
+    rows: [Vec<Vec<M31>>; 4],
     /// For each fold layer the opened leaves: their index and sixteen values.
     layers: Vec<Vec<(u32, Vec<QM31>)>>,
 }
@@ -105,14 +123,17 @@ impl Opened {
     fn read<S: HashSuite>(
         protocol: &Protocol,
         channel: &mut Channel<'_, S>,
-        caps: &[Vec<S::Digest>; 2],
+        caps: &[Vec<S::Digest>; 4],
         layer_caps: &[Vec<S::Digest>],
         mut positions: Vec<u32>,
     ) -> Result<Self, Reject> {
         positions.sort_unstable();
         positions.dedup();
-        let mut rows = [Vec::new(), Vec::new()];
+        let mut rows = [(); 4].map(|()| Vec::new());
         for ((cap, rows), &width) in caps.iter().zip(&mut rows).zip(&protocol.stacking.matrix_columns) {
+            if width == 0 {
+                continue;
+            }
             *rows = leaves(channel, cap, protocol.codeword_log(), &positions, width)?;
         }
         let mut layers = Vec::new();
@@ -133,11 +154,11 @@ impl Opened {
     }
 
     fn check(&self, protocol: &Protocol, stack: &[QM31], rows: &[QM31], last: &[QM31]) -> Result<(), Reject> {
-        let weights = column_weights(stack);
+        let weights = column_weights(stack, protocol.stacking.log_columns);
         let domain = &protocol.domain;
-        let [fixed, witness] = &self.rows;
-        for ((&position, fixed), witness) in self.positions.iter().zip(fixed).zip(witness) {
-            let mut value = combine_rows(&weights, [fixed, witness]);
+        for (i, &position) in self.positions.iter().enumerate() {
+            let rows_at = self.rows.iter().map(|rows| rows.get(i).map_or(&[][..], Vec::as_slice));
+            let mut value = combine_rows(&weights, rows_at);
             let mut position = position;
             let mut mismatch = Reject::RowCombination;
             for (k, layer) in (0u32..).zip(&self.layers) {

@@ -111,7 +111,7 @@ fn load(context: &Context, options: &Options) -> Result<(Decoder, Arc<Data>, Vec
 
 /// The first layers of a decoder, with their numbers.
 fn truncated(decoder: &Decoder, data: &Data, layers: usize) -> anyhow::Result<(Decoder, Data)> {
-    let one = Extent { rows: 1, first: 0, generated: 1 };
+    let one = Extent { rows: 1, first: 0, generated: 1, past: None };
     let all = decoder.program(one);
     let mut short = decoder.clone();
     short.layers.truncate(layers);

@@ -165,7 +165,7 @@ pub fn quantize(
     };
     let tables;
     (decoder.tables, tables) = work.tables.finish();
-    let program = decoder.program(Extent { rows: 1, first: 0, generated: 1 });
+    let program = decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
     let mut constants = Vec::new();
     for constant in &program.constants {
         let cells = work.constants.remove(&constant.name);

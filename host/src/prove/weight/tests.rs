@@ -5,7 +5,7 @@ use crate::backend::field::{B, pack_base, unpack};
 use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
 use circlet_core::axis::{Axis, Digit};
-use circlet_core::circuit::{Column, Content, Interval, Shape};
+use circlet_core::circuit::{Column, Content, Interval, Shape, Tree};
 use circlet_core::claims::Slice;
 use circlet_core::field::M31;
 use circlet_core::opening::column_weights;
@@ -73,7 +73,12 @@ fn circuit(shapes: &[(u32, u32, Tree)]) -> Circuit {
         name: String::from("x"),
         shape: Shape { rows: 1 << log_rows, cols: 1 << log_cols },
         bound: Interval::bits(30),
-        content: if tree == Tree::Fixed { Content::Table(TableId(0)) } else { Content::Trace },
+        content: match tree {
+            Tree::Fixed => Content::Table(TableId(0)),
+            Tree::Witness => Content::Trace,
+            Tree::State => Content::State,
+            Tree::Past => Content::Past,
+        },
     });
     Circuit { columns: columns.collect(), ..Circuit::default() }
 }
@@ -144,7 +149,7 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
         cells.chunks(rows).map(|column| column.chunks(LANES).map(pack_base).collect()).collect()
     });
     let mut f: Vec<QM31> = Vec::new();
-    for cells in &cells {
+    for cells in cells.iter().take(1 << stacking.log_trees) {
         let end = f.len() + (rows << stacking.log_columns);
         f.extend(cells.iter().map(|&c| QM31::from_i64(i64::from(c))));
         f.resize(end, QM31::ZERO);
@@ -158,7 +163,7 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
             assert_eq!(unpack(&slots.expand(factors)), w[start * rows..][..rows]);
         }
     }
-    let mut stack = Stack::new(&slots, messages.each_ref().map(Vec::as_slice), factors, stacking.log_columns);
+    let mut stack = Stack::new(&slots, messages.each_ref().map(Vec::as_slice), factors, &stacking);
     let mut point = Vec::new();
     for _ in 0..stacking.stack_variables() {
         assert_eq!(stack.round(), dense_round(&f, &w));
@@ -170,7 +175,7 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
     }
     point.reverse();
     assert_eq!(unpack(&slots.expand(&stack.finish())), w);
-    let weights = column_weights(&point);
+    let weights = column_weights(&point, stacking.log_columns);
     let columns: Vec<(&[B], QM31)> = messages
         .iter()
         .zip(&weights)
@@ -182,7 +187,7 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
 
 #[test]
 fn factors_are_the_dense_weight() {
-    use Tree::{Fixed, Witness};
+    use Tree::{Fixed, Past, State, Witness};
     let rows = |max_log_rows| Profile { max_log_rows, ..P100_U };
     let tiny = |tree| (0..5).flat_map(move |r| (0..5).map(move |c| (r, c, tree)));
     // Columns of any shape in both trees, others of one cell to sixteen.
@@ -196,6 +201,11 @@ fn factors_are_the_dense_weight() {
             check(&long(Fixed, Witness), &rows(max_log_rows), seed + 100);
             check(&long(Witness, Fixed), &rows(max_log_rows), seed + 200);
             check(&[(0, 3, Fixed)], &rows(max_log_rows), seed + 300);
+            // Three or four trees.
+            let mut kept = long(Fixed, State);
+            check(&kept, &rows(max_log_rows), seed + 400);
+            kept.extend(long(Witness, Past));
+            check(&kept, &rows(max_log_rows), seed + 500);
         }
     }
     let (stacking, _) = check(&long(Fixed, Witness), &rows(8), 1);
