@@ -16,7 +16,7 @@ const ELEMENT: u64 = 16;
 const DIGEST: u64 = 32;
 const NONCE: u64 = 8;
 
-/// Seconds of one core for one unit of work, measured on one core of an AMD EPYC server with AVX-512.
+/// Seconds of one core for one unit of work, measured on virtual cores of a server with AVX-512.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
     /// One slot of a codeword.
@@ -47,19 +47,18 @@ pub struct Costs {
 
 /// The table that times are computed from. `circlet bench --llm MODEL.circlet --threads 1 --json`, on a machine that
 /// does nothing else, prints for every number of layers and positions the seconds of each stage, the units of work
-/// and what this table makes of them; these were fitted to a model of 135 million weights at 32 positions and the
-/// bundled one at 1, 32 and 128, on a machine under load: processor time of a proof, divided among its stages as time
-/// on the wall was.
+/// and what this table makes of them; these were fitted to 1, 5, 15 and 30 layers of a model of 135 million weights at
+/// 1, 8, 32 and 128 positions, on two threads.
 pub const COSTS: Costs = Costs {
-    encode: 12.0e-9,
+    encode: 16.0e-9,
     domain: 60.0e-9,
-    compression: 35.0e-9,
-    multiply: 0.25e-9,
-    fraction: 150.0e-9,
+    compression: 18.0e-9,
+    multiply: 0.13e-9,
+    fraction: 90.0e-9,
     operand: 2.5e-9,
-    opening_fixed: 14.0e-9,
-    opening_witness: 65.0e-9,
-    fold: 120.0e-9,
+    opening_fixed: 4.6e-9,
+    opening_witness: 10.5e-9,
+    fold: 125.0e-9,
     nonce: 12.0e-9,
     verify_hash: 400.0e-9,
     verify_element: 1.3e-6,
@@ -254,11 +253,11 @@ fn memory_bytes(protocol: &Protocol) -> u64 {
     let (rows, slots) = (1u64 << protocol.stacking.log_rows, slots(protocol));
     let witness = protocol.circuit.columns.iter().filter(|column| column.tree() == Tree::Witness);
     let trace: u64 = witness.map(|column| 4 * column.shape.size() as u64).sum();
-    // Leaves: numerators in the base field, and denominators. The layers above them have as many nodes as the leaves
-    // with those that are missing.
+    // Leaves: numerators in the base field, and denominators. The layers that are kept above them, from the second on,
+    // have half as many nodes as the leaves with those that are missing.
     let last = protocol.leaves.blocks.last();
     let leaves = last.map_or(0, |block| block.offset + (1 << block.log_size));
-    let lookup = (4 + ELEMENT) * leaves + ((2 * ELEMENT) << protocol.leaves.depth);
+    let lookup = (4 + ELEMENT) * leaves + ((2 * ELEMENT) << protocol.leaves.depth.saturating_sub(1));
     let operand = |o: &circlet_core::relations::Operand| ELEMENT << o.variables();
     let widest =
         protocol.circuit.relations.iter().map(|r| 8 * r.shape.size() as u64).max().unwrap_or_default();

@@ -17,7 +17,7 @@ pub struct ModelCosts {
 
 /// The table that times and memory of compiling are computed from. `circlet compile` on a model prints what they were.
 pub const MODEL_COSTS: ModelCosts =
-    ModelCosts { load: 6.0e-9, float: 0.12e-9, quantize: 20.0e-9, integer: 0.6e-9, quantize_bytes: 12 };
+    ModelCosts { load: 6.0e-9, float: 0.022e-9, quantize: 20.0e-9, integer: 0.35e-9, quantize_bytes: 8 };
 
 /// Seconds on the wall for each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
