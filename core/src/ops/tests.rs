@@ -1,4 +1,5 @@
 mod decoding;
+mod encoding;
 
 use alloc::borrow::ToOwned;
 use alloc::vec;

@@ -362,6 +362,12 @@ fn attention_takes_heads_that_fit() {
         });
         assert!(result.is_ok(), "{rest}");
     }
+    for len in 1..=4 {
+        assert!(attention(|a| a.visible = Visible::First(len)).is_ok());
+    }
+    for len in [0, 5, u32::MAX] {
+        refused(attention(|a| a.visible = Visible::First(len)), by);
+    }
     for id in [ConstantId(99), ConstantId(u32::MAX)] {
         refused(attention(|a| a.query.weight = id), by);
         refused(attention(|a| a.key.bias = Some(id)), by);
