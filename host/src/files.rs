@@ -2,7 +2,7 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof), `CIRCLETU` (unfinished compilation) |
+//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key), `CIRCLETT` (text and proof), `CIRCLETC` (conversation and proofs), `CIRCLETU` (unfinished compilation) |
 //! | 2 | [`VERSION`], little-endian |
 //! | 32 | Blake2s digest of the payload; of a language model, of the digests of its pieces |
 //! | rest | payload: postcard, in its one canonical encoding; numbers of a language model follow it as [`compact`] arrays |
@@ -30,7 +30,7 @@ mod text;
 
 pub use outputs::Outputs;
 pub use partial::PartialFile;
-pub use text::{Head, ModelFile, PrefixOrigin, TextFile};
+pub use text::{ChatFile, Head, ModelFile, PrefixOrigin, TextFile};
 
 const MAGIC_LEN: usize = 8;
 const DIGEST_AT: usize = MAGIC_LEN + 2;
@@ -52,6 +52,8 @@ pub enum Kind {
     ModelKey,
     /// A [`TextFile`].
     Text,
+    /// A [`ChatFile`].
+    Chat,
     /// A [`RegistrationFile`].
     Registration,
     /// A [`PartialFile`].
@@ -60,13 +62,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Program,
         Self::Key,
         Self::Proof,
         Self::Model,
         Self::ModelKey,
         Self::Text,
+        Self::Chat,
         Self::Registration,
         Self::Partial,
     ];
@@ -80,6 +83,7 @@ impl Kind {
             Self::Model => b"CIRCLETL",
             Self::ModelKey => b"CIRCLETV",
             Self::Text => b"CIRCLETT",
+            Self::Chat => b"CIRCLETC",
             Self::Registration => b"CIRCLETR",
             Self::Partial => b"CIRCLETU",
         }
@@ -90,7 +94,7 @@ impl Kind {
         match self {
             Self::Program => 1 << 32,
             Self::Key | Self::ModelKey => 1 << 26,
-            Self::Proof | Self::Text | Self::Registration => 1 << 28,
+            Self::Proof | Self::Text | Self::Chat | Self::Registration => 1 << 28,
             Self::Model | Self::Partial => 1 << 34,
         }
     }
@@ -110,6 +114,7 @@ impl std::fmt::Display for Kind {
             Self::Model => "a compiled language model (.circlet)",
             Self::ModelKey => "a language model's verifying key (.vk)",
             Self::Text => "a proof of a text (.proof)",
+            Self::Chat => "proofs of a conversation (.proof)",
             Self::Registration => "a registration (.reg)",
             Self::Partial => "an unfinished compilation (.partial)",
         })
@@ -208,6 +213,7 @@ plain!(
     ProofFile => Proof,
     DecoderKey => ModelKey,
     TextFile => Text,
+    ChatFile => Chat,
     RegistrationFile => Registration,
     PartialFile => Partial
 );
@@ -377,7 +383,7 @@ fn hint(expected: Kind) -> &'static str {
         Kind::Program | Kind::Key | Kind::Model | Kind::ModelKey => {
             " (`circlet compile` makes one from a model)"
         }
-        Kind::Proof | Kind::Text => " (`circlet prove` makes one)",
+        Kind::Proof | Kind::Text | Kind::Chat => " (`circlet prove` makes one)",
         Kind::Registration => " (`circlet register` makes one)",
         Kind::Partial => "",
     }

@@ -83,6 +83,7 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         Some(Kind::Model) => llm::inspect::model(arguments),
         Some(Kind::ModelKey) => llm::inspect::key(arguments),
         Some(Kind::Text) => llm::inspect::proof(&arguments.file),
+        Some(Kind::Chat) => llm::chat::inspect(&arguments.file),
         Some(Kind::Registration) => registration(&arguments.file),
         Some(Kind::Partial) => {
             let file: PartialFile = files::read(&arguments.file).or_bad()?;
