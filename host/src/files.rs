@@ -2,7 +2,7 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof), `CIRCLETU` (unfinished compilation); of sentence encoders `CIRCLETE` (encoder, numbers, tokenizer), `CIRCLETW` (verifying key) or `CIRCLETS` (sentence, vector and proof) |
+//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof), `CIRCLETC` (conversation and proofs), `CIRCLETU` (unfinished compilation); of sentence encoders `CIRCLETE` (encoder, numbers, tokenizer), `CIRCLETW` (verifying key) or `CIRCLETS` (sentence, vector and proof) |
 //! | 2 | [`VERSION`], little-endian |
 //! | 32 | Blake2s digest of the payload; of a language model, of the digests of its pieces |
 //! | rest | payload: postcard, in its one canonical encoding; numbers of a language model follow it as [`compact`] arrays |
@@ -33,7 +33,7 @@ mod text;
 pub use encoding::{EncoderFile, EncoderHead, EncodingFile};
 pub use outputs::Outputs;
 pub use partial::PartialFile;
-pub use text::{Head, ModelFile, PrefixOrigin, TextFile};
+pub use text::{ChatFile, Head, ModelFile, PrefixOrigin, TextFile};
 
 const MAGIC_LEN: usize = 8;
 const DIGEST_AT: usize = MAGIC_LEN + 2;
@@ -61,6 +61,8 @@ pub enum Kind {
     EncoderKey,
     /// An [`EncodingFile`].
     Encoding,
+    /// A [`ChatFile`].
+    Chat,
     /// A [`RegistrationFile`].
     Registration,
     /// A [`PartialFile`].
@@ -69,7 +71,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Program,
         Self::Key,
         Self::Proof,
@@ -79,6 +81,7 @@ impl Kind {
         Self::Encoder,
         Self::EncoderKey,
         Self::Encoding,
+        Self::Chat,
         Self::Registration,
         Self::Partial,
     ];
@@ -95,6 +98,7 @@ impl Kind {
             Self::Encoder => b"CIRCLETE",
             Self::EncoderKey => b"CIRCLETW",
             Self::Encoding => b"CIRCLETS",
+            Self::Chat => b"CIRCLETC",
             Self::Registration => b"CIRCLETR",
             Self::Partial => b"CIRCLETU",
         }
@@ -105,7 +109,7 @@ impl Kind {
         match self {
             Self::Program => 1 << 32,
             Self::Key | Self::ModelKey | Self::EncoderKey => 1 << 26,
-            Self::Proof | Self::Text | Self::Encoding | Self::Registration => 1 << 28,
+            Self::Proof | Self::Text | Self::Chat | Self::Encoding | Self::Registration => 1 << 28,
             Self::Model | Self::Encoder | Self::Partial => 1 << 34,
         }
     }
@@ -128,6 +132,7 @@ impl std::fmt::Display for Kind {
             Self::Encoder => "a compiled sentence encoder (.circlet)",
             Self::EncoderKey => "a sentence encoder's verifying key (.vk)",
             Self::Encoding => "a proof of a sentence's vector (.proof)",
+            Self::Chat => "proofs of a conversation (.proof)",
             Self::Registration => "a registration (.reg)",
             Self::Partial => "an unfinished compilation (.partial)",
         })
@@ -228,6 +233,7 @@ plain!(
     TextFile => Text,
     EncoderKey => EncoderKey,
     EncodingFile => Encoding,
+    ChatFile => Chat,
     RegistrationFile => Registration,
     PartialFile => Partial
 );
@@ -397,7 +403,7 @@ fn hint(expected: Kind) -> &'static str {
         Kind::Program | Kind::Key | Kind::Model | Kind::ModelKey | Kind::Encoder | Kind::EncoderKey => {
             " (`circlet compile` makes one from a model)"
         }
-        Kind::Proof | Kind::Text | Kind::Encoding => " (`circlet prove` makes one)",
+        Kind::Proof | Kind::Text | Kind::Chat | Kind::Encoding => " (`circlet prove` makes one)",
         Kind::Registration => " (`circlet register` makes one)",
         Kind::Partial => "",
     }

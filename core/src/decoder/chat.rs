@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decoder, Extent, Text, TextError};
+use super::{Decoder, Extent, TextError};
 use crate::key::Statement;
 
 /// A stretch of a conversation: tokens that are given, then tokens proven to be the model's greedy choice.
@@ -52,13 +52,6 @@ impl Chat {
     /// All tokens, one turn after the other.
     pub fn tokens(&self) -> Vec<u32> {
         self.turns.iter().flat_map(|turn| turn.given.iter().chain(&turn.generated)).copied().collect()
-    }
-}
-
-impl From<Text> for Turn {
-    fn from(mut text: Text) -> Self {
-        let generated = text.tokens.split_off((text.prompt as usize).min(text.tokens.len()));
-        Self { given: text.tokens, generated }
     }
 }
 

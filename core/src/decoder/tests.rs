@@ -93,6 +93,46 @@ fn texts_have_the_extent_of_their_tokens() {
     assert_eq!(extent(&d, 2, 0), Err(TextError::Empty));
 }
 
+/// A turn begins with the last token of the one before, and its rows are those of its new tokens alone.
+#[test]
+fn turns_follow_each_other() {
+    let d = Decoder { pad: 9, positions: 20, ..decoder() };
+    let turn =
+        |given: &[u32], generated: &[u32]| Turn { given: given.to_vec(), generated: generated.to_vec() };
+    let first = d.turn(None, &turn(&[3, 5, 6, 7], &[8, 10])).unwrap();
+    assert_eq!(first.extent, Extent { rows: 4, first: 2, generated: 2, past: Some(0) });
+    assert_eq!(first.statement.lists, [vec![5, 6, 7, 8], vec![8, 10]]);
+    assert_eq!(first.reached, Reached { positions: 4, last: 10 });
+    let second = d.turn(Some(first.reached), &turn(&[1, 2], &[4, 5, 6])).unwrap();
+    assert_eq!(second.extent, Extent { rows: 8, first: 2, generated: 3, past: Some(4) });
+    assert_eq!(second.extent.memory(), Some(Memory { past: 4, new: 5 }));
+    assert_eq!(second.statement.lists, [vec![10, 1, 2, 4, 5, 9, 9, 9], vec![4, 5, 6]]);
+    assert_eq!(second.reached, Reached { positions: 9, last: 6 });
+    let third = d.turn(Some(second.reached), &turn(&[], &[7])).unwrap();
+    assert_eq!(third.extent, Extent { rows: 1, first: 0, generated: 1, past: Some(9) });
+    assert_eq!(third.statement.lists, [vec![6], vec![7]]);
+    for program in [first, second, third] {
+        assert!(Circuit::new(&d.program(program.extent)).is_ok());
+    }
+    let late = |positions| Some(Reached { positions, last: 1 });
+    assert!(d.turn(late(18), &turn(&[2], &[1])).is_ok());
+    for (positions, given) in [(19, 1), (18, 2), (0, 20), (u32::MAX, 0)] {
+        let got = (positions as usize).saturating_add(1 + given);
+        let result = d.turn(late(positions), &turn(&vec![2; given], &[1]));
+        assert_eq!(result, Err(TextError::TooLong { got, limit: 20 }));
+    }
+    for before in [None, late(5)] {
+        assert_eq!(d.turn(before, &turn(&[3, 1], &[])), Err(TextError::Empty));
+        assert_eq!(d.turn(before, &turn(&[3, 1], &[11])), Err(TextError::Token(11)));
+    }
+    assert_eq!(d.turn(None, &turn(&[3], &[1])), Err(TextError::Empty));
+    assert_eq!(d.turn(None, &turn(&[1, 1], &[1])), Err(TextError::Prefix(3)));
+    // The tables of exponentials are those of all positions.
+    let d = Decoder { exponentials: vec![(4, TableId(2)), (8, TableId(3))], ..d };
+    assert!(d.turn(late(6), &turn(&[2], &[1])).is_ok());
+    assert!(matches!(d.turn(late(7), &turn(&[2], &[1])), Err(TextError::TooLong { got: 9, .. })));
+}
+
 #[test]
 fn statements_name_every_token() {
     let d = Decoder { pad: 9, ..decoder() };
@@ -117,6 +157,12 @@ fn extents_share_their_fixed_columns() {
         let one = fixed(1, 0, 1);
         for (rows, first, generated) in [(2, 0, 2), (2, 1, 1), (4, 0, 3), (8, 2, 5), (8, 0, 1)] {
             assert_eq!(fixed(rows, first, generated), one, "{rows} {first} {generated}");
+        }
+        for (past, rows) in [(0, 2), (5, 2), (5, 1), (8, 4)] {
+            let extent = Extent { rows, first: 0, generated: rows, past: Some(past) };
+            let circuit = Circuit::new(&d.program(extent)).unwrap();
+            let fixed = circuit.columns.into_iter().filter(|c| c.tree() == crate::circuit::Tree::Fixed);
+            assert!(fixed.map(|c| (c.name, c.shape, c.content)).eq(one.iter().cloned()), "{past} {rows}");
         }
     }
 }

@@ -89,6 +89,7 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         Some(Kind::Encoder) => encoder::inspect::model(arguments),
         Some(Kind::EncoderKey) => encoder::inspect::key(arguments),
         Some(Kind::Encoding) => encoder::inspect::proof(&arguments.file),
+        Some(Kind::Chat) => llm::chat::inspect(&arguments.file),
         Some(Kind::Registration) => registration(&arguments.file),
         Some(Kind::Partial) => {
             let file: PartialFile = files::read(&arguments.file).or_bad()?;

@@ -28,7 +28,8 @@ use crate::progress::Stage;
   circlet prove digits.circlet --input image.json -o image.proof --json > result.json
   circlet prove smollm2.circlet --prompt \"The capital of France is\" --tokens 8 -o text.proof
   circlet prove minilm.circlet --text \"A man is eating food.\" -o sentence.proof
-  circlet prove smollm2.circlet --chat --prompt \"Name a color.\" --tokens 20 -o text.proof")]
+  circlet prove smollm2.circlet --chat --prompt \"Name a color.\" --tokens 20 --resumable -o one.proof
+  circlet prove smollm2.circlet --chat --prompt \"And another.\" --tokens 20 --continue one.proof -o two.proof")]
 pub struct Arguments {
     /// The program that `circlet compile` made
     pub(super) program: PathBuf,
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// The sentence whose vector is to be proven
     #[arg(long = "text", value_name = "TEXT", group = "given", help_heading = "Sentence encoders")]
     pub(super) sentence: Option<String>,
+    /// How the text is part of a conversation
+    #[command(flatten)]
+    pub(super) chain: llm::chat::Options,
     /// Most tokens that follow; an end of text comes earlier [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024),
           help_heading = "Language models")]
@@ -64,7 +68,12 @@ impl Arguments {
 
     /// All files that it reads.
     fn inputs(&self) -> Vec<&Path> {
-        [self.program.as_path()].into_iter().chain(self.input.as_deref()).chain(self.prompt.path()).collect()
+        [self.program.as_path()]
+            .into_iter()
+            .chain(self.input.as_deref())
+            .chain(self.prompt.path())
+            .chain(self.chain.path())
+            .collect()
     }
 }
 
@@ -98,8 +107,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
             Kind::Model
         )));
     }
-    if arguments.tokens.is_some() || arguments.prompt.form.is_given() {
-        return Err(Failure::usage("--tokens, --chat and --special are for language models"));
+    if arguments.tokens.is_some() || arguments.prompt.form.is_given() || arguments.chain.is_given() {
+        return Err(Failure::usage(
+            "--tokens, --chat, --special, --resumable and --continue are for language models",
+        ));
     }
     let file: ProgramFile = files::read(&arguments.program).or_bad()?;
     let unusable = || format!("cannot use {}", arguments.program.display());

@@ -1,3 +1,4 @@
+use circlet_core::decoder::{Chat, Turn};
 use circlet_core::program::TensorId;
 
 use std::fs;
@@ -57,6 +58,13 @@ fn text_file() -> TextFile {
     TextFile { key_digest: [5; 32], text, proof: (0..100).collect() }
 }
 
+fn chat_file() -> ChatFile {
+    let turn =
+        |given: &[u32], generated: &[u32]| Turn { given: given.to_vec(), generated: generated.to_vec() };
+    let chat = Chat { turns: vec![turn(&[1, 49_000], &[7, 7]), turn(&[], &[3])] };
+    ChatFile { key_digest: [6; 32], chat, proofs: vec![(0..90).collect(), vec![1]] }
+}
+
 fn every_truncation_and_flip_is_an_error<T: Format + PartialEq + std::fmt::Debug>(value: &T) {
     let bytes = encode(value);
     assert_eq!(decode::<T>(&bytes).as_ref(), Ok(value));
@@ -88,6 +96,7 @@ fn files_round_trip_and_damage_is_found() {
     every_truncation_and_flip_is_an_error(&key());
     every_truncation_and_flip_is_an_error(&proof_file());
     every_truncation_and_flip_is_an_error(&text_file());
+    every_truncation_and_flip_is_an_error(&chat_file());
 }
 
 /// A file with a correct digest around any payload.

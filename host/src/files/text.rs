@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use circlet_core::decoder::{Decoder, Text};
+use circlet_core::decoder::{Chat, Decoder, Text};
 use circlet_core::hash::blake2s;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Data;
@@ -68,6 +68,17 @@ pub struct TextFile {
     pub text: Text,
     /// The proof.
     pub proof: Vec<u8>,
+}
+
+/// A conversation with a proof of each turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatFile {
+    /// Digest of the key that the proofs are for.
+    pub key_digest: [u8; 32],
+    /// The tokens.
+    pub chat: Chat,
+    /// One proof for each turn, in their order.
+    pub proofs: Vec<Vec<u8>>,
 }
 
 impl Format for ModelFile {

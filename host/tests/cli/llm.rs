@@ -10,7 +10,7 @@ use circlet::llm::quantize::{Calibrating, Options};
 use super::{Bench, FILE, OK, REJECTED, USAGE, Value, fs, models};
 
 /// The files of the bundled model in a folder of their own.
-fn source(bench: &Bench) {
+pub fn source(bench: &Bench) {
     fs::create_dir(bench.path("model")).unwrap();
     for file in ["config.json", "tokenizer.json", "model.safetensors"] {
         fs::copy(models(&format!("tiny-llama/{file}")), bench.path("model").join(file)).unwrap();
@@ -18,11 +18,11 @@ fn source(bench: &Bench) {
     fs::copy(models("tiny-llama/calibration.txt"), bench.path("text.txt")).unwrap();
 }
 
-const COMPILE: [&str; 8] =
+pub const COMPILE: [&str; 8] =
     ["compile", "model", "--calibrate", "text.txt", "-o", "m.circlet", "--calibrate-tokens", "256"];
 
 /// The bundled model, compiled.
-fn compiled() -> Bench {
+pub fn compiled() -> Bench {
     let bench = Bench::new();
     source(&bench);
     bench.run(OK, &[&COMPILE[..], &["--report", "none", "--positions", "32", "--quiet"]].concat());

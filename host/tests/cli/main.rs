@@ -1,5 +1,6 @@
 //! The binary, as a user runs it: outputs, exit codes, and what happens to bad files.
 
+mod chat;
 mod encoder;
 mod llm;
 

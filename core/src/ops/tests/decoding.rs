@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::circuit::tests::mutations;
 use crate::circuit::{Circuit, CircuitError};
 use crate::program::{
-    Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Op, Prefix, Program, Projection,
+    Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Memory, Op, Prefix, Program, Projection,
     Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
 };
 
@@ -367,6 +367,19 @@ fn attention_takes_heads_that_fit() {
     }
     for len in [0, 5, u32::MAX] {
         refused(attention(|a| a.visible = Visible::First(len)), by);
+    }
+    // Positions that are handed on: at least one, at most all rows, and there are angles for them.
+    let handed = |past, new| attention(|a| a.visible = Visible::Continued(Memory { past, new }));
+    for (past, new) in [(0, 1), (0, 4), (3, 4), (4, 4), (1, 1), (7, 1)] {
+        assert!(handed(past, new).is_ok(), "{past} {new}");
+    }
+    for (past, new) in
+        [(0, 0), (3, 0), (0, 5), (u32::MAX, 1), (u32::MAX, u32::MAX), (1 << 23, 2), (1 << 31, 1)]
+    {
+        assert!(refused(handed(past, new), by).contains("handed on"), "{past} {new}");
+    }
+    for (past, new) in [(5, 4), (8, 1), (1000, 3)] {
+        assert!(refused(handed(past, new), by).contains("positions"), "{past} {new}");
     }
     for id in [ConstantId(99), ConstantId(u32::MAX)] {
         refused(attention(|a| a.query.weight = id), by);

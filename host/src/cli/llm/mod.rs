@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod bundled;
+pub mod chat;
 pub mod compile;
 pub mod demo;
 pub mod inspect;

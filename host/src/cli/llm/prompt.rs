@@ -55,11 +55,45 @@ impl Prompt {
 
     /// Its tokens, those before the text included.
     pub fn tokens(&self, decoder: &Decoder, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, Failure> {
+        match self.read(decoder, tokenizer)? {
+            Read::Tokens(ids) => begin(decoder, None, ids),
+            Read::Text(text, tokenizer) => encode(decoder, tokenizer, &text, &self.form),
+        }
+    }
+
+    /// Its tokens as part of a conversation that has come to `last`; maybe none.
+    pub fn following(
+        &self,
+        decoder: &Decoder,
+        tokenizer: Option<&Tokenizer>,
+        last: u32,
+    ) -> Result<Vec<u32>, Failure> {
+        if self.form.system.is_some() {
+            return Err(Failure::usage("--system begins a conversation; leave it out with --continue"));
+        }
+        match self.read(decoder, tokenizer)? {
+            Read::Tokens(ids) => Ok(ids),
+            Read::Text(text, tokenizer) => {
+                covered(tokenizer, &text)?;
+                if !self.form.chat {
+                    return Ok(tokenizer.encode(&text, self.form.special));
+                }
+                let end = marker(tokenizer, "<|im_end|>")?;
+                // The model's turn may have been cut short.
+                let mut out: Vec<u32> = (last != end).then_some(end).into_iter().collect();
+                out.extend(tokenizer.encode("\n", false));
+                out.extend(dialog(tokenizer, &text, &self.form)?);
+                Ok(out)
+            }
+        }
+    }
+
+    fn read<'a>(&self, decoder: &Decoder, tokenizer: Option<&'a Tokenizer>) -> Result<Read<'a>, Failure> {
         if let Some(ids) = &self.ids {
             if self.form.is_given() {
                 return Err(Failure::usage("--ids are tokens already; leave out --chat and --special"));
             }
-            return begin(decoder, None, parse_ids(ids, decoder.vocab).or_usage("cannot use --ids")?);
+            return Ok(Read::Tokens(parse_ids(ids, decoder.vocab).or_usage("cannot use --ids")?));
         }
         let text = match (&self.text, &self.text_file) {
             (Some(text), _) => text.clone(),
@@ -71,8 +105,14 @@ impl Prompt {
                 "this model was compiled without a tokenizer; give the prompt as token numbers with --ids",
             ));
         };
-        encode(decoder, tokenizer, &text, &self.form)
+        Ok(Read::Text(text, tokenizer))
     }
+}
+
+/// What a user has given.
+enum Read<'a> {
+    Tokens(Vec<u32>),
+    Text(String, &'a Tokenizer),
 }
 
 /// Token numbers with commas or white space between them.
@@ -104,25 +144,37 @@ pub fn encode(
     prompt: &str,
     form: &Form,
 ) -> Result<Vec<u32>, Failure> {
-    if let Some(c) = tokenizer.uncovered(prompt).filter(|_| tokenizer.data().unknown.is_none()) {
-        return Err(Failure::usage(format!(
+    covered(tokenizer, prompt)?;
+    let tokens =
+        if form.chat { dialog(tokenizer, prompt, form)? } else { tokenizer.encode(prompt, form.special) };
+    begin(decoder, Some(tokenizer), tokens)
+}
+
+/// Refuses a text that the model has no tokens for.
+fn covered(tokenizer: &Tokenizer, prompt: &str) -> Result<(), Failure> {
+    match tokenizer.uncovered(prompt).filter(|_| tokenizer.data().unknown.is_none()) {
+        Some(c) => Err(Failure::usage(format!(
             "the model has no token for {:?}; leave it out",
             text::name(&c.to_string())
-        )));
+        ))),
+        None => Ok(()),
     }
+}
+
+/// The token of this name.
+fn marker(tokenizer: &Tokenizer, name: &str) -> Result<u32, Failure> {
+    tokenizer.id(name).filter(|&id| tokenizer.is_special(id)).ok_or_else(|| {
+        Failure::usage(format!(
+            "--chat needs a model with the token {name}, which this one does not have; write the prompt in \
+             the form that the model was trained with"
+        ))
+    })
+}
+
+/// A prompt as a turn of a conversation, up to where the model's begins.
+fn dialog(tokenizer: &Tokenizer, prompt: &str, form: &Form) -> Result<Vec<u32>, Failure> {
     let ordinary = |text: &str| tokenizer.encode(text, form.special);
-    if !form.chat {
-        return begin(decoder, Some(tokenizer), ordinary(prompt));
-    }
-    let marker = |name: &str| {
-        tokenizer.id(name).filter(|&id| tokenizer.is_special(id)).ok_or_else(|| {
-            Failure::usage(format!(
-                "--chat needs a model with the token {name}, which this one does not have; write the prompt in \
-                 the form that the model was trained with"
-            ))
-        })
-    };
-    let (start, end) = (marker("<|im_start|>")?, marker("<|im_end|>")?);
+    let (start, end) = (marker(tokenizer, "<|im_start|>")?, marker(tokenizer, "<|im_end|>")?);
     let mut out = Vec::new();
     for (role, text) in form.system.iter().map(|text| ("system", text.as_str())).chain([("user", prompt)]) {
         out.push(start);
@@ -132,7 +184,7 @@ pub fn encode(
     }
     out.push(start);
     out.extend(ordinary("assistant\n"));
-    begin(decoder, Some(tokenizer), out)
+    Ok(out)
 }
 
 /// Puts the tokens that every text begins with before others, unless they are there.

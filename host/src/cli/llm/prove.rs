@@ -23,7 +23,7 @@ use crate::progress::Stage;
 pub const TOKENS: u32 = 16;
 
 /// Why a continuation ends.
-const STOPPED: [&str; 2] = ["length", "end of text"];
+pub const STOPPED: [&str; 2] = ["length", "end of text"];
 
 /// The tokenizer of a compiled model, if it has one.
 pub fn tokenizer(head: &mut Head) -> Result<Option<Tokenizer>, Failure> {
@@ -33,6 +33,9 @@ pub fn tokenizer(head: &mut Head) -> Result<Option<Tokenizer>, Failure> {
 
 /// Generates and proves.
 pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Result<Outcome, Failure> {
+    if arguments.chain.is_given() {
+        return super::chat::prove(context, arguments, outputs);
+    }
     let ModelFile { mut head, data } =
         tracing::info_span!("import").in_scope(|| files::read(&arguments.program)).or_bad()?;
     let unusable = || format!("cannot use {}", arguments.program.display());
@@ -145,6 +148,20 @@ pub fn generate(
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Text, Failure> {
     let mut tokens = prompt.to_vec();
+    let next = |generated: &[u32]| runner.next(&[prompt, generated].concat());
+    tokens.extend(stream(context, next, count, end, tokenizer)?);
+    Ok(Text { tokens, prompt: prompt.len() as u32 })
+}
+
+/// Tokens one after the other, up to an end of text or so many, shown as they come; `next` gets those before.
+pub fn stream(
+    context: &Context,
+    next: impl Fn(&[u32]) -> anyhow::Result<u32>,
+    count: u32,
+    end: &[u32],
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Vec<u32>, Failure> {
+    let mut tokens = Vec::new();
     let mut stream = Stream::new();
     // A reader that has seen enough is no reason to stop.
     let show = |text: &str| {
@@ -154,7 +171,7 @@ pub fn generate(
         }
     };
     for _ in 0..count {
-        let next = runner.next(&tokens).or_file("the model cannot continue this text")?;
+        let next = next(&tokens).or_file("the model cannot continue this text")?;
         tokens.push(next);
         if let Some(bytes) = tokenizer.and_then(|t| t.token(next)) {
             show(&stream.push(bytes));
@@ -166,5 +183,5 @@ pub fn generate(
     if tokenizer.is_some() {
         show(&(stream.finish() + "\n\n"));
     }
-    Ok(Text { tokens, prompt: prompt.len() as u32 })
+    Ok(tokens)
 }

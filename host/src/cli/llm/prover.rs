@@ -5,9 +5,10 @@ use std::sync::Arc;
 use circlet::backend::merkle::BulkHash;
 use circlet::files::Head;
 use circlet::keys::KeyError;
+use circlet::llm::chat::Standing;
 use circlet::llm::prover::DecoderProver;
 use circlet::llm::run::Runner;
-use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text, TextError};
+use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text, TextError, Turn};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Data;
@@ -30,6 +31,9 @@ pub trait Prover {
 
     /// Runs a text and proves it.
     fn prove(&self, text: &Text) -> anyhow::Result<Vec<u8>>;
+
+    /// Runs a turn of a conversation and proves it.
+    fn prove_turn(&self, before: &Standing, turn: &Turn) -> anyhow::Result<Vec<u8>>;
 }
 
 impl<S: BulkHash> Prover for DecoderProver<S> {
@@ -47,6 +51,11 @@ impl<S: BulkHash> Prover for DecoderProver<S> {
 
     fn prove(&self, text: &Text) -> anyhow::Result<Vec<u8>> {
         let run = tracing::info_span!("execute").in_scope(|| self.run(text.clone()))?;
+        Ok(run.prove())
+    }
+
+    fn prove_turn(&self, before: &Standing, turn: &Turn) -> anyhow::Result<Vec<u8>> {
+        let run = tracing::info_span!("execute").in_scope(|| self.run_turn(before, turn))?;
         Ok(run.prove())
     }
 }

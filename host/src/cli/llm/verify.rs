@@ -43,6 +43,11 @@ impl Options {
         self.tokenizer.as_deref()
     }
 
+    /// Whether a single text is expected.
+    pub fn expects(&self) -> bool {
+        self.expect_prompt.is_some() || self.expect_text.is_some()
+    }
+
     /// The first of these options that is given.
     pub fn given(&self) -> Option<&'static str> {
         [
@@ -56,7 +61,7 @@ impl Options {
 }
 
 /// Opens a tokenizer, wherever it is.
-fn open_tokenizer(path: &Path) -> Result<Tokenizer, Failure> {
+pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Failure> {
     if !path.is_dir() && files::kind_of(path).or_bad()? == Some(Kind::Model) {
         let mut file: ModelFile = files::read(path).or_bad()?;
         return tokenizer(&mut file.head)?.ok_or_else(|| {
@@ -69,6 +74,9 @@ fn open_tokenizer(path: &Path) -> Result<Tokenizer, Failure> {
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let options = &arguments.llm;
+    if files::kind_of(&arguments.proof).or_bad()? == Some(Kind::Chat) {
+        return super::chat::verify(arguments);
+    }
     let key: DecoderKey = files::read(&arguments.key).or_bad()?;
     let file: TextFile = files::read(&arguments.proof).or_bad()?;
     let tokenizer = options.tokenizer.as_deref().map(open_tokenizer).transpose()?;
@@ -117,6 +125,18 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if !circlet_core::security::meets_target(&report) {
         out += "warning: for a text of this size the profile does not reach the bits that it promises\n";
     }
+    let mut fields = claims(&key, arguments, tokenizer.is_some());
+    fields.extend([
+        ("security", job::security_line(&report)),
+        ("proof", text::bytes(file.proof.len() as u64)),
+        ("time", text::seconds(seconds)),
+    ]);
+    out += &text::fields(&fields);
+    Ok(Outcome { text: out, json, rejected: None })
+}
+
+/// What an accepted proof says, and what it relies on.
+pub fn claims(key: &DecoderKey, arguments: &Arguments, meanings: bool) -> Vec<(&'static str, String)> {
     let mut fields = vec![
         (
             "proven",
@@ -124,7 +144,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
              after all tokens before it (of equal ones that with the lowest number)"
                 .to_owned(),
         ),
-        ("key", digest),
+        ("key", text::hex(&key.digest())),
         ("bounds", arguments.bounds.line()),
     ];
     if let Some(prefix) = key.decoder.prefix {
@@ -136,16 +156,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             ),
         ));
     }
-    if tokenizer.is_some() {
+    if meanings {
         fields.push(("tokenizer", "what token numbers mean is not part of the key".into()));
     }
-    fields.extend([
-        ("security", job::security_line(&report)),
-        ("proof", text::bytes(file.proof.len() as u64)),
-        ("time", text::seconds(seconds)),
-    ]);
-    out += &text::fields(&fields);
-    Ok(Outcome { text: out, json, rejected: None })
+    fields
 }
 
 /// Prompt and continuation, as text or as token numbers.
@@ -164,15 +178,17 @@ pub fn lines(text: &Text, tokenizer: Option<&Tokenizer>) -> String {
 
 /// The decision.
 fn judge(key: &DecoderKey, file: &TextFile) -> Result<(), String> {
-    let digest = key.digest();
-    if file.key_digest != digest {
-        return Err(format!(
-            "the proof is for the key {}, not for {}",
-            text::hex(&file.key_digest),
-            text::hex(&digest)
-        ));
-    }
+    same_key(file.key_digest, key)?;
     circlet_verifier::verify_text(key, &file.text, &file.proof).map_err(|reject| reject.to_string())
+}
+
+/// Whether a proof is for a key.
+pub fn same_key(proof: [u8; 32], key: &DecoderKey) -> Result<(), String> {
+    let digest = key.digest();
+    if proof == digest {
+        return Ok(());
+    }
+    Err(format!("the proof is for the key {}, not for {}", text::hex(&proof), text::hex(&digest)))
 }
 
 /// Whether the text is what the user expects.
