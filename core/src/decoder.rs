@@ -23,7 +23,7 @@ use crate::limits;
 use crate::profile::ProfileId;
 use crate::program::{
     Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Op, Prefix, Program, Projection,
-    Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, WIDE,
+    Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
 };
 
 /// Bounds of a weight matrix.
@@ -431,7 +431,7 @@ impl Draft<'_> {
             prefix,
             score: layer.score,
             exp,
-            causal: true,
+            visible: Visible::Causal,
             output,
             output_shift: layer.output_shift,
         };

@@ -192,6 +192,17 @@ pub struct Prefix {
     pub value: ConstantId,
 }
 
+/// Which positions every position of an attention sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Visible {
+    /// All.
+    All,
+    /// Itself and those before it.
+    Causal,
+    /// The first so many, of which there is at least one.
+    First(u32),
+}
+
 /// Attention with everything around it from a normalized activation to the sum, see `ops::attention`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attention {
@@ -216,8 +227,8 @@ pub struct Attention {
     /// `exp`, of ten bits: the table's `d`-th value belongs to the distance `d` from the row's greatest score; from
     /// 1024 on it is zero.
     pub exp: TableId,
-    /// Whether a position sees only itself and those before it.
-    pub causal: bool,
+    /// What a position sees, besides the prefix.
+    pub visible: Visible,
     /// Output projection: one column per channel of every head.
     pub output: ConstantId,
     /// Bits that are rounded away from the output projection.
@@ -375,6 +386,24 @@ pub enum Op {
         /// The statement's list.
         list: ListId,
     },
+    /// `y = z - floor((2 sum_c z + C) / 2C)` with `z = x + offset`, in rows of `C` channels.
+    Center {
+        /// Operand, wide.
+        x: TensorId,
+        /// One entry per channel.
+        offset: Option<ConstantId>,
+        /// Result, wide.
+        y: TensorId,
+    },
+    /// `y(0, c) = floor((2 sum_{t < len} x(t, c) + len) / 2 len)`: the mean of the first rows.
+    Mean {
+        /// Operand; a power of two of rows.
+        x: TensorId,
+        /// Number of rows that count.
+        len: u32,
+        /// Result; one row.
+        y: TensorId,
+    },
 }
 
 /// A public list of indices: tokens that go in, or that come out.
@@ -435,7 +464,9 @@ impl Op {
             | Self::Widen { y, .. }
             | Self::MatMulAdd { y, .. }
             | Self::RmsNorm { y, .. }
-            | Self::Attention { y, .. } => Some(*y),
+            | Self::Attention { y, .. }
+            | Self::Center { y, .. }
+            | Self::Mean { y, .. } => Some(*y),
         }
     }
 
@@ -455,6 +486,8 @@ impl Op {
             Self::RmsNorm { .. } => "RmsNorm",
             Self::Attention { .. } => "Attention",
             Self::ArgMax { .. } => "ArgMax",
+            Self::Center { .. } => "Center",
+            Self::Mean { .. } => "Mean",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof) |
+//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof), `CIRCLETU` (unfinished compilation) |
 //! | 2 | [`VERSION`], little-endian |
 //! | 32 | Blake2s digest of the payload; of a language model, of the digests of its pieces |
 //! | rest | payload: postcard, in its one canonical encoding; numbers of a language model follow it as [`compact`] arrays |
@@ -25,9 +25,11 @@ use serde::{Deserialize, Serialize};
 
 pub mod compact;
 mod outputs;
+mod partial;
 mod text;
 
 pub use outputs::Outputs;
+pub use partial::PartialFile;
 pub use text::{Head, ModelFile, PrefixOrigin, TextFile};
 
 const MAGIC_LEN: usize = 8;
@@ -52,12 +54,22 @@ pub enum Kind {
     Text,
     /// A [`RegistrationFile`].
     Registration,
+    /// A [`PartialFile`].
+    Partial,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Program, Self::Key, Self::Proof, Self::Model, Self::ModelKey, Self::Text, Self::Registration];
+    pub const ALL: [Self; 8] = [
+        Self::Program,
+        Self::Key,
+        Self::Proof,
+        Self::Model,
+        Self::ModelKey,
+        Self::Text,
+        Self::Registration,
+        Self::Partial,
+    ];
 
     /// The first bytes of such a file.
     pub const fn magic(self) -> &'static [u8; MAGIC_LEN] {
@@ -69,6 +81,7 @@ impl Kind {
             Self::ModelKey => b"CIRCLETV",
             Self::Text => b"CIRCLETT",
             Self::Registration => b"CIRCLETR",
+            Self::Partial => b"CIRCLETU",
         }
     }
 
@@ -78,7 +91,7 @@ impl Kind {
             Self::Program => 1 << 32,
             Self::Key | Self::ModelKey => 1 << 26,
             Self::Proof | Self::Text | Self::Registration => 1 << 28,
-            Self::Model => 1 << 34,
+            Self::Model | Self::Partial => 1 << 34,
         }
     }
 
@@ -98,6 +111,7 @@ impl std::fmt::Display for Kind {
             Self::ModelKey => "a language model's verifying key (.vk)",
             Self::Text => "a proof of a text (.proof)",
             Self::Registration => "a registration (.reg)",
+            Self::Partial => "an unfinished compilation (.partial)",
         })
     }
 }
@@ -194,7 +208,8 @@ plain!(
     ProofFile => Proof,
     DecoderKey => ModelKey,
     TextFile => Text,
-    RegistrationFile => Registration
+    RegistrationFile => Registration,
+    PartialFile => Partial
 );
 
 fn to_postcard<T: Serialize>(value: &T) -> Vec<u8> {
@@ -364,6 +379,7 @@ fn hint(expected: Kind) -> &'static str {
         }
         Kind::Proof | Kind::Text => " (`circlet prove` makes one)",
         Kind::Registration => " (`circlet register` makes one)",
+        Kind::Partial => "",
     }
 }
 

@@ -9,6 +9,7 @@ pub mod graph;
 pub mod import;
 pub mod keys;
 pub mod llm;
+pub mod pages;
 pub mod prove;
 pub mod quantize;
 pub mod register;

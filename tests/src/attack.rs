@@ -93,14 +93,14 @@ pub fn replay_listed(
                 let all = cells(shape, |t, c| i128::from(trace.cell(*input, cell(shape, t, c))).abs());
                 store(&mut trace, *output, all.into_iter(), changes);
             }
-            Step::RowMax { columns, causal, output } => {
+            Step::RowMax { columns, output } => {
                 let shape = circuit.column(*output).shape;
                 let all = cells(shape, |t, _| {
-                    let row = columns.iter().flat_map(|&id| {
+                    let lists = &trace.lists;
+                    let row = columns.iter().flat_map(|&(id, hidden)| {
                         let own = circuit.column(id).shape;
-                        let masked = causal.filter(|&log| own.cols == 1 << log && own.cols > 1);
-                        let seen = masked.map_or(own.cols as usize, |log| t % (1 << log) + 1);
-                        (0..seen).map(move |c| (id, cell(own, t, c)))
+                        let counts = move |c: &usize| hidden.is_none_or(|set| !set.contains(lists, t, *c));
+                        (0..own.cols as usize).filter(counts).map(move |c| (id, cell(own, t, c)))
                     });
                     row.map(|(id, at)| i128::from(trace.columns[id.0 as usize][at])).max().unwrap_or(0)
                 });

@@ -1,9 +1,10 @@
 //! Small integer programs for tests, each with its numbers and one input on which it has a result.
 
 use circlet_core::decoder::{Decoder, Extent, HeadScale, Layer, Linear, Matrix};
+use circlet_core::encoder::{self, Encoder};
 use circlet_core::program::{
     Attention, Constant, ConstantId, Data, Factor, HeadNorm, LayerNorm, List, ListId, Op, Prefix, Program,
-    Projection, Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, WIDE,
+    Projection, Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
 };
 
 /// A program, its numbers, and its inputs.
@@ -268,6 +269,23 @@ impl ProgramBuilder {
         y
     }
 
+    /// `x + offset` less its mean in every row, with a random offset up to this bound, if any.
+    pub fn center(&mut self, x: TensorId, offset: Option<i64>) -> TensorId {
+        let (rows, cols) = self.extents(x);
+        let offset = offset.map(|bound| self.constant(1, cols, bound));
+        let y = self.tensor(rows, cols, WIDE);
+        self.program.ops.push(Op::Center { x, offset, y });
+        y
+    }
+
+    /// The mean of the first rows.
+    pub fn mean(&mut self, x: TensorId, len: u32) -> TensorId {
+        let (cols, bound) = (self.extents(x).1, self.program.tensors[x.0 as usize].bound);
+        let y = self.tensor(1, cols, bound);
+        self.program.ops.push(Op::Mean { x, len, y });
+        y
+    }
+
     /// The best channel of `x weight^T` for every row, with random weights.
     pub fn arg_max(&mut self, x: TensorId, channels: u32, bound: i64) -> ListId {
         let (rows, inner) = self.extents(x);
@@ -326,7 +344,7 @@ impl ProgramBuilder {
             prefix,
             score: to(heads.score, score),
             exp,
-            causal: heads.causal,
+            visible: heads.visible,
             output,
             output_shift: 10,
         };
@@ -360,8 +378,8 @@ pub struct Heads {
     pub pair: Option<u8>,
     /// Whether there is a constant first position.
     pub prefix: bool,
-    /// Whether a position sees only those before it.
-    pub causal: bool,
+    /// What a position sees.
+    pub visible: Visible,
     /// Bits of the tables that clamp.
     pub bits: u8,
     /// Bits that are rounded away from scores.
@@ -381,7 +399,7 @@ impl Heads {
             biases: true,
             pair: Some(0),
             prefix: true,
-            causal: true,
+            visible: Visible::Causal,
             bits: 16,
             score: 12,
             most: 3000,
@@ -616,6 +634,38 @@ pub fn single_column() -> Case {
     b.finish(&[s])
 }
 
+/// Centred rows of a wide tensor, in two blocks of which one is padded, with an offset.
+pub fn center() -> Case {
+    let mut b = ProgramBuilder::new("center");
+    let x = b.input(3, 11, 4000);
+    let clamp = b.clamp(16, 8191);
+    let w = b.widen(None, x, 5, 0);
+    let w = b.center(w, Some(9000));
+    let y = b.rms_norm(w, 50, 9, clamp);
+    b.finish(&[y])
+}
+
+/// Centred rows of 64 channels, as they are.
+pub fn center_plain() -> Case {
+    let mut b = ProgramBuilder::new("center_plain");
+    let x = b.input(2, 64, 2000);
+    let clamp = b.clamp(16, 8191);
+    let w = b.widen(None, x, 3, 0);
+    let w = b.center(w, None);
+    let y = b.rms_norm(w, 1, 9, clamp);
+    b.finish(&[y])
+}
+
+/// Means of five, of one and of all of eight rows of 20 channels.
+pub fn mean() -> Case {
+    let mut b = ProgramBuilder::new("mean");
+    let x = b.input(8, 20, 500);
+    let y = b.mean(x, 5);
+    let z = b.mean(x, 1);
+    let w = b.mean(x, 8);
+    b.finish(&[y, z, w])
+}
+
 /// All programs of this module.
 pub fn all() -> Vec<Case> {
     vec![
@@ -637,6 +687,9 @@ pub fn all() -> Vec<Case> {
         no_shift(),
         single_row(),
         single_column(),
+        center(),
+        center_plain(),
+        mean(),
     ]
 }
 
@@ -770,6 +823,78 @@ pub fn random_decoder(shape: &DecoderShape) -> (Decoder, Data) {
     });
     let data = Data { constants: constants.collect(), tables: b.data.tables };
     (decoder, data)
+}
+
+/// A small sentence encoder with random weights: 24 channels in three heads, 48 tokens, 16 positions.
+pub fn encoder(layers: usize) -> (Encoder, Data) {
+    const WIDTH: u32 = 24;
+    const FFN: u32 = 40;
+    let mut b = ProgramBuilder::new("encoder");
+    let clamp14 = b.clamp(16, 8191);
+    let clamp13 = b.clamp(16, 4095);
+    let score = b.clamp(16, 15_000);
+    let gelu = b.table("gelu", 15, |x| {
+        let v = x as f64 / 256.0;
+        let inner = 0.797_884_6 * (v + 0.044_715 * v * v * v);
+        ((v / 2.0 * (1.0 + inner.tanh()) * 256.0).round() as i64).clamp(-8191, 8191)
+    });
+    let exp = b.table("exp", 10, |x| (3900.0 * (-(x + (1 << 9)) as f64 / 64.0).exp()).round() as i64);
+    let Random(seed) = b.random;
+    let mut random = Random(seed);
+    let to = |shift: u8, table: TableId| Requantize { shift, table };
+    let matrix = |bound: i64, cols: u32| Matrix { bound, row_l1: bound * i64::from(cols) };
+    let norm = |offset| encoder::Norm {
+        offset,
+        norm: rms_norm(WIDTH, 1, 9, clamp14),
+        gain: 700,
+        bias: 100_000,
+        requantize: to(9, clamp14),
+    };
+    let linear = |bias, shift, table| Linear {
+        matrix: matrix(300, WIDTH),
+        bias: Some(bias),
+        requantize: to(shift, table),
+    };
+    let layer = encoder::Layer {
+        query: linear(100_000, 9, clamp13),
+        key: linear(90_000, 9, clamp13),
+        value: linear(80_000, 9, clamp13),
+        score: to(14, score),
+        output: matrix(300, WIDTH),
+        output_shift: 10,
+        attention_align: (1, 0),
+        attention_norm: norm(Some(500)),
+        up: linear(50_000, 10, gelu),
+        down: matrix(200, FFN),
+        down_bias: Some(50_000),
+        down_shift: 9,
+        output_align: (3, 2),
+        output_norm: norm(None),
+    };
+    let encoder = Encoder {
+        name: String::from("random"),
+        vocab: 48,
+        width: WIDTH,
+        ffn: FFN,
+        heads: 3,
+        channels: 8,
+        positions: 16,
+        pad: 0,
+        words: matrix(900, WIDTH),
+        words_align: (0, 1),
+        places: matrix(300, WIDTH),
+        places_align: (1, 0),
+        embedding_norm: norm(None),
+        layers: vec![layer; layers],
+        tables: b.program.tables,
+        exponentials: vec![(16, exp)],
+    };
+    let program = encoder.program(1);
+    let constants = program.constants.iter().map(|constant| {
+        (0..constant.rows * constant.cols).map(|_| random.symmetric(constant.bound)).collect()
+    });
+    let data = Data { constants: constants.collect(), tables: b.data.tables };
+    (encoder, data)
 }
 
 /// A text of that decoder's: the given number of prompt tokens and of tokens to come.

@@ -4,7 +4,7 @@
 
 use circlet_core::program::{
     Attention, ConstantId, Data, Factor, LayerNorm, ListId, Op, Program, Projection, Requantize, RmsNorm,
-    Rotation, Rows, Source, TableId, TensorId, WIDE,
+    Rotation, Rows, Source, TableId, TensorId, Visible, WIDE,
 };
 
 /// Row-major entries.
@@ -223,6 +223,28 @@ impl Machine<'_> {
                 y = self.accumulate(*base, self.product(&mixed, params.output), params.output_shift)?;
             }
             Op::ArgMax { .. } => return Err(String::from("has no result but a list")),
+            Op::Center { x, offset, .. } => {
+                let cols = self.extents(*x).1;
+                let offset = offset.map_or(vec![0; cols], |offset| self.constant(offset));
+                for row in self.tensor(*x)?.chunks(cols) {
+                    let shifted: Matrix = row.iter().zip(&offset).map(|(x, offset)| x + offset).collect();
+                    let (sum, channels) = (shifted.iter().sum::<i128>(), cols as i128);
+                    let mean = floor_div(2 * sum + channels, 2 * channels);
+                    let wide = |v: i128| (-i128::from(WIDE)..i128::from(WIDE)).contains(&v);
+                    if !wide(mean) || shifted.iter().any(|z| !wide(z - mean)) {
+                        return Err(String::from("a difference of too many bits"));
+                    }
+                    y.extend(shifted.iter().map(|z| z - mean));
+                }
+            }
+            Op::Mean { x, len, .. } => {
+                let (cols, count) = (self.extents(*x).1, i128::from(*len));
+                let x = self.tensor(*x)?;
+                for c in 0..cols {
+                    let sum: i128 = (0..*len as usize).map(|t| x[t * cols + c]).sum();
+                    y.push(floor_div(2 * sum + count, 2 * count));
+                }
+            }
         }
         Ok(y)
     }
@@ -348,7 +370,12 @@ impl Machine<'_> {
                     let at = group * channels;
                     seen.push((&key[at..at + channels], &value[at..at + channels]));
                 }
-                for j in 0..if params.causal { t + 1 } else { tokens } {
+                let positions = match params.visible {
+                    Visible::All => tokens,
+                    Visible::Causal => t + 1,
+                    Visible::First(len) => len as usize,
+                };
+                for j in 0..positions {
                     let at = (group * tokens + j) * channels;
                     seen.push((&key[at..at + channels], &value[at..at + channels]));
                 }

@@ -125,7 +125,7 @@ fn the_future_is_seen() {
     let future = |circuit: &mut Circuit| {
         for step in &mut circuit.steps {
             match step {
-                Step::RowMax { causal, .. } => *causal = None,
+                Step::RowMax { columns, .. } => columns.iter_mut().for_each(|(_, hidden)| *hidden = None),
                 Step::MapForm { input, .. } => {
                     input.indicators.retain(|(_, set)| !matches!(set, Indicator::Future { .. }));
                 }

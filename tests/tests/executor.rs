@@ -3,7 +3,7 @@
 use circlet::execute::{ExecuteError, Trace, execute_listed};
 use circlet_core::circuit::{Circuit, split};
 use circlet_core::decoder::{Decoder, Extent};
-use circlet_core::program::{Data, Factor, Op, Program, Rows, Source, TensorId, WIDE};
+use circlet_core::program::{Data, Factor, Op, Program, Rows, Source, TensorId, Visible, WIDE};
 use circlet_tests::attack::column;
 use circlet_tests::programs::{self, Case, DecoderShape, Heads, ProgramBuilder, Random};
 use circlet_tests::reference;
@@ -284,12 +284,13 @@ fn attention_of_many_shapes() {
     ] {
         for variant in 0..4u64 {
             let bit = |k: u32| seed.0 >> k & 1 == 1;
-            let pair = (channels > 1).then_some(if bit(4) { 0 } else { channels.ilog2() as u8 - 1 });
+            let pair = (channels > 1).then(|| if bit(4) { 0 } else { channels.ilog2() as u8 - 1 });
             let options = Heads {
                 norms: variant == 0 || bit(0),
                 biases: variant == 0 || bit(1),
                 prefix: variant != 1 && bit(2) || variant == 2,
-                causal: variant != 1,
+                visible: [Visible::Causal, Visible::All, Visible::Causal, Visible::First(tokens.div_ceil(2))]
+                    [variant as usize],
                 pair: pair.filter(|_| variant == 0 || bit(3)),
                 // Scores that are clamped, or hardly differ.
                 score: [12, 10, 14, 11][variant as usize],
@@ -421,5 +422,61 @@ fn random_decoders() {
                 assert_eq!(violations(&circuit, &trace), [""; 0], "{shape:?}");
             }
         }
+    }
+}
+
+/// Sentence encoders on sentences of all lengths.
+#[test]
+fn random_encoders() {
+    let mut random = Random(13);
+    for layers in 1..=2 {
+        let (encoder, data) = programs::encoder(layers);
+        for length in [1, 2, 3, 5, 8, 9, 16] {
+            let program = transparent(encoder.program(length));
+            let circuit = Circuit::new(&program).unwrap();
+            let tokens: Vec<u32> =
+                (0..length).map(|_| random.below(u64::from(encoder.vocab)) as u32).collect();
+            let rows = encoder.rows(&tokens).unwrap();
+            let trace = compare_listed(&program, &circuit, &data, &[], &[rows]);
+            let trace = trace.unwrap_or_else(|| panic!("{length} tokens have no result"));
+            if length <= 8 {
+                assert_eq!(violations(&circuit, &trace), [""; 0], "{length} tokens");
+            }
+        }
+    }
+}
+
+/// What stands at unused positions changes nothing.
+#[test]
+fn padding_of_sentences_is_not_seen() {
+    let (encoder, data) = programs::encoder(2);
+    let program = encoder.program(5);
+    let circuit = Circuit::new(&program).unwrap();
+    let vector = |pad: [u32; 3]| {
+        let rows = [&[7, 1, 44, 3, 3][..], &pad].concat();
+        let trace = execute_listed(&circuit, &program, &data, &[], &[rows]).unwrap();
+        trace.public(&circuit, &circuit.outputs[0].cells)
+    };
+    assert_eq!(vector([0, 0, 0]), vector([9, 47, 1]));
+}
+
+/// Means and centres at the ends of their ranges.
+#[test]
+fn centres_and_means() {
+    for (rows, cols) in [(1, 1), (3, 5), (4, 13), (2, 64), (5, 100)] {
+        let mut b = ProgramBuilder::new("centres");
+        let x = b.input(rows, cols, 4095);
+        let clamp = b.clamp(16, 8191);
+        let w = b.widen(None, x, 6, 0);
+        let w = b.center(w, Some(1 << 18));
+        let w = b.center(w, None);
+        let y = b.rms_norm(w, 300, 9, clamp);
+        compare_many(&b.finish(&[y]), &[], 20);
+    }
+    for (rows, len, cols) in [(1, 1, 5), (2, 1, 3), (4, 3, 1), (8, 7, 13), (16, 16, 20)] {
+        let mut b = ProgramBuilder::new("means");
+        let x = b.input(rows, cols, 4095);
+        let y = b.mean(x, len);
+        compare_many(&b.finish(&[y]), &[], 20);
     }
 }

@@ -39,7 +39,7 @@ fn a_whole_model_is_close_and_proven() {
         tokenizer.encode(text, false).chunks(250).map(<[u32]>::to_vec).collect()
     };
     let model = FloatModel::load(&*opened.checkpoint).unwrap();
-    let calibration = calibrate(&*opened.checkpoint, &model, prefix, &pieces(CALIBRATION)).unwrap();
+    let calibration = calibrate(&*opened.checkpoint, prefix, &pieces(CALIBRATION)).unwrap();
     let options = Options { prefix, positions: 256 };
     let quantized = quantize(&*opened.checkpoint, &calibration.maxima, &calibration.prefix, options).unwrap();
     let logit_bits = quantized.logit_bits;

@@ -1,6 +1,6 @@
 //! Verifies that a committed integer program maps given inputs to given outputs.
 //!
-//! One function, [`verify`] (and [`verify_text`] for texts of language models), and one file for each stage of the protocol, in the order in which they run:
+//! One function, [`verify`] (and [`verify_text`] for texts of language models, [`verify_encoding`] for sentences of encoders), and one file for each stage of the protocol, in the order in which they run:
 //!
 //! 1. [`stages::lookup`]: every lookup holds (one fraction tree, a sumcheck for each layer);
 //! 2. [`stages::relation`]: every relation holds (one point, one sumcheck);
@@ -16,6 +16,7 @@
 extern crate alloc;
 
 pub mod channel;
+mod encoding;
 mod registration;
 mod reject;
 pub mod stages;
@@ -29,7 +30,8 @@ use circlet_core::protocol::{DOMAIN, Protocol};
 use circlet_core::transcript::{Label, Transcript};
 
 use crate::channel::Channel;
-pub use crate::registration::{registered, verify_registration};
+pub use crate::encoding::verify_encoding;
+pub use crate::registration::{registered, registered_encoder, verify_registration};
 pub use crate::reject::{Reject, Stage};
 pub use crate::text::verify_text;
 

@@ -1,6 +1,7 @@
 //! Registration: the proofs, once per key, that its numbers keep the bounds that it declares.
 
 use circlet_core::decoder::{DecoderKey, Extent};
+use circlet_core::encoder::EncoderKey;
 use circlet_core::key::VerifyingKey;
 use circlet_core::protocol::Protocol;
 use circlet_core::registration::{circuits, statement};
@@ -26,4 +27,9 @@ pub fn verify_registration<P: AsRef<[u8]>>(key: &VerifyingKey, proofs: &[P]) -> 
 /// The program of a decoder's family that is registered for all of them: they share constants, tables and layout.
 pub fn registered(key: &DecoderKey) -> VerifyingKey {
     key.instance(Extent { rows: 1, first: 0, generated: 1 })
+}
+
+/// The program of an encoder's family that is registered for all of them.
+pub fn registered_encoder(key: &EncoderKey) -> VerifyingKey {
+    key.instance(1)
 }

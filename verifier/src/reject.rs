@@ -1,5 +1,6 @@
 use circlet_core::circuit::CircuitError;
 use circlet_core::decoder::TextError;
+use circlet_core::encoder::EncodingError;
 
 /// A stage of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub enum Reject {
     /// The text is not one that the decoder can have.
     #[error("{0}")]
     Text(TextError),
+    /// The sentence is not one that the encoder can have.
+    #[error("{0}")]
+    Encoding(EncodingError),
     /// The statement has other tensors or lengths than the program.
     #[error("the statement does not have the shape of the program's inputs and outputs")]
     StatementShape,

@@ -213,7 +213,7 @@ impl Circuit {
         for &(_, indicator) in &form.indicators {
             let known = match indicator {
                 Indicator::Future { log } => shape.log_cols() == log && shape.log_rows() >= log,
-                Indicator::Beyond { cols } => cols == shape.cols,
+                Indicator::Beyond { cols } => u64::from(cols) <= 1 << shape.log_cols(),
                 Indicator::Below { list, .. } => self.lists.get(list).is_some_and(|l| l.len == shape.rows),
             };
             if !known {

@@ -37,9 +37,9 @@ pub enum Indicator {
         /// Index of the shape's first channel.
         first: u32,
     },
-    /// `c >= cols`: padding channels.
+    /// `c >= cols`: padding channels, or positions that do not count.
     Beyond {
-        /// Number of real channels.
+        /// Number of the others.
         cols: u32,
     },
 }

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::{ColumnId, Form, Shape, Value};
+use super::{ColumnId, Form, Indicator, Shape, Value};
 use crate::program::TableId;
 
 /// An integer expression over the cells of a shape, for witness columns that no relation gives directly.
@@ -76,10 +76,8 @@ pub enum Step {
     },
     /// The greatest number of every row.
     RowMax {
-        /// Columns of equally many rows.
-        columns: Vec<ColumnId>,
-        /// If given, of a column of `2^log` columns the row `t` counts up to `t mod 2^log`.
-        causal: Option<u32>,
+        /// Columns of equally many rows, each with the cells that do not count.
+        columns: Vec<(ColumnId, Option<Indicator>)>,
         /// Receives it; one column.
         output: ColumnId,
     },

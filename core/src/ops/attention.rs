@@ -14,11 +14,12 @@
 //!
 //! A constant prefix position, if there is one, is visible to all and counts in the maximum, in `E` and in the sum.
 //!
-//! * Visibility: for `j > t` the table's argument is `d + 2^15`. Clamped scores differ by less than `2^15 - 1024`,
-//!   and from 1024 on the looked-up table is zero by its form, so such a position has no weight whatever its score.
-//! * The maximum: `d` is an argument of the table, so no visible score exceeds `m`; and the indicator of `d = 0`,
-//!   a component of the same table, is one somewhere in every row. It cannot be one at a `j > t`, where the
-//!   argument is at least 1024 if any visible `d` is not negative.
+//! * Visibility: for a hidden `j` the table's argument is `d + 2^15`. Clamped scores differ by less than
+//!   `2^15 - 1024`, and every row sees a position, where `d` is not negative; so the argument is above 1024. From
+//!   1024 on the looked-up table is zero by its form, so such a position has no weight whatever its score.
+//! * The maximum: `d` is an argument of the table, so no visible score exceeds `m`; and the indicator of argument
+//!   zero, a component of the same table, is one somewhere in every row. It cannot be one at a hidden `j`, where the
+//!   argument is above 1024; so `d` is zero at a visible one.
 //! * The division: `0 <= remainder < 2E` makes `o` unique, and `E >= exp[0] > 0`. Nothing wraps: from the ranges
 //!   alone, four times `(T + 1) max(e) (max|v| + 1)` stays below `2^31`.
 
@@ -32,7 +33,7 @@ use crate::circuit::{
     Step, Value, split, split_wide,
 };
 use crate::limits;
-use crate::program::{Attention, HeadNorm, Projection, Requantize, Rotation, TensorId};
+use crate::program::{Attention, HeadNorm, Projection, Requantize, Rotation, TensorId, Visible};
 
 /// Added to the distance of invisible positions.
 const FAR: i64 = 1 << 15;
@@ -184,6 +185,19 @@ impl Shared<'_> {
         Ok(column)
     }
 
+    /// The positions that a position does not see: those after it, or those beyond the first.
+    fn hidden(&self, b: &Builder<'_>) -> Result<Option<Indicator>, CircuitError> {
+        match self.params.visible {
+            Visible::All => Ok(None),
+            Visible::Causal => Ok(Some(Indicator::Future { log: self.tokens.trailing_zeros() })),
+            // Without a visible position there would be no maximum.
+            Visible::First(len) if len == 0 || len > self.tokens => {
+                Err(b.refuse("the number of visible positions must be at least one and at most that of rows"))
+            }
+            Visible::First(len) => Ok(Some(Indicator::Beyond { cols: len })),
+        }
+    }
+
     /// The attention of a block of heads: `o`.
     fn attend(&self, b: &mut Builder<'_>, heads: &Heads) -> Result<ColumnId, CircuitError> {
         let Attention { groups, channels, heads: all, .. } = *self.params;
@@ -209,7 +223,8 @@ impl Shared<'_> {
         let (a, k) = ((query.into(), b.shape(query)), (keys.into(), b.shape(keys)));
         let mut parts = Vec::new();
         let product = per_group(Kind::Scores { group: log }, a.clone(), k);
-        parts.push((cells, product, self.params.causal));
+        let hidden = self.hidden(b)?;
+        parts.push((cells, product, hidden));
         let prefix_shape = Shape { rows: groups, cols: channels };
         if let Some(prefix) = self.params.prefix {
             for id in [prefix.key, prefix.value] {
@@ -219,14 +234,14 @@ impl Shared<'_> {
                 }
             }
             let column = b.rectangle(prefix.key, 0, 0, prefix_shape)?;
-            parts.push((row, per_group(Kind::Scores { group: 0 }, a, (column.into(), prefix_shape)), false));
+            parts.push((row, per_group(Kind::Scores { group: 0 }, a, (column.into(), prefix_shape)), None));
         }
         let mut scores = Vec::new();
-        for (k, (shape, product, causal)) in parts.into_iter().enumerate() {
+        for (k, (shape, product, hidden)) in parts.into_iter().enumerate() {
             let z = result(b, &name(["score", "prefix.score"][k]), shape, self.params.score)?;
             let value = Value { products: [product].into(), ..Value::default() };
             b.requantize(shape, value, self.params.score, z)?;
-            scores.push((shape, z, causal));
+            scores.push((shape, z, hidden));
         }
 
         // Their maximum, and the exponentials of the distances from it.
@@ -236,17 +251,16 @@ impl Shared<'_> {
         }
         let reach = Interval { low: -(FAR / 2), high: FAR / 2 - 1 };
         let maximum = b.ranged(&name("maximum"), row, reach);
-        let causal = self.params.causal.then_some(log);
         b.step(|| {
-            let columns = scores.iter().map(|&(_, z, _)| z).collect();
-            Step::RowMax { columns, causal, output: maximum }
+            let columns = scores.iter().map(|&(_, z, hidden)| (z, hidden)).collect();
+            Step::RowMax { columns, output: maximum }
         });
         let mut weights = Vec::new();
         let (mut ties, mut total) = (Value::default(), Value::default());
-        for (k, &(shape, z, causal)) in scores.iter().enumerate() {
+        for (k, &(shape, z, hidden)) in scores.iter().enumerate() {
             let mut distance = Form::from(maximum).plus(-1, z);
-            if causal {
-                distance = distance.plus_indicator(FAR, Indicator::Future { log });
+            if let Some(hidden) = hidden {
+                distance = distance.plus_indicator(FAR, hidden);
             }
             let weight =
                 b.witness(&name(["weight", "prefix.weight"][k]), shape, Interval::symmetric(exp_max));

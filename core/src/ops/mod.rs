@@ -2,11 +2,13 @@
 
 mod argmax;
 mod attention;
+mod center;
 mod elementwise;
 mod gather;
 mod integer;
 mod layernorm;
 mod matmul;
+mod mean;
 mod rewire;
 mod rmsnorm;
 #[cfg(test)]
@@ -40,5 +42,7 @@ pub(crate) fn define(b: &mut Builder<'_>, op: &Op) -> Result<(), CircuitError> {
         Op::RmsNorm { x, params, y } => rmsnorm::define(b, *x, *params, *y),
         Op::Attention { base, x, params, y } => attention::define(b, *base, *x, params, *y),
         Op::ArgMax { x, weight, list } => argmax::define(b, *x, *weight, *list),
+        Op::Center { x, offset, y } => center::define(b, *x, *offset, *y),
+        Op::Mean { x, len, y } => mean::define(b, *x, *len, *y),
     }
 }

@@ -1,10 +1,11 @@
 //! Proof-of-work search, sixteen nonces at a time on all threads.
 
-use circlet_core::hash::blake2s::{Lanes, to_words};
+use circlet_core::hash::blake2s::{Word, to_words};
 use circlet_core::pow;
 use rayon::prelude::*;
 
 use super::field::LANES;
+use super::words::Wide;
 
 /// Nonces that one task tries.
 const TASK: u64 = 1 << 14;
@@ -30,11 +31,11 @@ pub fn grind(seed: &[u8; 32], bits: u32) -> u64 {
 
 fn search(seed: &[u32; 8], bits: u32, start: u64) -> Option<u64> {
     let mask = pow::mask(bits);
-    let high = Lanes([(start >> 32) as u32; LANES]);
+    let high = Wide::splat((start >> 32) as u32);
     for nonce in (start..start + TASK).step_by(LANES) {
-        let low = Lanes::<LANES>(std::array::from_fn(|i| nonce as u32 + i as u32));
+        let low = Wide::new(std::array::from_fn(|i| nonce as u32 + i as u32));
         let word = pow::first_word(&pow::block(seed, bits, low, high));
-        if let Some(lane) = word.0.iter().position(|w| w & mask == 0) {
+        if let Some(lane) = word.to_array().iter().position(|w| w & mask == 0) {
             return Some(nonce + lane as u64);
         }
     }

@@ -1,15 +1,16 @@
 //! Merkle trees, sixteen hashes at a time.
 
+use std::ops::Range;
+
 use circlet_core::field::M31;
 use circlet_core::hash::HashSuite;
-use circlet_core::hash::blake2s::{self, Lanes, compress, initial_state};
+use circlet_core::hash::blake2s::{self, Word, compress, initial_state};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::merkle::sibling_positions;
 use rayon::prelude::*;
 
 use super::field::{B, LANES};
-
-type Words = Lanes<LANES>;
+use super::words::Wide;
 
 /// Leaves or parents that one task hashes.
 const TASK: usize = 1 << 10;
@@ -20,6 +21,8 @@ pub trait BulkHash: HashSuite {
     fn leaves(columns: &[Vec<B>]) -> Vec<Self::Digest>;
     /// The level above.
     fn parents(level: &[Self::Digest]) -> Vec<Self::Digest>;
+    /// Level [`DROPPED`] over the rows of a matrix of at least [`SUBTREES`] rows, without those below.
+    fn roots(columns: &[Vec<B>]) -> Vec<Self::Digest>;
 }
 
 macro_rules! blake2s_bulk {
@@ -31,35 +34,73 @@ macro_rules! blake2s_bulk {
             fn parents(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
                 blake2s_parents(level)
             }
+            fn roots(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
+                blake2s_roots(columns)
+            }
         }
     };
 }
 blake2s_bulk!(Poseidon2Blake2s);
 blake2s_bulk!(Blake2sBlake2s);
 
+/// Vectors of rows that are hashed side by side: columns are read in stretches of so many.
+const STRETCH: usize = 16;
+
+/// Digests of the rows of a stretch of vectors.
+fn hash_rows(columns: &[Vec<B>], range: Range<usize>) -> [[Wide; 8]; STRETCH] {
+    let zero = <Wide as Word>::splat(0);
+    let length = 4 * columns.len() as u64;
+    let mut states = [initial_state(blake2s::LEAF).map(<Wide as Word>::splat); STRETCH];
+    let mut blocks = columns.chunks(16).peekable();
+    let mut hashed = 0;
+    while let Some(chunk) = blocks.next() {
+        let mut words = [[zero; 16]; STRETCH];
+        for (k, column) in chunk.iter().enumerate() {
+            for (words, vector) in words.iter_mut().zip(&column[range.clone()]) {
+                words[k] = Wide::new(vector.to_array().map(|x| x.0));
+            }
+        }
+        let last = blocks.peek().is_none();
+        hashed = if last { length } else { hashed + 64 };
+        for (state, words) in states.iter_mut().zip(&words).take(range.len()) {
+            compress(state, words, hashed, last);
+        }
+    }
+    states
+}
+
 fn blake2s_leaves(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
-    /// Vectors of rows that are hashed side by side: columns are read in stretches of so many.
-    const STRETCH: usize = 16;
     let vectors = columns.first().map_or(0, Vec::len);
     let mut out = vec![[0; 32]; vectors * LANES];
-    let length = 4 * columns.len() as u64;
-    let zero = <Words as blake2s::Word>::splat(0);
     out.par_chunks_mut(STRETCH * LANES).enumerate().with_min_len(4).for_each(|(task, out)| {
-        let range = task * STRETCH..task * STRETCH + out.len() / LANES;
-        let mut states = [initial_state(blake2s::LEAF).map(<Words as blake2s::Word>::splat); STRETCH];
-        let mut blocks = columns.chunks(16).peekable();
-        let mut hashed = 0;
-        while let Some(chunk) = blocks.next() {
-            let mut words = [[zero; 16]; STRETCH];
-            for (k, column) in chunk.iter().enumerate() {
-                for (words, vector) in words.iter_mut().zip(&column[range.clone()]) {
-                    words[k] = Lanes(vector.to_array().map(|x| x.0));
-                }
-            }
-            let last = blocks.peek().is_none();
-            hashed = if last { length } else { hashed + 64 };
-            for (state, words) in states.iter_mut().zip(&words).take(range.len()) {
-                compress(state, words, hashed, last);
+        let states = hash_rows(columns, task * STRETCH..task * STRETCH + out.len() / LANES);
+        for (state, out) in states.iter().zip(out.chunks_mut(LANES)) {
+            scatter(state, out);
+        }
+    });
+    out
+}
+
+/// The parents of the nodes in two vectors, which lie side by side.
+fn join(left: &[Wide; 8], right: &[Wide; 8]) -> [Wide; 8] {
+    let mut block = [<Wide as Word>::splat(0); 16];
+    for (k, (left, right)) in left.iter().zip(right).enumerate() {
+        [block[k], block[k + 8]] = left.halves(*right);
+    }
+    let mut h = initial_state(blake2s::NODE).map(<Wide as Word>::splat);
+    compress(&mut h, &block, 64, true);
+    h
+}
+
+fn blake2s_roots(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
+    let vectors = columns.first().map_or(0, Vec::len);
+    let mut out = vec![[0; 32]; (vectors * LANES) >> DROPPED];
+    let stretch = (STRETCH * LANES) >> DROPPED;
+    out.par_chunks_exact_mut(stretch).enumerate().with_min_len(4).for_each(|(task, out)| {
+        let mut states = hash_rows(columns, task * STRETCH..(task + 1) * STRETCH);
+        for level in 1..=DROPPED {
+            for i in 0..STRETCH >> level {
+                states[i] = join(&states[2 * i], &states[2 * i + 1]);
             }
         }
         for (state, out) in states.iter().zip(out.chunks_mut(LANES)) {
@@ -73,15 +114,16 @@ fn blake2s_parents(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
     let mut out = vec![[0; 32]; level.len() / 2];
     out.par_chunks_mut(TASK).zip(level.par_chunks(2 * TASK)).for_each(|(out, level)| {
         for (out, children) in out.chunks_mut(LANES).zip(level.chunks(2 * LANES)) {
-            let mut block = [<Words as blake2s::Word>::splat(0); 16];
+            let mut words = [[0; LANES]; 16];
             for (lane, pair) in children.chunks_exact(2).enumerate() {
                 let (left, right) = (blake2s::to_words(&pair[0]), blake2s::to_words(&pair[1]));
                 for k in 0..8 {
-                    block[k].0[lane] = left[k];
-                    block[k + 8].0[lane] = right[k];
+                    words[k][lane] = left[k];
+                    words[k + 8][lane] = right[k];
                 }
             }
-            let mut h = initial_state(blake2s::NODE).map(<Words as blake2s::Word>::splat);
+            let block = words.map(Wide::new);
+            let mut h = initial_state(blake2s::NODE).map(<Wide as Word>::splat);
             compress(&mut h, &block, 64, true);
             scatter(&h, out);
         }
@@ -90,15 +132,19 @@ fn blake2s_parents(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
 }
 
 /// Digests from lanes.
-fn scatter(h: &[Words; 8], out: &mut [[u8; 32]]) {
+fn scatter(h: &[Wide; 8], out: &mut [[u8; 32]]) {
+    let h = h.map(Wide::to_array);
     for (lane, digest) in out.iter_mut().enumerate() {
-        *digest = blake2s::to_bytes(std::array::from_fn(|k| h[k].0[lane]));
+        *digest = blake2s::to_bytes(std::array::from_fn(|k| h[k][lane]));
     }
 }
 
 /// Levels next to the leaves that a tree does not keep: they are most of it, and few of their digests are asked
 /// for.
-const DROPPED: u32 = 3;
+pub const DROPPED: u32 = 3;
+
+/// Rows of whole stretches.
+pub const SUBTREES: usize = STRETCH * LANES;
 
 /// The levels of a tree up to its cap, without the lowest ones.
 pub struct Tree<S: HashSuite> {
@@ -111,12 +157,14 @@ pub struct Tree<S: HashSuite> {
 impl<S: BulkHash> Tree<S> {
     /// The tree over the rows of a matrix given by columns, up to a cap of `2^cap_log` digests.
     pub fn new(columns: &[Vec<B>], cap_log: u32) -> Self {
-        let mut level = S::leaves(columns);
-        let height = level.len().trailing_zeros();
+        let rows = columns.first().map_or(0, Vec::len) * LANES;
+        let height = rows.trailing_zeros();
         let dropped = DROPPED.min(height.saturating_sub(cap_log));
-        for _ in 0..dropped {
-            level = S::parents(&level);
-        }
+        let level = if dropped == DROPPED && rows >= SUBTREES {
+            S::roots(columns)
+        } else {
+            (0..dropped).fold(S::leaves(columns), |level, _| S::parents(&level))
+        };
         let mut levels = vec![level];
         while levels[levels.len() - 1].len() > 1 << cap_log {
             let next = S::parents(&levels[levels.len() - 1]);

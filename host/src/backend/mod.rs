@@ -17,3 +17,4 @@ mod runs;
 pub mod slots;
 pub mod stack;
 pub mod table;
+pub mod words;

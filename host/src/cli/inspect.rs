@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use circlet::estimate::{Estimate, TreeSize, estimate};
-use circlet::files::{self, Kind, ProgramFile, ProofFile, RegistrationFile};
+use circlet::files::{self, Kind, PartialFile, ProgramFile, ProofFile, RegistrationFile};
 use circlet_core::key::VerifyingKey;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Program;
@@ -84,6 +84,13 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         Some(Kind::ModelKey) => llm::inspect::key(arguments),
         Some(Kind::Text) => llm::inspect::proof(&arguments.file),
         Some(Kind::Registration) => registration(&arguments.file),
+        Some(Kind::Partial) => {
+            let file: PartialFile = files::read(&arguments.file).or_bad()?;
+            let layers = file.calibrating.layers();
+            let out = String::from("unfinished compilation of a language model\n")
+                + &text::fields(&[("layers calibrated", layers.to_string())]);
+            Ok(Outcome { text: out, json: json!({ "kind": "partial", "layers": layers }), rejected: None })
+        }
     }
 }
 

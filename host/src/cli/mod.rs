@@ -1,6 +1,7 @@
 //! Arguments, exit codes, and the way from a command to what is printed.
 
 mod bench;
+mod bounds;
 mod compile;
 mod completions;
 mod demo;
@@ -40,12 +41,12 @@ Examples:
   circlet inspect model.onnx
   circlet compile model.onnx --calibrate samples.json -o model.circlet
   circlet prove model.circlet --input image.json -o image.proof
-  circlet verify model.vk image.proof --expect-input image.json
+  circlet verify model.vk image.proof --trust-key --expect-input image.json
 
   circlet demo --llm
   circlet compile model.gguf --calibrate text.txt -o model.circlet
   circlet prove model.circlet --prompt \"Once upon a time\" --tokens 16 -o text.proof
-  circlet verify model.vk text.proof --tokenizer model.gguf
+  circlet verify model.vk text.proof --trust-key --tokenizer model.gguf
 
 Exit codes:
   0  done; for verify: the proof is accepted

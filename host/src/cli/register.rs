@@ -1,9 +1,8 @@
-//! `circlet register`, and what `circlet verify` says about bounds.
+//! `circlet register`.
 
 use std::path::{Path, PathBuf};
 
 use circlet::files::{self, Kind, ModelFile, Outputs, ProgramFile, RegistrationFile};
-use circlet_core::key::VerifyingKey;
 use circlet_verifier::{registered, verify_registration};
 use clap::Args;
 use serde_json::json;
@@ -95,28 +94,4 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         "seconds": job::stage_json(&stages),
     });
     Ok(Outcome { text: out, json, rejected: None })
-}
-
-/// Whether a registration is one of a key: what is wrong with it, if it is not.
-pub fn judge(path: &Path, digest: [u8; 32], key: &VerifyingKey) -> Result<Result<(), String>, Failure> {
-    let file: RegistrationFile = files::read(path).or_bad()?;
-    if file.key_digest != digest {
-        return Ok(Err(format!(
-            "the registration is for the key {}, not for {}",
-            text::hex(&file.key_digest),
-            text::hex(&digest)
-        )));
-    }
-    Ok(verify_registration(key, &file.proofs).map_err(|reject| format!("the registration: {reject}")))
-}
-
-/// What holds of the weights' bounds, for people.
-pub fn line(registered: bool) -> String {
-    if registered {
-        "the weights keep the bounds that the key declares (proven by the registration)".into()
-    } else {
-        "that the weights keep the bounds that the key declares is the word of who made it; give --registration \
-         to have it proven, or commit to the weights yourself"
-            .into()
-    }
 }

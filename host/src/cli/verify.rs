@@ -10,22 +10,25 @@ use circlet_core::protocol::Protocol;
 use clap::Args;
 use serde_json::json;
 
+use super::bounds::Bounds;
 use super::failure::{Failure, OrFail};
 use super::values::{self, Choice};
-use super::{Outcome, job, llm, register, statement, text};
+use super::{Outcome, job, llm, statement, text};
 
 /// Check a proof and print the statement that it proves.
 ///
 /// Exit code 0 means: the program that the key commits to maps exactly these inputs to exactly these outputs; or
 /// the language model that the key commits to continues exactly this prompt with exactly this text.
-/// Where the key comes from is for you to know: compare its digest with the one that was published.
+/// Where the key comes from is for you to know: compare its digest with the one that was published. That the weights
+/// under it keep the bounds that it declares, without which a proof shows nothing, needs a reason too: --registration,
+/// --model or --trust-key.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  circlet verify digits.vk image.proof
-  circlet verify digits.vk image.proof --expect-input images.npy --index 7
-  circlet verify digits.vk image.proof --expect-output result.json --json
-  circlet verify smollm2.vk text.proof --tokenizer smollm2.gguf
-  circlet verify smollm2.vk text.proof --tokenizer tokenizer.json --expect-prompt \"The capital of France is\"")]
+  circlet verify digits.vk image.proof --trust-key
+  circlet verify digits.vk image.proof --registration digits.reg --expect-input images.npy --index 7
+  circlet verify digits.vk image.proof --model digits.circlet --expect-output result.json --json
+  circlet verify smollm2.vk text.proof --trust-key --tokenizer smollm2.gguf
+  circlet verify smollm2.vk text.proof --registration smollm2.reg --tokenizer tokenizer.json --expect-prompt \"The capital of France is\"")]
 pub struct Arguments {
     /// The verifying key
     pub(super) key: PathBuf,
@@ -46,10 +49,10 @@ pub struct Arguments {
     /// Let outputs differ from the expected ones by this much
     #[arg(long, value_name = "X", default_value_t = 0.0, requires = "expect_output")]
     tolerance: f64,
+    /// Why the key can be relied on
+    #[command(flatten)]
+    pub(super) bounds: Bounds,
     /// What is said only of texts
-    /// Reject unless this registration shows that the weights keep the bounds that the key declares
-    #[arg(long, value_name = "FILE")]
-    pub(super) registration: Option<PathBuf>,
     #[command(flatten)]
     pub(super) llm: llm::verify::Options,
 }
@@ -62,13 +65,14 @@ impl Arguments {
             .chain(self.expect_input.as_deref())
             .chain(self.expect_output.as_deref())
             .chain(self.llm.path())
-            .chain(self.registration.as_deref())
+            .chain(self.bounds.path())
             .collect()
     }
 }
 
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    arguments.bounds.check()?;
     if files::kind_of(&arguments.key).or_bad()? == Some(Kind::ModelKey) {
         if arguments.expect_input.is_some() || arguments.expect_output.is_some() || arguments.raw {
             return Err(Failure::usage(format!(
@@ -108,15 +112,15 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         output.as_ref().map_or(Ok(()), |output| compare("output", output, outputs, arguments.tolerance))
     });
 
-    let verdict = match (verdict, &arguments.registration) {
-        (Ok(()), Some(path)) => register::judge(path, key.digest(), &key)?,
-        (verdict, _) => verdict,
+    let verdict = match verdict {
+        Ok(()) => arguments.bounds.judge(key.digest(), &key)?,
+        verdict => verdict,
     };
 
     let digest = text::hex(&key.digest());
     let mut json = json!({
         "accepted": verdict.is_ok(),
-        "bounds_proven": verdict.is_ok() && arguments.registration.is_some(),
+        "bounds": arguments.bounds.name(),
         "model": key.program.name,
         "key": digest,
         "proof_bytes": file.proof.len(),
@@ -142,7 +146,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     out += &text::fields(&[
         ("key", digest),
-        ("bounds", register::line(arguments.registration.is_some())),
+        ("bounds", arguments.bounds.line()),
         ("security", job::security_line(&report)),
         ("proof", text::bytes(file.proof.len() as u64)),
         ("time", text::seconds(seconds)),

@@ -11,7 +11,7 @@ pub struct ModelCosts {
     pub quantize: f64,
     /// One weight and one token in integers.
     pub integer: f64,
-    /// Bytes for each weight while floats and integers are there.
+    /// Bytes for each weight while it is turned into an integer.
     pub quantize_bytes: u64,
 }
 
@@ -22,9 +22,7 @@ pub const MODEL_COSTS: ModelCosts =
 /// Seconds on the wall for each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ModelTimes {
-    /// Reading the weights as floats.
-    pub load: f64,
-    /// Running the floats on the calibration text.
+    /// Reading the weights as floats and running them on the calibration text.
     pub calibrate: f64,
     /// Choosing scales and rounding.
     pub quantize: f64,
@@ -37,9 +35,8 @@ pub fn model_times(parameters: u64, [calibration, report]: [u64; 2], threads: us
     let (weights, speed) = (parameters as f64, super::speed(threads));
     let ModelCosts { load, float, quantize, integer, .. } = MODEL_COSTS;
     ModelTimes {
-        load: load * weights / speed,
-        calibrate: float * weights * calibration as f64 / speed,
+        calibrate: (load + float * calibration as f64) * weights / speed,
         quantize: quantize * weights,
-        compare: (float + integer) * weights * report as f64 / speed,
+        compare: (load + (float + integer) * report as f64) * weights / speed,
     }
 }

@@ -308,15 +308,16 @@ fn run(circuit: &Circuit, tables: &[Vec<i32>], step: &Step, trace: &mut Trace) -
                 Cells::Wide(cells) => cells.par_iter().map(|&v| v.abs()).collect(),
             };
         }
-        Step::RowMax { columns, causal, output } => {
+        Step::RowMax { columns, output } => {
             let mut greatest = vec![i32::MIN; 1 << circuit.column(*output).shape.log_rows()];
-            for &id in columns {
+            for &(id, hidden) in columns {
                 let shape = circuit.column(id).shape;
-                let masked = causal.filter(|&log| shape.log_cols() == log && shape.cols > 1);
                 for (t, greatest) in greatest.iter_mut().enumerate() {
-                    let seen = masked.map_or(shape.cols as usize, |log| (t & ((1 << log) - 1)) + 1);
                     let row = t << shape.log_cols();
-                    *greatest = (row..row + seen).map(|at| trace.cell(id, at)).fold(*greatest, i32::max);
+                    let counts =
+                        |&c: &usize| hidden.is_none_or(|hidden| !hidden.contains(&trace.lists, t, c));
+                    let cells = (0..shape.cols as usize).filter(counts);
+                    *greatest = cells.map(|c| trace.cell(id, row + c)).fold(*greatest, i32::max);
                 }
             }
             store(circuit, trace, *output, greatest)?;

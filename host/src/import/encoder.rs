@@ -5,104 +5,42 @@
 //! in it (`recognise`: every node is accounted for, or the model is refused by the node's name) and then runs graph and
 //! [`Encoder`] on short texts, one of them padded, to see that both compute the same.
 
+mod parts;
 mod recognise;
-mod run;
 
 use std::collections::BTreeMap;
 
 use super::onnx::{Constant, Ints, Part, import_part, input_names};
 use super::{ImportError, ImportOptions};
 use crate::float;
-use crate::graph::{GeluKind, Graph, Tensor};
+use crate::graph::{Graph, Tensor};
+use crate::llm::encoder::EncoderWeights;
+use crate::llm::encoder::float::{FloatEncoder, Maxima};
 
-/// A matrix with one row per output channel, and a bias.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Linear {
-    /// Input channels.
-    pub inputs: usize,
-    /// Row after row.
-    pub weight: Vec<f32>,
-    /// One for each row.
-    pub bias: Vec<f32>,
-}
-
-/// A LayerNorm of rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Norm {
-    /// One for each channel.
-    pub scale: Vec<f32>,
-    /// One for each channel.
-    pub bias: Vec<f32>,
-    /// Added to the variance.
-    pub epsilon: f32,
-}
-
-/// The function between the two matrices of a feed-forward block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Either form of GELU.
-    Gelu(GeluKind),
-    /// `max(x, 0)`.
-    Relu,
-}
-
-/// One layer: `r' = norm(r + O attention(Q r, K r, V r))`, `r'' = norm(r' + D act(U r'))`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
-    /// Queries, all heads one after the other.
-    pub query: Linear,
-    /// Keys.
-    pub key: Linear,
-    /// Values.
-    pub value: Linear,
-    /// Output projection.
-    pub output: Linear,
-    /// Behind attention.
-    pub attention_norm: Norm,
-    /// Into the feed-forward block.
-    pub up: Linear,
-    /// Out of it.
-    pub down: Linear,
-    /// Behind the feed-forward block.
-    pub ffn_norm: Norm,
-}
-
-/// What becomes of the rows of the last layer.
+/// What the graph makes of the rows of the last layer. The embedding that is proven is their mean in all cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
-    /// They are the result.
+    /// They are its result.
     None,
-    /// Their mean is the result.
+    /// Their mean is.
     Mean,
-    /// Their mean, divided by its length.
+    /// Their mean divided by its length is.
     UnitMean,
 }
 
-/// An encoder in floats.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Encoder {
-    /// Channels of a row.
-    pub width: usize,
-    /// Heads of attention; scores are divided by the root of a head's channels.
-    pub heads: usize,
-    /// One row for each token.
-    pub tokens: Vec<f32>,
-    /// One row for each position.
-    pub positions: Vec<f32>,
-    /// The row of the first segment, which all tokens belong to.
-    pub segment: Vec<f32>,
-    /// Behind the sum of the three.
-    pub embedding_norm: Norm,
-    /// Layers in order.
-    pub layers: Vec<Layer>,
-    /// Of all layers.
-    pub activation: Activation,
-    /// What the graph does with the last layer's rows.
+/// An encoder that was recognised.
+#[derive(Clone, Debug)]
+pub struct Recognised {
+    /// Its configuration and weights, as floats.
+    pub weights: EncoderWeights,
+    /// The graph's result.
     pub pooling: Pooling,
 }
 
 /// Tokens of the texts on which graph and encoder are compared.
 const SAMPLE: usize = 12;
+/// Fewest positions of a model.
+const SHORTEST: usize = 8;
 /// How many of them a padded text has.
 const UNPADDED: usize = 7;
 /// Largest difference, relative to the largest number of the result.
@@ -116,9 +54,23 @@ pub fn recognizes(bytes: &[u8]) -> bool {
     })
 }
 
-/// Reads an encoder for texts of up to `positions` tokens.
-pub fn read(bytes: &[u8], positions: usize) -> Result<Encoder, ImportError> {
-    let encoder = recognise::recognise(&import(bytes, positions, positions)?)?;
+/// Longest texts that are read, in tokens.
+const LONGEST: usize = 512;
+
+/// Reads an encoder for texts as long as its position embeddings allow, a power of two up to 512 tokens.
+pub fn read(bytes: &[u8], name: &str) -> Result<Recognised, ImportError> {
+    let mut positions = LONGEST;
+    let graph = loop {
+        match import(bytes, positions, positions) {
+            // There are fewer positions than that.
+            Err(ImportError::Graph(_) | ImportError::Unsupported { .. }) if positions > SHORTEST => {
+                positions /= 2
+            }
+            result => break result?,
+        }
+    };
+    let (parts, pooling) = recognise::recognise(&graph)?;
+    let encoder = Recognised { weights: parts.weights(name)?, pooling };
     let sample = SAMPLE.min(positions);
     for length in [sample, UNPADDED.min(sample)] {
         compare(&encoder, &import(bytes, sample, length)?, sample, length)?;
@@ -142,17 +94,33 @@ fn import(bytes: &[u8], rows: usize, length: usize) -> Result<Graph, ImportError
     import_part(bytes, ImportOptions::default(), &part)
 }
 
-fn compare(encoder: &Encoder, graph: &Graph, rows: usize, length: usize) -> Result<(), ImportError> {
+/// Compares the mean of the rows, or what the graph makes of it.
+fn compare(encoder: &Recognised, graph: &Graph, rows: usize, length: usize) -> Result<(), ImportError> {
     let refuse = |detail: String| ImportError::Encoder { detail };
-    let vocab = encoder.tokens.len() / encoder.width;
-    // Tokens from all over the vocabulary, none twice in small samples.
-    let tokens: Vec<usize> = (1..=rows).map(|i| i * 7919 % vocab).collect();
+    let config = encoder.weights.config();
+    // Tokens from all over the vocabulary.
+    let tokens: Vec<u32> = (1..=rows).map(|i| (i * 7919 % config.vocab) as u32).collect();
     let input = Tensor::new(vec![1, rows], tokens.iter().map(|&t| t as f32).collect())?;
     let found = float::run(graph, &[input]).map_err(|error| refuse(format!("does not run: {error}")))?;
-    let expected = encoder.run(&tokens[..length]);
-    let found = found.first().map_or(&[][..], Tensor::data).get(..expected.len()).unwrap_or_default();
+    let found = found.first().map_or(&[][..], Tensor::data);
+    let found: Vec<f32> = match encoder.pooling {
+        Pooling::None => {
+            let row = |t: usize| found.get(t * config.width..(t + 1) * config.width);
+            let sum = |c: usize| (0..length).filter_map(row).map(|row| f64::from(row[c])).sum::<f64>();
+            (0..config.width).map(|c| (sum(c) / length as f64) as f32).collect()
+        }
+        _ => found.to_vec(),
+    };
+    let model = FloatEncoder::new(&encoder.weights);
+    let mut expected = model
+        .encode(&tokens[..length], &mut Maxima::default())
+        .map_err(|error| refuse(format!("does not run: {error:#}")))?;
+    if encoder.pooling == Pooling::UnitMean {
+        let size = expected.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        expected.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
+    }
     let largest = expected.iter().fold(0f64, |max, &x| max.max(f64::from(x).abs()));
-    let apart = expected.iter().zip(found).map(|(&x, &y)| f64::from(x - y).abs());
+    let apart = expected.iter().zip(&found).map(|(&x, &y)| f64::from(x - y).abs());
     let apart = apart.fold(if found.len() == expected.len() { 0.0 } else { f64::INFINITY }, f64::max);
     if apart <= TOLERANCE * largest {
         return Ok(());

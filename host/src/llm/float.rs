@@ -7,9 +7,18 @@
 //!
 //! and the logits are `H norm(r)` after the last block. It computes in `f32` with sums of norms and attention in `f64`. What
 //! passes through can be watched at every [`Site`]; quantization chooses its scales from that.
+//!
+//! Weights are kept in memory ([`FloatModel::load`]) or read when they are needed ([`FloatModel::open`]). A [`Sweep`]
+//! takes many texts through the model layer by layer, so that each layer is read once and only one is held.
 
-use anyhow::ensure;
+use std::borrow::Cow;
+
+use anyhow::{Context, ensure};
 use rayon::prelude::*;
+
+pub use sweep::Sweep;
+
+mod sweep;
 
 use super::{Activation, Checkpoint, Config, RopePairs, Weight};
 
@@ -66,11 +75,13 @@ impl Hook for () {
 }
 
 /// A weight matrix in memory.
-struct Matrix {
-    cols: usize,
-    values: Vec<f32>,
+#[derive(Clone)]
+pub(super) struct Matrix {
+    pub(super) cols: usize,
+    pub(super) values: Vec<f32>,
 }
 
+#[derive(Clone)]
 struct Layer {
     attention_norm: Vec<f32>,
     query: Matrix,
@@ -87,15 +98,22 @@ struct Layer {
     down: Matrix,
 }
 
-/// A decoder in memory.
+/// A decoder.
 pub struct FloatModel<'a> {
+    checkpoint: &'a dyn Checkpoint,
     config: &'a Config,
+    final_norm: Vec<f32>,
+    frequencies: Vec<f64>,
+    /// The other weights, if they are kept.
+    kept: Option<Kept>,
+}
+
+/// Weights in memory.
+struct Kept {
     embedding: Matrix,
     layers: Vec<Layer>,
-    final_norm: Vec<f32>,
     /// Unless it is the embedding.
     head: Option<Matrix>,
-    frequencies: Vec<f64>,
 }
 
 /// Keys and values of the positions so far.
@@ -130,45 +148,87 @@ impl Cache {
 }
 
 impl<'a> FloatModel<'a> {
-    /// Reads all weights, four bytes for each.
-    pub fn load(checkpoint: &'a dyn Checkpoint) -> anyhow::Result<Self> {
+    /// A model whose weights are read whenever they are needed.
+    pub fn open(checkpoint: &'a dyn Checkpoint) -> anyhow::Result<Self> {
         let config = checkpoint.config();
-        let matrix = |weight| read(checkpoint, weight);
-        let vector = |weight| Ok::<_, anyhow::Error>(read(checkpoint, weight)?.values);
-        let layer = |l| {
-            anyhow::Ok(Layer {
-                attention_norm: vector(Weight::AttentionNorm(l))?,
-                query: matrix(Weight::Query(l))?,
-                key: matrix(Weight::Key(l))?,
-                value: matrix(Weight::Value(l))?,
-                output: matrix(Weight::Output(l))?,
-                biases: if config.attention_bias {
-                    let [q, k, v] =
-                        [Weight::QueryBias(l), Weight::KeyBias(l), Weight::ValueBias(l)].map(vector);
-                    Some([q?, k?, v?])
-                } else {
-                    None
-                },
-                norms: if config.qk_norm {
-                    let [q, k] = [Weight::QueryNorm(l), Weight::KeyNorm(l)].map(vector);
-                    Some([q?, k?])
-                } else {
-                    None
-                },
-                feed_forward_norm: vector(Weight::FeedForwardNorm(l))?,
-                gate: matrix(Weight::Gate(l))?,
-                up: matrix(Weight::Up(l))?,
-                down: matrix(Weight::Down(l))?,
-            })
-        };
         Ok(Self {
+            checkpoint,
             config,
-            embedding: matrix(Weight::Embedding)?,
-            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
-            final_norm: vector(Weight::FinalNorm)?,
-            head: if config.tied_head { None } else { Some(matrix(Weight::Head)?) },
+            final_norm: read(checkpoint, Weight::FinalNorm)?.values,
             frequencies: config.rope.frequencies(),
+            kept: None,
         })
+    }
+
+    /// Reads all weights, four bytes for each, and keeps them.
+    pub fn load(checkpoint: &'a dyn Checkpoint) -> anyhow::Result<Self> {
+        let mut model = Self::open(checkpoint)?;
+        let config = model.config;
+        model.kept = Some(Kept {
+            embedding: read(checkpoint, Weight::Embedding)?,
+            layers: (0..config.layers).map(|l| model.read_layer(l)).collect::<Result<_, _>>()?,
+            head: if config.tied_head { None } else { Some(read(checkpoint, Weight::Head)?) },
+        });
+        Ok(model)
+    }
+
+    fn read_layer(&self, l: usize) -> anyhow::Result<Layer> {
+        let matrix = |weight| read(self.checkpoint, weight);
+        let vector = |weight| Ok::<_, anyhow::Error>(matrix(weight)?.values);
+        Ok(Layer {
+            attention_norm: vector(Weight::AttentionNorm(l))?,
+            query: matrix(Weight::Query(l))?,
+            key: matrix(Weight::Key(l))?,
+            value: matrix(Weight::Value(l))?,
+            output: matrix(Weight::Output(l))?,
+            biases: if self.config.attention_bias {
+                let [q, k, v] = [Weight::QueryBias(l), Weight::KeyBias(l), Weight::ValueBias(l)].map(vector);
+                Some([q?, k?, v?])
+            } else {
+                None
+            },
+            norms: if self.config.qk_norm {
+                let [q, k] = [Weight::QueryNorm(l), Weight::KeyNorm(l)].map(vector);
+                Some([q?, k?])
+            } else {
+                None
+            },
+            feed_forward_norm: vector(Weight::FeedForwardNorm(l))?,
+            gate: matrix(Weight::Gate(l))?,
+            up: matrix(Weight::Up(l))?,
+            down: matrix(Weight::Down(l))?,
+        })
+    }
+
+    fn layer(&self, l: usize) -> anyhow::Result<Cow<'_, Layer>> {
+        match &self.kept {
+            Some(kept) => Ok(Cow::Borrowed(kept.layers.get(l).context("no such layer")?)),
+            None => Ok(Cow::Owned(self.read_layer(l)?)),
+        }
+    }
+
+    fn head(&self) -> anyhow::Result<Cow<'_, Matrix>> {
+        Ok(match &self.kept {
+            Some(kept) => Cow::Borrowed(kept.head.as_ref().unwrap_or(&kept.embedding)),
+            None if self.config.tied_head => Cow::Owned(read(self.checkpoint, Weight::Embedding)?),
+            None => Cow::Owned(read(self.checkpoint, Weight::Head)?),
+        })
+    }
+
+    /// The embeddings of tokens.
+    fn embed(&self, tokens: &[u32]) -> anyhow::Result<Vec<f32>> {
+        let width = self.config.width;
+        let mut residual = vec![0.0; tokens.len() * width];
+        for (&token, row) in tokens.iter().zip(residual.chunks_exact_mut(width)) {
+            let vocab = self.config.vocab;
+            let at = token as usize;
+            ensure!(at < vocab, "token {token} is not in the vocabulary of {vocab} tokens");
+            match &self.kept {
+                Some(kept) => row.copy_from_slice(&kept.embedding.values[at * width..][..width]),
+                None => self.checkpoint.read(Weight::Embedding, at..at + 1, row)?,
+            }
+        }
+        Ok(residual)
     }
 
     /// What the model is.
@@ -194,91 +254,105 @@ impl<'a> FloatModel<'a> {
         let c = self.config;
         let first = cache.length;
         ensure!(cache.keys.len() == c.layers, "the cache belongs to another model");
-        ensure!(
-            first + tokens.len() <= c.context,
-            "a text of {} tokens is longer than the model's context of {}; shorten it",
-            first + tokens.len(),
-            c.context
-        );
+        self.fits(first + tokens.len())?;
         ensure!(
             wanted.iter().all(|&i| i < tokens.len()),
             "logits are wanted after a token that is not there"
         );
-        let mut residual = Vec::with_capacity(tokens.len() * c.width);
-        for &token in tokens {
-            ensure!(
-                (token as usize) < c.vocab,
-                "token {token} is not in the vocabulary of {} tokens",
-                c.vocab
-            );
-            residual.extend_from_slice(&self.embedding.values[token as usize * c.width..][..c.width]);
-        }
-        for (l, layer) in self.layers.iter().enumerate() {
-            let mut see = |site, values: &[f32], width: usize| show(hook, site, l, first, values, width);
-            see(Site::Residual, &residual, c.width);
-            let n = self.norm(&residual, &layer.attention_norm);
-            see(Site::AttentionNorm, &n, c.width);
-            let mut qkv = [&layer.query, &layer.key, &layer.value].map(|m| matmul(m, &n));
-            if let Some(biases) = &layer.biases {
-                qkv.iter_mut().zip(biases).for_each(|(x, bias)| add(x, bias));
-            }
-            let [mut q, mut k, v] = qkv;
-            let (query_width, kv_width) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-            see(Site::Query, &q, query_width);
-            see(Site::Key, &k, kv_width);
-            see(Site::Value, &v, kv_width);
-            if let Some([query, key]) = &layer.norms {
-                q = self.norm(&q, query);
-                k = self.norm(&k, key);
-            }
-            self.rotate(&mut q, first, query_width);
-            self.rotate(&mut k, first, kv_width);
-            see(Site::QueryRotated, &q, query_width);
-            see(Site::KeyRotated, &k, kv_width);
-            cache.keys[l].truncate(first * kv_width);
-            cache.values[l].truncate(first * kv_width);
-            cache.keys[l].extend_from_slice(&k);
-            cache.values[l].extend_from_slice(&v);
-            let (scores, attended): (Vec<_>, Vec<_>) = q
-                .par_chunks(query_width)
-                .enumerate()
-                .map(|(i, q)| self.attend(q, &cache.keys[l], &cache.values[l], first + i + 1))
-                .unzip();
-            for (i, scores) in scores.iter().enumerate() {
-                hook.see(Site::Scores, l, first + i, scores);
-            }
-            let mut see = |site, values: &[f32], width: usize| show(hook, site, l, first, values, width);
-            let attended = attended.concat();
-            see(Site::AttentionOutput, &attended, query_width);
-            let delta = matmul(&layer.output, &attended);
-            see(Site::OutputProjection, &delta, c.width);
-            add(&mut residual, &delta);
-            see(Site::Residual, &residual, c.width);
-
-            let n = self.norm(&residual, &layer.feed_forward_norm);
-            see(Site::FeedForwardNorm, &n, c.width);
-            let (gate, up) = (matmul(&layer.gate, &n), matmul(&layer.up, &n));
-            see(Site::Gate, &gate, c.ffn);
-            see(Site::Up, &up, c.ffn);
-            let gated: Vec<_> =
-                gate.par_iter().zip(&up).map(|(&g, &u)| activate(c.activation, g) * u).collect();
-            see(Site::Gated, &gated, c.ffn);
-            let delta = matmul(&layer.down, &gated);
-            see(Site::Down, &delta, c.width);
-            add(&mut residual, &delta);
+        let mut residual = self.embed(tokens)?;
+        for (l, (keys, values)) in cache.keys.iter_mut().zip(&mut cache.values).enumerate() {
+            let layer = self.layer(l)?;
+            self.block((l, &layer), &mut residual, first, (keys, values), hook);
         }
         cache.length = first + tokens.len();
         show(hook, Site::Residual, c.layers, first, &residual, c.width);
         let rows: Vec<_> =
             wanted.iter().flat_map(|&i| &residual[i * c.width..][..c.width]).copied().collect();
         let n = self.norm(&rows, &self.final_norm);
-        let logits = matmul(self.head.as_ref().unwrap_or(&self.embedding), &n);
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let head = self.head()?;
+        let logits = matmul(&head, &n);
         let logits: Vec<_> = logits.chunks_exact(c.vocab).map(<[_]>::to_vec).collect();
         for (i, &at) in wanted.iter().enumerate() {
             hook.see(Site::FinalNorm, c.layers, first + at, &n[i * c.width..][..c.width]);
             hook.see(Site::Logits, c.layers, first + at, &logits[i]);
         }
         Ok(logits)
+    }
+
+    fn fits(&self, positions: usize) -> anyhow::Result<()> {
+        let context = self.config.context;
+        ensure!(
+            positions <= context,
+            "a text of {positions} tokens is longer than the model's context of {context}; shorten it"
+        );
+        Ok(())
+    }
+
+    /// Takes the residuals of positions from `first` on through a layer; keys and values of earlier ones are given,
+    /// and theirs appended.
+    fn block(
+        &self,
+        (l, layer): (usize, &Layer),
+        residual: &mut [f32],
+        first: usize,
+        (keys, values): (&mut Vec<f32>, &mut Vec<f32>),
+        hook: &mut dyn Hook,
+    ) {
+        let c = self.config;
+        let mut see = |site, values: &[f32], width: usize| show(hook, site, l, first, values, width);
+        see(Site::Residual, residual, c.width);
+        let n = self.norm(residual, &layer.attention_norm);
+        see(Site::AttentionNorm, &n, c.width);
+        let mut qkv = [&layer.query, &layer.key, &layer.value].map(|m| matmul(m, &n));
+        if let Some(biases) = &layer.biases {
+            qkv.iter_mut().zip(biases).for_each(|(x, bias)| add(x, bias));
+        }
+        let [mut q, mut k, v] = qkv;
+        let (query_width, kv_width) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        see(Site::Query, &q, query_width);
+        see(Site::Key, &k, kv_width);
+        see(Site::Value, &v, kv_width);
+        if let Some([query, key]) = &layer.norms {
+            q = self.norm(&q, query);
+            k = self.norm(&k, key);
+        }
+        self.rotate(&mut q, first, query_width);
+        self.rotate(&mut k, first, kv_width);
+        see(Site::QueryRotated, &q, query_width);
+        see(Site::KeyRotated, &k, kv_width);
+        keys.truncate(first * kv_width);
+        values.truncate(first * kv_width);
+        keys.extend_from_slice(&k);
+        values.extend_from_slice(&v);
+        let (scores, attended): (Vec<_>, Vec<_>) = q
+            .par_chunks(query_width)
+            .enumerate()
+            .map(|(i, q)| self.attend(q, keys, values, first + i + 1))
+            .unzip();
+        for (i, scores) in scores.iter().enumerate() {
+            hook.see(Site::Scores, l, first + i, scores);
+        }
+        let mut see = |site, values: &[f32], width: usize| show(hook, site, l, first, values, width);
+        let attended = attended.concat();
+        see(Site::AttentionOutput, &attended, query_width);
+        let delta = matmul(&layer.output, &attended);
+        see(Site::OutputProjection, &delta, c.width);
+        add(residual, &delta);
+        see(Site::Residual, residual, c.width);
+
+        let n = self.norm(residual, &layer.feed_forward_norm);
+        see(Site::FeedForwardNorm, &n, c.width);
+        let (gate, up) = (matmul(&layer.gate, &n), matmul(&layer.up, &n));
+        see(Site::Gate, &gate, c.ffn);
+        see(Site::Up, &up, c.ffn);
+        let gated: Vec<_> = gate.par_iter().zip(&up).map(|(&g, &u)| activate(c.activation, g) * u).collect();
+        see(Site::Gated, &gated, c.ffn);
+        let delta = matmul(&layer.down, &gated);
+        see(Site::Down, &delta, c.width);
+        add(residual, &delta);
     }
 
     /// Continues a text greedily, until a token that ends it (which is included) or `most` tokens. Equal logits: lowest number.
@@ -385,13 +459,13 @@ fn show(hook: &mut dyn Hook, site: Site, layer: usize, first: usize, values: &[f
 }
 
 /// Adds to every row of `x`.
-fn add(x: &mut [f32], y: &[f32]) {
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
     for row in x.chunks_exact_mut(y.len()) {
         row.iter_mut().zip(y).for_each(|(x, y)| *x += y);
     }
 }
 
-fn activate(activation: Activation, x: f32) -> f32 {
+pub(super) fn activate(activation: Activation, x: f32) -> f32 {
     let x = f64::from(x);
     let y = match activation {
         Activation::Silu => x / (1.0 + (-x).exp()),
@@ -405,7 +479,7 @@ fn activate(activation: Activation, x: f32) -> f32 {
 }
 
 /// Inner product in 32 partial sums, which the compiler keeps in vector registers.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
     let mut sums = [0f32; 32];
     for (a, b) in a.iter().zip(b) {
@@ -417,7 +491,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `x W^T` for rows `x`. Every number is one [`dot`], however many rows there are.
-fn matmul(w: &Matrix, x: &[f32]) -> Vec<f32> {
+pub(super) fn matmul(w: &Matrix, x: &[f32]) -> Vec<f32> {
     // Rows of `W` that stay in the cache while the positions pass.
     const TILE: usize = 16;
     let (cols, rows, n) = (w.cols, w.values.len() / w.cols, x.len() / w.cols);

@@ -5,6 +5,7 @@
 
 pub mod blocks;
 pub mod config;
+pub mod encoder;
 pub mod float;
 pub mod gguf;
 mod map;

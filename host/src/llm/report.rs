@@ -45,24 +45,31 @@ fn log_softmax(logits: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
 }
 
 /// Compares both models on pieces of text; `logit_bits` are the fraction bits of integer logits. Each piece follows
-/// the constant first token, if there is one; its tokens after the first are predicted.
+/// the constant first token, if there is one; its tokens after the first are predicted. Progress is told as the share
+/// of the work that is done.
 pub fn compare(
     float: &FloatModel<'_>,
     integer: &Runner,
     logit_bits: i32,
     pieces: &[Vec<u32>],
-    mut progress: impl FnMut(usize),
+    mut progress: impl FnMut(f64),
 ) -> anyhow::Result<Accuracy> {
+    /// The part of the work that the float model's layers are.
+    const FLOAT: f64 = 0.2;
+    let prefix = integer.decoder().prefix;
+    let skip = usize::from(prefix.is_some());
+    let texts: Vec<Vec<u32>> =
+        pieces.iter().map(|piece| prefix.into_iter().chain(piece.iter().copied()).collect()).collect();
+    let total = pieces.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+    let mut sweep = float.sweep(&texts)?;
+    while float.advance(&mut sweep, &mut ())? {
+        progress(FLOAT * sweep.layers() as f64 / (float.config().layers + 1) as f64);
+    }
     let mut accuracy = Accuracy::default();
     let (mut float_loss, mut integer_loss, mut predicted) = (0.0, 0.0, 0usize);
     let scale = 2f64.powi(-logit_bits);
-    for piece in pieces {
-        let prefix = integer.decoder().prefix;
-        let tokens: Vec<u32> = prefix.into_iter().chain(piece.iter().copied()).collect();
-        let skip = tokens.len() - piece.len();
-        let wanted: Vec<usize> = (skip..tokens.len()).collect();
-        let reference = float.forward(&mut float.cache(), &tokens, &wanted, &mut ())?;
-        let logits = integer.logits(&tokens)?;
+    float.logits(&sweep, skip, |index, reference| {
+        let logits = integer.logits(&texts[index])?;
         for (i, (reference, logits)) in reference.iter().zip(&logits).enumerate() {
             let p = log_softmax(reference.iter().map(|&l| f64::from(l)));
             let q = log_softmax(logits.iter().map(|&l| l as f64 * scale));
@@ -74,14 +81,15 @@ pub fn compare(
             accuracy.confident += usize::from(confident);
             accuracy.confident_agree += usize::from(confident && best == own);
             accuracy.divergence += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
-            if let Some(&next) = piece.get(i + 1) {
+            if let Some(&next) = pieces[index].get(i + 1) {
                 float_loss -= p[next as usize];
                 integer_loss -= q[next as usize];
                 predicted += 1;
             }
         }
-        progress(accuracy.positions);
-    }
+        progress(FLOAT + (1.0 - FLOAT) * accuracy.positions as f64 / total);
+        Ok(())
+    })?;
     accuracy.divergence /= accuracy.positions.max(1) as f64;
     accuracy.float_perplexity = (float_loss / predicted.max(1) as f64).exp();
     accuracy.integer_perplexity = (integer_loss / predicted.max(1) as f64).exp();

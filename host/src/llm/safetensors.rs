@@ -50,7 +50,7 @@ pub(super) fn json(path: &Path) -> anyhow::Result<Value> {
 }
 
 /// The directory of a model and its safetensors files.
-fn files(path: &Path) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
+pub(super) fn files(path: &Path) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
     if !path.is_dir() {
         let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         return Ok((directory.to_owned(), vec![path.to_owned()]));
@@ -87,7 +87,7 @@ fn files(path: &Path) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
 }
 
 /// The tensors of a mapped file.
-fn tensors(bytes: &[u8], file: usize) -> anyhow::Result<Vec<Found>> {
+pub(super) fn tensors(bytes: &[u8], file: usize) -> anyhow::Result<Vec<Found>> {
     let broken = "it is no safetensors file or a truncated one, download it again";
     let (header, _) = SafeTensors::read_metadata(bytes).context(broken)?;
     let views = SafeTensors::deserialize(bytes).context(broken)?;
@@ -185,7 +185,7 @@ impl Raw {
             "qwen2" => Family::Qwen2,
             "qwen3" => Family::Qwen3,
             other => bail!(
-                "model type {other:?} is not supported; use a model of type llama, mistral, qwen2 or qwen3"
+                "model type {other:?} is not supported; use a model of type llama, mistral, qwen2, qwen3 or bert"
             ),
         };
         ensure!(

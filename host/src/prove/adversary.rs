@@ -11,6 +11,11 @@ use crate::backend::field::B;
 
 /// Hooks into the prover. The default of each does nothing.
 pub trait Adversary {
+    /// Whether it may change what is left of the opening, which is laid out only for those who do.
+    fn meddles(&self) -> bool {
+        true
+    }
+
     /// A message of extension elements, before it is sent.
     fn message(&mut self, _label: Label, _message: &mut [QM31]) {}
 
@@ -37,4 +42,8 @@ pub trait Adversary {
 /// The honest prover.
 pub struct Honest;
 
-impl Adversary for Honest {}
+impl Adversary for Honest {
+    fn meddles(&self) -> bool {
+        false
+    }
+}

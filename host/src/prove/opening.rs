@@ -64,18 +64,24 @@ struct Layer<S: BulkHash> {
 
 impl<S: BulkHash> Layer<S> {
     fn new(word: &[QM31], cap_log: u32) -> Self {
+        /// Vectors of every column that one task fills.
+        const TASK: usize = 1 << 6;
         let vectors = word.len() / ARITY / LANES;
-        let columns = (0..ARITY).into_par_iter().flat_map_iter(|slot| {
-            let mut columns = [(); 4].map(|()| Vec::with_capacity(vectors));
-            for leaves in word.chunks_exact(ARITY * LANES) {
-                let lanes = std::array::from_fn(|i| to_stwo(leaves[i * ARITY + slot]));
-                for (column, vector) in columns.iter_mut().zip(E::from_array(lanes).into_packed_m31s()) {
-                    column.push(vector);
+        let mut columns = vec![vec![B::from_array([to_stwo_base(M31::ZERO); LANES]); vectors]; 4 * ARITY];
+        let mut tasks: Vec<Vec<&mut [B]>> = Vec::new();
+        tasks.resize_with(vectors.div_ceil(TASK), Vec::new);
+        for column in &mut columns {
+            tasks.iter_mut().zip(column.chunks_mut(TASK)).for_each(|(task, part)| task.push(part));
+        }
+        tasks.into_par_iter().zip(word.par_chunks(TASK * ARITY * LANES)).for_each(|(mut columns, word)| {
+            for (vector, leaves) in word.chunks_exact(ARITY * LANES).enumerate() {
+                for (slot, columns) in columns.chunks_exact_mut(4).enumerate() {
+                    let lanes = std::array::from_fn(|i| to_stwo(leaves[i * ARITY + slot]));
+                    let coordinates = E::from_array(lanes).into_packed_m31s();
+                    columns.iter_mut().zip(coordinates).for_each(|(column, v)| column[vector] = v);
                 }
             }
-            columns
         });
-        let columns: Vec<Vec<B>> = columns.collect();
         let tree = Tree::new(&columns, cap_log);
         Self { columns, tree }
     }
@@ -146,7 +152,8 @@ pub fn prove<S: BulkHash>(
         w.bind_low(r);
         challenges.push(r);
         if bound == folds {
-            let mut message = remaining(Label::FinalMessage, &mut u, &w, claim, channel);
+            remaining(Label::FinalMessage, &mut u, &w, claim, channel);
+            let mut message = u.elements();
             channel.send_slice(Label::FinalMessage, &mut message);
             u = Table::new(message);
         } else if bound < folds && bound % FoldSchedule::ARITY_LOG == 0 {
@@ -161,18 +168,13 @@ pub fn prove<S: BulkHash>(
     answer(protocol, commitments, &layers, channel);
 }
 
-/// Shows what is left to who might change it; returns the message.
-fn remaining<S: BulkHash>(
-    label: Label,
-    u: &mut Table,
-    w: &Table,
-    claim: QM31,
-    channel: &mut Channel<'_, S>,
-) -> Vec<QM31> {
-    let mut message = u.elements();
-    channel.adversary.remaining(label, &mut message, &w.elements(), claim);
-    *u = Table::new(message.clone());
-    message
+/// Shows what is left to who might change it.
+fn remaining<S: BulkHash>(label: Label, u: &mut Table, w: &Table, claim: QM31, channel: &mut Channel<'_, S>) {
+    if channel.adversary.meddles() {
+        let mut message = u.elements();
+        channel.adversary.remaining(label, &mut message, &w.elements(), claim);
+        *u = Table::new(message);
+    }
 }
 
 fn commit_layer<S: BulkHash>(

@@ -3,7 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use circlet::files::{self, ModelFile, TextFile};
+use circlet::files::{self, ModelFile, PartialFile, TextFile};
+use circlet::llm::float::FloatModel;
+use circlet::llm::quantize::{Calibrating, Options};
 
 use super::{Bench, FILE, OK, REJECTED, USAGE, Value, fs, models};
 
@@ -322,4 +324,47 @@ fn language_models_are_measured() {
     assert!(text.contains("tiny-llama, 4 layers"), "{text}");
     bench.fails(USAGE, &["bench", "--llm", "--layers", "5", "--runs", "1"], "take 1 to 4");
     bench.fails(FILE, &["bench", "--llm", "m.vk"], "a compiled language model");
+}
+
+/// What a stopped compilation left is taken up by one of the same model, texts and options, and by no other.
+#[test]
+fn stopped_compilations_go_on() {
+    let bench = Bench::new();
+    source(&bench);
+    let compile = || {
+        let options = ["--report", "none", "--calibrate-tokens", "200"];
+        let compiled = bench.json(OK, &[&COMPILE[..6], &options].concat());
+        assert!(!bench.path("m.circlet.partial").exists());
+        compiled["key"].clone()
+    };
+    let key = compile();
+    let opened = circlet::llm::open(&bench.path("model")).unwrap();
+    let text = fs::read_to_string(bench.path("text.txt")).unwrap();
+    let tokens = opened.tokenizer.as_ref().unwrap().encode(&text, false);
+    let options = Options { prefix: Some(0), positions: 256 };
+    let inputs =
+        |texts: &[Vec<u32>]| PartialFile::inputs(&bench.path("model"), [texts, &[]], options).unwrap();
+    let (right, other) = ([tokens[..200].to_vec()], [tokens[300..302].to_vec()]);
+    let model = FloatModel::open(opened.checkpoint.as_ref()).unwrap();
+    let stop = |texts: &[Vec<u32>], layers: usize, inputs: [u8; 32]| {
+        let mut calibrating = Calibrating::new(&model, options.prefix, texts).unwrap();
+        for _ in 0..layers {
+            calibrating.advance(&model, opened.checkpoint.as_ref()).unwrap();
+        }
+        let file = PartialFile { inputs, calibrating, accuracy: None };
+        bench.write("m.circlet.partial", files::encode(&file));
+    };
+    for layers in [0, 1, 4, 5] {
+        stop(&right, layers, inputs(&right));
+        bench.json(OK, &["inspect", "m.circlet.partial"]);
+        assert_eq!(compile(), key, "{layers}");
+    }
+    // It is used indeed: what another text gave makes another model.
+    stop(&other, 5, inputs(&right));
+    assert_ne!(compile(), key);
+    // One of other inputs and one that cannot be read are not used.
+    stop(&other, 5, inputs(&other));
+    assert_eq!(compile(), key);
+    bench.write("m.circlet.partial", "CIRCLETU");
+    assert_eq!(compile(), key);
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use circlet::files::{self, RegistrationFile};
 use circlet::import::onnx_writer::{Attr, Dim, OnnxWriter};
 use serde_json::Value;
 
@@ -32,6 +33,11 @@ impl Bench {
 
     fn output(&self, arguments: &[&str]) -> Output {
         let binary = env!("CARGO_BIN_EXE_circlet");
+        // Keys are made here; what else can be said of them has its own test.
+        let reasons = ["--trust-key", "--registration", "--model", "--no-reason"];
+        let silent = arguments.first() == Some(&"verify") && !arguments.iter().any(|a| reasons.contains(a));
+        let trust = silent.then_some("--trust-key");
+        let arguments = arguments.iter().copied().filter(|&a| a != "--no-reason").chain(trust);
         Command::new(binary).args(arguments).current_dir(self.0.path()).output().unwrap()
     }
 
@@ -170,6 +176,37 @@ fn every_profile_and_suite_proves() {
     }
 }
 
+/// A key is accepted with a registration, by who commits to its weights, or on the word of the user; and not else.
+#[test]
+fn keys_need_a_reason() {
+    let bench = Bench::new();
+    bench.write("x.json", "[0.5, 0.25]");
+    for (name, weight) in [("a", 0.5), ("b", 0.75)] {
+        bench.write("m.onnx", small_model(13, weight));
+        let (file, registration) = (format!("{name}.circlet"), format!("{name}.reg"));
+        bench.run(OK, &["compile", "m.onnx", "--calibrate", "random", "-o", &file, "--quiet"]);
+        bench.run(OK, &["register", &file, "-o", &registration, "--quiet"]);
+    }
+    bench.run(OK, &["prove", "a.circlet", "--input", "x.json", "-o", "p", "--quiet"]);
+    let verify = |code, reason: &[&str]| bench.run(code, &[&["verify", "a.vk", "p"], reason].concat());
+    assert!(verify(OK, &["--registration", "a.reg"]).0.contains("proven by the registration"));
+    assert!(verify(OK, &["--model", "a.circlet"]).0.contains("committing to the model again"));
+    assert!(verify(OK, &["--trust-key"]).0.contains("taken on trust"));
+    assert_eq!(bench.json(OK, &["verify", "a.vk", "p", "--registration", "a.reg"])["bounds"], "registration");
+    let (text, error) = verify(REJECTED, &["--registration", "b.reg"]);
+    assert!(text.is_empty() && error.contains("the registration is for the key"), "{error}");
+    assert!(verify(REJECTED, &["--model", "b.circlet"]).1.contains("the model gives the key"));
+    assert!(verify(USAGE, &["--no-reason"]).1.contains("--registration FILE"));
+    assert!(verify(USAGE, &["--trust-key", "--model", "a.circlet"]).1.contains("cannot be used with"));
+    assert!(verify(FILE, &["--registration", "a.circlet"]).1.contains("a registration"));
+    // A registration is judged, not only compared by name.
+    let mut file: RegistrationFile = files::read(&bench.path("a.reg")).unwrap();
+    let middle = file.proofs[0].len() / 2;
+    file.proofs[0][middle] ^= 1;
+    bench.write("c.reg", files::encode(&file));
+    assert!(verify(REJECTED, &["--registration", "c.reg"]).1.contains("the registration: "));
+}
+
 #[test]
 fn batches_are_proven_together() {
     let bench = Bench::new();
@@ -226,14 +263,12 @@ fn changed_proofs_are_refused() {
         bench.write("bad", &bytes);
         bench.run(FILE, &["verify", "m.vk", "bad"]);
     }
-    for at in (circlet::files::HEADER..good.len()).step_by(good.len() / 40) {
+    for at in (files::HEADER..good.len()).step_by(good.len() / 40) {
         let mut bytes = good.clone();
         bytes[at] ^= 1;
-        let digest = circlet_core::hash::blake2s::hash(
-            circlet_core::hash::blake2s::DIGEST,
-            &bytes[circlet::files::HEADER..],
-        );
-        bytes[10..circlet::files::HEADER].copy_from_slice(&digest);
+        let digest =
+            circlet_core::hash::blake2s::hash(circlet_core::hash::blake2s::DIGEST, &bytes[files::HEADER..]);
+        bytes[10..files::HEADER].copy_from_slice(&digest);
         bench.write("bad", &bytes);
         let code = bench.output(&["verify", "m.vk", "bad"]).status.code();
         assert!([Some(REJECTED), Some(FILE)].contains(&code), "{at}: {code:?}");
@@ -304,16 +339,16 @@ fn damaged_programs_and_keys_are_refused() {
         }
     }
     // Weights that are not those of the key, under a good checksum.
-    let mut program: circlet::files::ProgramFile = circlet::files::read(&bench.path("m.circlet")).unwrap();
+    let mut program: files::ProgramFile = files::read(&bench.path("m.circlet")).unwrap();
     program.data.constants[0][0] -= 1;
-    bench.write("bad", circlet::files::encode(&program));
+    bench.write("bad", files::encode(&program));
     let prove = ["prove", "bad", "--input", "x.json", "--index", "0", "-o", "p"];
     bench.fails(FILE, &prove, "inconsistent");
     program.data.constants.pop();
-    bench.write("bad", circlet::files::encode(&program));
+    bench.write("bad", files::encode(&program));
     bench.fails(FILE, &prove, "number of constants");
     program.suite = 9;
-    bench.write("bad", circlet::files::encode(&program));
+    bench.write("bad", files::encode(&program));
     bench.fails(FILE, &prove, "unknown hash suite 9");
     assert!(!bench.path("p").exists());
 }

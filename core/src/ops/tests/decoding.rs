@@ -10,7 +10,7 @@ use crate::circuit::tests::mutations;
 use crate::circuit::{Circuit, CircuitError};
 use crate::program::{
     Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Op, Prefix, Program, Projection,
-    Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, WIDE,
+    Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
 };
 
 const ROUND: Requantize = Requantize { shift: 10, table: TableId(0) };
@@ -45,7 +45,7 @@ fn params() -> Attention {
         prefix: Some(Prefix { key: ConstantId(8), value: ConstantId(9) }),
         score: Requantize { shift: 10, table: TableId(1) },
         exp: TableId(2),
-        causal: true,
+        visible: Visible::Causal,
         output: ConstantId(10),
         output_shift: 10,
     }
@@ -358,7 +358,7 @@ fn attention_takes_heads_that_fit() {
             if rest & 4 == 0 {
                 (a.query.norm, a.key.norm) = (None, None);
             }
-            a.causal = rest & 8 != 0;
+            a.visible = [Visible::All, Visible::Causal][rest >> 3];
         });
         assert!(result.is_ok(), "{rest}");
     }

@@ -61,7 +61,7 @@ pub fn model(context: &Context, report: usize) -> Result<Bundled, Failure> {
     } else {
         Texts { calibration: budget.calibration(&tokens), report: Vec::new(), own: true }
     };
-    let integers = integers(context, &opened, &texts, Options { prefix, positions: POSITIONS })?;
+    let integers = integers(context, &opened, &texts, Options { prefix, positions: POSITIONS }, None)?;
     let parameters = circlet::llm::parameters(config);
     Ok(Bundled { integers, tokenizer, end: config.eos.clone(), parameters })
 }

@@ -11,6 +11,7 @@ use circlet::llm::report::Accuracy;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::partial::Partial;
 use super::prover::{commit, extent, protocol};
 use super::source::{self, Budget, Integers, describe_prefix, integers};
 use crate::cli::compile::Arguments;
@@ -96,8 +97,10 @@ pub fn run(
     context.check_memory(source::memory(config), "quantizing this model")?;
 
     let shown = context.monitor.plan(&source::plan(config, &texts), 1);
+    let choice = Quantize { prefix, positions };
+    let mut partial = Partial::new(&arguments.output, &arguments.model, &texts, choice)?;
     let Integers { data, runner, logit_bits, accuracy } =
-        integers(context, &opened, &texts, Quantize { prefix, positions })?;
+        integers(context, &opened, &texts, choice, Some(&mut partial))?;
     drop(shown);
     let decoder = runner.decoder().clone();
     drop(runner);
@@ -126,6 +129,7 @@ pub fn run(
     };
     let (model, verifying) = (files::encode(&file), files::encode(key));
     outputs.write([&model, &verifying]).or_bad()?;
+    partial.remove();
 
     let stages = context.monitor.take();
     let digest = text::hex(&file.head.key_digest);

@@ -279,10 +279,8 @@ fn sketch(opened: &Opened) -> anyhow::Result<Decoder> {
     let prefix = first.config.bos;
     let most = first.config.context.min(1024) as u32;
     let positions = if most.is_power_of_two() { most } else { most.next_power_of_two() / 2 };
-    let model = llm::float::FloatModel::load(&first)?;
     let tokens: Vec<u32> = (0..16.min(positions)).map(|i| i * 7919 % first.config.vocab as u32).collect();
-    let calibration = calibrate(&first, &model, prefix, &[tokens])?;
-    drop(model);
+    let calibration = calibrate(&first, prefix, &[tokens])?;
     let options = Quantize { prefix, positions };
     let mut decoder = quantize(&first, &calibration.maxima, &calibration.prefix, options)?.decoder;
     decoder.layers = vec![decoder.layers[0].clone(); layers];

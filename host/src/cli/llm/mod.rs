@@ -5,6 +5,7 @@ pub mod bundled;
 pub mod compile;
 pub mod demo;
 pub mod inspect;
+pub mod partial;
 pub mod prompt;
 pub mod prove;
 pub mod prover;

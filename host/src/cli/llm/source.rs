@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use circlet::estimate::{MODEL_COSTS, model_times};
-use circlet::files::PrefixOrigin;
+use circlet::files::{PartialFile, PrefixOrigin};
 use circlet::llm::float::FloatModel;
-use circlet::llm::quantize::{Options, calibrate, quantize};
+use circlet::llm::quantize::{Calibrating, Calibration, Options, quantize};
 use circlet::llm::report::{Accuracy, compare};
 use circlet::llm::run::Runner;
 use circlet::llm::{self, Config, Opened, Tokenizer};
 use circlet_core::program::Data;
 
+use super::partial::Partial;
 use super::prompt::{parse_ids, read_text};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::{Context, text};
@@ -178,44 +179,61 @@ pub fn plan(config: &Config, texts: &Texts) -> Vec<Stage> {
         [count(&texts.calibration), count(&texts.report)],
         rayon::current_num_threads(),
     );
-    vec![
-        ("load", times.load),
-        ("calibrate", times.calibrate),
-        ("quantize", times.quantize),
-        ("compare", times.compare),
-    ]
+    vec![("calibrate", times.calibrate), ("quantize", times.quantize), ("compare", times.compare)]
 }
 
-/// Memory for [`integers`]: the floats, and the integers beside them.
+/// Memory for [`integers`]: the integers, and a layer of floats beside them.
 pub fn memory(config: &Config) -> u64 {
     llm::parameters(config) * MODEL_COSTS.quantize_bytes
 }
 
-/// Calibrates, quantizes and compares.
+/// Calibrates, quantizes and compares; goes on where a stopped compilation was.
 pub fn integers(
     context: &Context,
     opened: &Opened,
     texts: &Texts,
     options: Options,
+    mut partial: Option<&mut Partial>,
 ) -> Result<Integers, Failure> {
     let checkpoint = &*opened.checkpoint;
-    let name = &checkpoint.config().name;
-    let unusable = || format!("cannot compile the model {}", text::name(name));
-    let model = tracing::info_span!("load").in_scope(|| FloatModel::load(checkpoint)).or_file(unusable())?;
-    let calibration = tracing::info_span!("calibrate")
-        .in_scope(|| calibrate(checkpoint, &model, options.prefix, &texts.calibration))
-        .or_file(unusable())?;
+    let config = checkpoint.config();
+    let unusable = || format!("cannot compile the model {}", text::name(&config.name));
+    let model = FloatModel::open(checkpoint).or_file(unusable())?;
+    let found = partial.as_deref_mut().and_then(Partial::take);
+    let (calibrating, known) = found.map_or((None, None), |f| (Some(f.calibrating), f.accuracy));
+    let mut state = |calibrating: &Calibrating, accuracy: Option<Accuracy>| match partial.as_deref_mut() {
+        Some(partial) if partial.is_due() => {
+            let (inputs, calibrating) = (partial.inputs(), calibrating.clone());
+            partial.store(&PartialFile { inputs, calibrating, accuracy })
+        }
+        _ => Ok(()),
+    };
+    let calibrating = tracing::info_span!("calibrate").in_scope(|| {
+        let begin = || Calibrating::new(&model, options.prefix, &texts.calibration);
+        let mut calibrating = calibrating.map_or_else(begin, Ok).or_file(unusable())?;
+        while calibrating.layers() <= config.layers {
+            calibrating.advance(&model, checkpoint).or_file(unusable())?;
+            context.monitor.advance(calibrating.layers() as f64 / (config.layers + 1) as f64);
+            state(&calibrating, None)?;
+        }
+        Ok::<_, Failure>(calibrating)
+    })?;
+    let Calibration { maxima, prefix } = calibrating.found();
     let quantized = tracing::info_span!("quantize")
-        .in_scope(|| quantize(checkpoint, &calibration.maxima, &calibration.prefix, options))
+        .in_scope(|| quantize(checkpoint, maxima, prefix, options))
         .or_file(unusable())?;
     let runner = Runner::new(quantized.decoder, &quantized.data).or_file(unusable())?;
     let logit_bits = quantized.logit_bits;
-    let total = texts.report.iter().map(Vec::len).sum::<usize>();
-    let accuracy = (total > 0).then(|| {
-        let progress = |done: usize| context.monitor.advance(done as f64 / total as f64);
-        tracing::info_span!("compare")
-            .in_scope(|| compare(&model, &runner, logit_bits, &texts.report, progress))
-            .or_file("cannot compare the integer model with the float model")
-    });
-    Ok(Integers { data: Arc::new(quantized.data), runner, logit_bits, accuracy: accuracy.transpose()? })
+    let accuracy = if texts.report.is_empty() || known.is_some() {
+        known
+    } else {
+        let compared = tracing::info_span!("compare")
+            .in_scope(|| {
+                compare(&model, &runner, logit_bits, &texts.report, |done| context.monitor.advance(done))
+            })
+            .or_file("cannot compare the integer model with the float model")?;
+        state(&calibrating, Some(compared))?;
+        Some(compared)
+    };
+    Ok(Integers { data: Arc::new(quantized.data), runner, logit_bits, accuracy })
 }

@@ -15,7 +15,7 @@ use super::prompt::{Form, encode};
 use super::prove::{text_json, tokenizer, tokens_in_words};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::verify::Arguments;
-use crate::cli::{Outcome, job, register, text};
+use crate::cli::{Outcome, job, text};
 
 /// What is said only of texts.
 #[derive(Clone, Debug, Default, Args)]
@@ -81,16 +81,16 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         (verdict, _) => verdict,
     };
 
-    let verdict = match (verdict, &arguments.registration) {
-        (Ok(()), Some(path)) => register::judge(path, key.digest(), &circlet_verifier::registered(&key))?,
-        (verdict, _) => verdict,
+    let verdict = match verdict {
+        Ok(()) => arguments.bounds.judge(key.digest(), &circlet_verifier::registered(&key))?,
+        verdict => verdict,
     };
 
     let name = &key.decoder.name;
     let digest = text::hex(&key.digest());
     let mut json = json!({
         "accepted": verdict.is_ok(),
-        "bounds_proven": verdict.is_ok() && arguments.registration.is_some(),
+        "bounds": arguments.bounds.name(),
         "model": name,
         "key": digest,
         "proof_bytes": file.proof.len(),
@@ -124,7 +124,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 .to_owned(),
         ),
         ("key", digest),
-        ("bounds", register::line(arguments.registration.is_some())),
+        ("bounds", arguments.bounds.line()),
     ];
     if let Some(prefix) = key.decoder.prefix {
         fields.push((

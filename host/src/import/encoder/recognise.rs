@@ -4,10 +4,12 @@
 //! its product is not compared with a list of spellings: it must be reshapes and transposes, and it is run on the numbers
 //! of the places, which shows where every element comes from.
 
-use super::{Activation, Encoder, Layer, Linear, Norm, Pooling};
+use super::Pooling;
+use super::parts::{Layer, Linear, Norm, Parts};
 use crate::float::{apply, elementwise::places};
-use crate::graph::{Graph, Node, Op, Reduction, Shape, Tensor, ValueId};
+use crate::graph::{GeluKind, Graph, Node, Op, Reduction, Shape, Tensor, ValueId};
 use crate::import::ImportError;
+use crate::llm::Activation;
 
 /// Relative tolerance of constants such as the root of a head's channels; half-precision files hold them to about this.
 const NEAR: f64 = 1e-3;
@@ -15,7 +17,7 @@ const NEAR: f64 = 1e-3;
 const MAX_PLACES: usize = 1 << 24;
 
 /// Recognises the graph of one text.
-pub fn recognise(graph: &Graph) -> Result<Encoder, ImportError> {
+pub fn recognise(graph: &Graph) -> Result<(Parts, Pooling), ImportError> {
     Matcher::new(graph)?.encoder()
 }
 
@@ -58,7 +60,7 @@ impl<'g> Matcher<'g> {
         Ok(Self { graph, producer, used: vec![false; graph.nodes().len()], rows, width: 0 })
     }
 
-    fn encoder(mut self) -> Result<Encoder, ImportError> {
+    fn encoder(mut self) -> Result<(Parts, Pooling), ImportError> {
         let [output] = self.graph.outputs() else {
             return Err(broken(format!(
                 "has {} outputs; export it with the hidden states or the embedding alone",
@@ -78,7 +80,7 @@ impl<'g> Matcher<'g> {
                 layers.reverse();
                 self.all_used()?;
                 let width = self.width;
-                return Ok(Encoder {
+                let parts = Parts {
                     width,
                     heads,
                     tokens,
@@ -87,8 +89,8 @@ impl<'g> Matcher<'g> {
                     embedding_norm: norm,
                     layers,
                     activation,
-                    pooling,
-                });
+                };
+                return Ok((parts, pooling));
             }
             let place = self.made(value)?;
             let (layer, next, own) = self.layer(sum, norm)?;
@@ -227,10 +229,11 @@ impl<'g> Matcher<'g> {
     ) -> Result<(Layer, ValueId, (usize, Activation)), ImportError> {
         let (down, middle) = self.residual(sum, "the feed-forward block")?;
         let (inner, down) = self.linear(down, "the second matrix of a feed-forward block")?;
-        let function = self.need(inner, "GELU or ReLU", |op| matches!(op, Op::Gelu { .. } | Op::Relu))?;
+        let function = self.need(inner, "GELU or SiLU", |op| matches!(op, Op::Gelu { .. } | Op::Silu))?;
         let activation = match function.op {
-            Op::Gelu { kind } => Activation::Gelu(kind),
-            _ => Activation::Relu,
+            Op::Gelu { kind: GeluKind::Erf } => Activation::GeluErf,
+            Op::Gelu { kind: GeluKind::Tanh } => Activation::GeluTanh,
+            _ => Activation::Silu,
         };
         let (from, up) = self.linear(function.inputs[0], "the first matrix of a feed-forward block")?;
         if from != middle {

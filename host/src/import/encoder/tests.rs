@@ -1,7 +1,8 @@
 //! Small encoders in two spellings, and graphs that are almost encoders.
 
-use super::{Encoder, Pooling, read, recognizes};
+use super::{Pooling, Recognised, read, recognizes};
 use crate::import::onnx_writer::{Attr, Dim, OnnxWriter};
+use crate::llm::encoder::EncoderWeight;
 
 const VOCAB: usize = 40;
 const WIDTH: usize = 8;
@@ -330,7 +331,7 @@ fn model(spelling: Spelling, defect: Defect, pooling: Pooling) -> Vec<u8> {
 }
 
 fn reason(spelling: Spelling, defect: Defect) -> String {
-    match read(&model(spelling, defect, Pooling::None), POSITIONS) {
+    match read(&model(spelling, defect, Pooling::None), "small") {
         Ok(_) => panic!("{defect:?} is not noticed"),
         Err(error) => error.to_string(),
     }
@@ -338,21 +339,24 @@ fn reason(spelling: Spelling, defect: Defect) -> String {
 
 #[test]
 fn both_spellings_are_the_same_encoder() {
-    let read = |spelling| read(&model(spelling, Defect::None, Pooling::None), POSITIONS).unwrap();
-    let (traced, scripted): (Encoder, Encoder) = (read(Spelling::Traced), read(Spelling::Scripted));
-    assert_eq!((traced.heads, traced.width, traced.layers.len()), (HEADS, WIDTH, 2));
-    assert_eq!(traced.tokens.len(), VOCAB * WIDTH);
-    assert_eq!(traced.positions.len(), POSITIONS * WIDTH);
+    let read = |spelling| read(&model(spelling, Defect::None, Pooling::None), "small").unwrap();
+    let (traced, scripted): (Recognised, Recognised) = (read(Spelling::Traced), read(Spelling::Scripted));
+    let config = traced.weights.config();
+    assert_eq!((config.heads, config.width, config.layers, config.ffn), (HEADS, WIDTH, 2, FFN));
+    assert_eq!((config.vocab, config.positions), (VOCAB, POSITIONS));
+    assert_eq!(config, scripted.weights.config());
     // The same random numbers are drawn for both, so all weights are the same.
-    assert_eq!(traced, scripted);
-    assert!(traced.segment.iter().any(|&x| x != 0.0));
+    for (weight, _, _) in config.weights() {
+        assert_eq!(traced.weights.get(weight), scripted.weights.get(weight), "{weight:?}");
+    }
+    assert!(traced.weights.get(EncoderWeight::TypeEmbedding).iter().any(|&x| x != 0.0));
 }
 
 #[test]
 fn pooling_is_recognised() {
     for spelling in [Spelling::Traced, Spelling::Scripted] {
         for pooling in [Pooling::Mean, Pooling::UnitMean] {
-            let encoder = read(&model(spelling, Defect::None, pooling), POSITIONS).unwrap();
+            let encoder = read(&model(spelling, Defect::None, pooling), "small").unwrap();
             assert_eq!(encoder.pooling, pooling);
         }
     }
@@ -380,7 +384,7 @@ fn what_is_almost_an_encoder_is_refused_by_name() {
         (Defect::ResidualMissing, "(Add): stands where an encoder adds the feed-forward block"),
         (Defect::ResidualOfInput, "added to something else than it reads"),
         (Defect::ValuesOfInput, "makes values of something else"),
-        (Defect::ActivationMissing, "(Add): stands where an encoder has GELU or ReLU"),
+        (Defect::ActivationMissing, "(Add): stands where an encoder has GELU or SiLU"),
         (Defect::MoreAtTheEnd, "(Tanh): stands where an encoder has a LayerNorm"),
         (Defect::Biased, "(Add): adds numbers to the scores"),
     ];
@@ -401,8 +405,6 @@ fn other_models_are_not_taken_for_encoders() {
     m.node("Relu", &["x"], &["y"], &[]);
     assert!(!recognizes(&m.to_bytes()));
     assert!(!recognizes(&[1, 2, 3]));
-    let text = read(&m.to_bytes(), 4).unwrap_err().to_string();
+    let text = read(&m.to_bytes(), "small").unwrap_err().to_string();
     assert!(text.contains("mean over the tokens"), "{text}");
-    // More positions than the model has.
-    assert!(read(&model(Spelling::Traced, Defect::None, Pooling::None), POSITIONS + 1).is_err());
 }

@@ -240,6 +240,40 @@ fn hooks_see_every_site() {
     assert_eq!(seen.0[&(Site::Logits, 2)], [(2, 11)]);
 }
 
+/// Layer by layer, with weights read when they are needed, stored in between, all is bit for bit the same.
+#[test]
+fn sweeps_are_forward_passes() {
+    for head in [false, true] {
+        let (_directory, opened) = tiny("qwen3", false, true, head);
+        let checkpoint = opened.checkpoint.as_ref();
+        let (kept, read) = (FloatModel::load(checkpoint).unwrap(), FloatModel::open(checkpoint).unwrap());
+        let texts = [vec![1, 4, 0, 2], vec![3], vec![2, 2, 5]];
+        let mut sweep = read.sweep(&texts).unwrap();
+        assert!(read.logits(&sweep, 0, |_, _| Ok(())).is_err());
+        let (mut seen, mut expected) = (Seen::default(), Seen::default());
+        while read.advance(&mut sweep, &mut seen).unwrap() {
+            sweep = postcard::from_bytes(&postcard::to_allocvec(&sweep).unwrap()).unwrap();
+        }
+        assert!(read.advance(&mut sweep, &mut ()).is_err());
+        let mut count = 0;
+        read.logits(&sweep, 1, |index, logits| {
+            let all: Vec<usize> = (0..texts[index].len()).collect();
+            for model in [&kept, &read] {
+                let reference = model.forward(&mut model.cache(), &texts[index], &all, &mut ()).unwrap();
+                assert_eq!(logits, reference[1..]);
+            }
+            kept.forward(&mut kept.cache(), &texts[index], &all, &mut expected).unwrap();
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(count, texts.len());
+        expected.0.remove(&(Site::Logits, 2));
+        let sorted = |seen: Seen| seen.0.into_iter().collect::<std::collections::BTreeMap<_, _>>();
+        assert_eq!(sorted(seen), sorted(expected));
+    }
+}
+
 #[test]
 fn smollm2_reads_256_tokens() {
     let Some(path) = model_file("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };

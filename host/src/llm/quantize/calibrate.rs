@@ -1,10 +1,13 @@
 //! The largest magnitudes that a decoder computes on sample texts.
 
-use crate::llm::float::{Cache, FloatModel, Hook, Site};
+use anyhow::ensure;
+use serde::{Deserialize, Serialize};
+
+use crate::llm::float::{FloatModel, Hook, Site, Sweep};
 use crate::llm::{Checkpoint, Weight};
 
 /// Largest magnitudes in one layer; norms are given without their gains.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerMaxima {
     /// What projections read, before gains.
     pub attention_normalized: f32,
@@ -33,7 +36,7 @@ pub struct LayerMaxima {
 }
 
 /// Largest magnitudes in a decoder.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Maxima {
     /// Of every layer.
     pub layers: Vec<LayerMaxima>,
@@ -46,7 +49,7 @@ pub struct Maxima {
 }
 
 /// What calibration finds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Largest magnitudes after the constant first token.
     pub maxima: Maxima,
@@ -55,11 +58,12 @@ pub struct Calibration {
 }
 
 struct Watch {
-    maxima: Maxima,
-    /// Positions that do not count.
+    found: Calibration,
+    /// Positions that do not count: the constant first token.
     skip: usize,
-    attention_gains: Vec<Vec<f32>>,
-    ffn_gains: Vec<Vec<f32>>,
+    /// Gains of the layer that is watched.
+    attention_gain: Vec<f32>,
+    ffn_gain: Vec<f32>,
     final_gain: Vec<f32>,
     /// Of query and key heads, with the norm's epsilon.
     head_dim: usize,
@@ -90,6 +94,13 @@ impl Watch {
 impl Hook for Watch {
     fn see(&mut self, site: Site, layer: usize, position: usize, values: &[f32]) {
         if position < self.skip {
+            // It sees itself alone, so all texts have the same keys and values there.
+            let own = self.found.prefix.get_mut(layer);
+            match (site, own) {
+                (Site::KeyRotated, Some((keys, _))) => *keys = values.to_vec(),
+                (Site::Value, Some((_, own))) => *own = values.to_vec(),
+                _ => {}
+            }
             return;
         }
         let raise = |slot: &mut f32, value: f32| *slot = slot.max(value);
@@ -98,17 +109,20 @@ impl Hook for Watch {
             _ => 0.0,
         };
         match site {
-            Site::Residual => return raise(&mut self.maxima.residual, most(values)),
+            Site::Residual => return raise(&mut self.found.maxima.residual, most(values)),
             Site::FinalNorm => {
-                raise(&mut self.maxima.final_norm, most(values));
-                return raise(&mut self.maxima.final_normalized, most_without(values, &self.final_gain));
+                raise(&mut self.found.maxima.final_norm, most(values));
+                return raise(
+                    &mut self.found.maxima.final_normalized,
+                    most_without(values, &self.final_gain),
+                );
             }
             _ => {}
         }
-        let Some(own) = self.maxima.layers.get_mut(layer) else { return };
+        let Some(own) = self.found.maxima.layers.get_mut(layer) else { return };
         match site {
             Site::AttentionNorm => {
-                raise(&mut own.attention_normalized, most_without(values, &self.attention_gains[layer]));
+                raise(&mut own.attention_normalized, most_without(values, &self.attention_gain));
             }
             Site::Query => {
                 raise(&mut own.query_raw, most(values));
@@ -128,7 +142,7 @@ impl Hook for Watch {
             Site::KeyRotated => raise(&mut own.key, most(values)),
             Site::Value => raise(&mut own.value, most(values)),
             Site::FeedForwardNorm => {
-                raise(&mut own.ffn_normalized, most_without(values, &self.ffn_gains[layer]));
+                raise(&mut own.ffn_normalized, most_without(values, &self.ffn_gain));
             }
             Site::Gate => raise(&mut own.gate, most(values)),
             Site::Up => raise(&mut own.up, most(values)),
@@ -138,43 +152,72 @@ impl Hook for Watch {
     }
 }
 
+/// A calibration on its way. It can be stored between two layers and continued later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibrating {
+    sweep: Sweep,
+    found: Calibration,
+    skip: usize,
+}
+
+impl Calibrating {
+    /// Begins with pieces of text, each with the constant first token before it, if there is one.
+    pub fn new(model: &FloatModel<'_>, prefix: Option<u32>, pieces: &[Vec<u32>]) -> anyhow::Result<Self> {
+        ensure!(!pieces.is_empty(), "there is no text to calibrate with");
+        let texts = pieces.iter().map(|piece| prefix.into_iter().chain(piece.iter().copied()).collect());
+        let sweep = model.sweep(&texts.collect::<Vec<_>>())?;
+        let layers = model.config().layers;
+        let maxima = Maxima { layers: vec![LayerMaxima::default(); layers], ..Maxima::default() };
+        let prefix = prefix.map_or(Vec::new(), |_| vec![<(Vec<f32>, Vec<f32>)>::default(); layers]);
+        let skip = usize::from(!prefix.is_empty());
+        Ok(Self { sweep, found: Calibration { maxima, prefix }, skip })
+    }
+
+    /// Layers that are done.
+    pub fn layers(&self) -> usize {
+        self.sweep.layers()
+    }
+
+    /// Takes the texts through the next layer; says whether anything is left to be done.
+    pub fn advance(&mut self, model: &FloatModel<'_>, checkpoint: &dyn Checkpoint) -> anyhow::Result<bool> {
+        let config = checkpoint.config();
+        let vector = |weight: Weight| -> anyhow::Result<Vec<f32>> {
+            let mut out = vec![0.0; checkpoint.shape(weight).map_or(0, |s| s.1)];
+            checkpoint.read(weight, 0..1, &mut out)?;
+            Ok(out)
+        };
+        let layer = self.layers();
+        let inside = layer < config.layers;
+        let gains = |weight| if inside { vector(weight) } else { Ok(Vec::new()) };
+        let mut watch = Watch {
+            found: std::mem::take(&mut self.found),
+            skip: self.skip,
+            attention_gain: gains(Weight::AttentionNorm(layer))?,
+            ffn_gain: gains(Weight::FeedForwardNorm(layer))?,
+            final_gain: vector(Weight::FinalNorm)?,
+            head_dim: config.head_dim,
+            qk_norm: config.qk_norm,
+            epsilon: config.norm_epsilon,
+        };
+        let more = model.advance(&mut self.sweep, &mut watch);
+        self.found = watch.found;
+        more
+    }
+
+    /// What has been found so far.
+    pub fn found(&self) -> &Calibration {
+        &self.found
+    }
+}
+
 /// Runs a decoder on pieces of text, each with the constant first token before it, if there is one.
 pub fn calibrate(
     checkpoint: &dyn Checkpoint,
-    model: &FloatModel<'_>,
     prefix: Option<u32>,
     pieces: &[Vec<u32>],
 ) -> anyhow::Result<Calibration> {
-    let config = checkpoint.config();
-    let vector = |weight: Weight| -> anyhow::Result<Vec<f32>> {
-        let mut out = vec![0.0; checkpoint.shape(weight).map_or(0, |s| s.1)];
-        checkpoint.read(weight, 0..1, &mut out)?;
-        Ok(out)
-    };
-    let mut watch = Watch {
-        maxima: Maxima { layers: vec![LayerMaxima::default(); config.layers], ..Maxima::default() },
-        skip: usize::from(prefix.is_some()),
-        attention_gains: (0..config.layers)
-            .map(|l| vector(Weight::AttentionNorm(l)))
-            .collect::<Result<_, _>>()?,
-        ffn_gains: (0..config.layers)
-            .map(|l| vector(Weight::FeedForwardNorm(l)))
-            .collect::<Result<_, _>>()?,
-        final_gain: vector(Weight::FinalNorm)?,
-        head_dim: config.head_dim,
-        qk_norm: config.qk_norm,
-        epsilon: config.norm_epsilon,
-    };
-    for piece in pieces {
-        let tokens: Vec<u32> = prefix.into_iter().chain(piece.iter().copied()).collect();
-        let wanted: Vec<usize> = (watch.skip..tokens.len()).collect();
-        model.forward(&mut model.cache(), &tokens, &wanted, &mut watch)?;
-    }
-    let mut first: Cache = model.cache();
-    if let Some(prefix) = prefix {
-        model.forward(&mut first, &[prefix], &[], &mut ())?;
-    }
-    let prefix = (0..config.layers).filter(|_| prefix.is_some());
-    let prefix = prefix.map(|l| (first.keys(l).to_vec(), first.values(l).to_vec())).collect();
-    Ok(Calibration { maxima: watch.maxima, prefix })
+    let model = FloatModel::open(checkpoint)?;
+    let mut calibrating = Calibrating::new(&model, prefix, pieces)?;
+    while calibrating.advance(&model, checkpoint)? {}
+    Ok(calibrating.found)
 }

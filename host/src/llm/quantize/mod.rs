@@ -12,7 +12,7 @@
 //! positions do not need and activations far larger than all others, which would coarsen every scale.
 
 mod calibrate;
-mod fit;
+pub(super) mod fit;
 pub mod tables;
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use anyhow::{Context, bail, ensure};
 use circlet_core::decoder::{Decoder, Extent, HeadScale, Layer, Linear, Matrix};
 use circlet_core::program::{Data, Requantize, RmsNorm};
 
-pub use calibrate::{Calibration, LayerMaxima, Maxima, calibrate};
+pub use calibrate::{Calibrating, Calibration, LayerMaxima, Maxima, calibrate};
 use fit::{Fitted, fit};
 use tables::Tables;
 
@@ -39,13 +39,13 @@ pub fn pair_bound(channels: u32) -> i64 {
 /// Fraction bits of cosines and sines.
 const ANGLE_BITS: u8 = 14;
 /// Fraction bits of scores.
-const SCORE_BITS: i32 = 6;
+pub(super) const SCORE_BITS: i32 = 6;
 /// Bound of scores.
-const SCORE: i64 = 15_000;
+pub(super) const SCORE: i64 = 15_000;
 /// Room above the largest calibrated magnitude.
 const ROOM: f64 = 1.15;
 /// Accumulators stay below this.
-const ACCUMULATOR: i64 = (1 << 30) - (1 << 22);
+pub(super) const ACCUMULATOR: i64 = (1 << 30) - (1 << 22);
 
 /// What the user may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +68,12 @@ pub struct Quantized {
 }
 
 /// The most fraction bits at which a magnitude, with room, stays within a bound.
-fn fraction(magnitude: f64, bound: i64) -> i32 {
+pub(super) fn fraction(magnitude: f64, bound: i64) -> i32 {
     (bound as f64 / (magnitude.max(1e-6) * ROOM)).log2().floor().clamp(-12.0, 20.0) as i32
 }
 
 /// `floor(x)` rounded away by this many bits.
-fn shift(from: i32, to: i32, what: &str) -> anyhow::Result<u8> {
+pub(super) fn shift(from: i32, to: i32, what: &str) -> anyhow::Result<u8> {
     let bits = from - to;
     ensure!((0..=20).contains(&bits), "{what}: cannot round {from} fraction bits to {to}; recalibrate");
     Ok(bits as u8)
@@ -175,7 +175,7 @@ pub fn quantize(
 }
 
 /// Bits to the left and bits rounded away that bring one scale to another.
-fn align_to(from: i32, to: i32) -> (u8, u8) {
+pub(super) fn align_to(from: i32, to: i32) -> (u8, u8) {
     ((to - from).max(0) as u8, (from - to).max(0) as u8)
 }
 
@@ -432,6 +432,6 @@ impl Work<'_> {
 }
 
 /// Bits of the table after a shift: as wide as the field allows without a further check, up to sixteen.
-fn domain(shift: u8) -> u8 {
+pub(super) fn domain(shift: u8) -> u8 {
     30u8.saturating_sub(shift).clamp(15, 16)
 }

@@ -1,0 +1,157 @@
+//! Sixteen words side by side, for sixteen hashes at once.
+//!
+//! With AVX-512 they are one register: the compiler, left to itself, prefers registers of half the length there and
+//! then has too few of them for a compression.
+
+pub use kernels::Wide;
+
+/// Number of words.
+const LANES: usize = super::field::LANES;
+
+#[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
+mod kernels {
+    use std::arch::x86_64::{
+        __m512i, _mm512_add_epi32, _mm512_permutex2var_epi32, _mm512_rorv_epi32, _mm512_set1_epi32,
+        _mm512_xor_si512,
+    };
+    use std::mem::transmute;
+
+    use circlet_core::hash::blake2s::Word;
+
+    use super::LANES;
+
+    /// Sixteen words.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Wide(__m512i);
+
+    impl Wide {
+        /// Words in the order of lanes.
+        #[inline(always)]
+        pub fn new(words: [u32; LANES]) -> Self {
+            // SAFETY: both are 64 bytes of plain data.
+            Self(unsafe { transmute::<[u32; LANES], __m512i>(words) })
+        }
+
+        /// The words.
+        #[inline(always)]
+        pub fn to_array(self) -> [u32; LANES] {
+            // SAFETY: both are 64 bytes of plain data.
+            unsafe { transmute::<__m512i, [u32; LANES]>(self.0) }
+        }
+
+        /// The words in even and in odd lanes of both, those of `self` first.
+        #[inline(always)]
+        pub fn halves(self, other: Self) -> [Self; 2] {
+            [0, 1].map(|odd| {
+                let lanes = Self::new(std::array::from_fn(|i| 2 * i as u32 + odd));
+                // SAFETY: this module is compiled only where AVX-512F is enabled for the whole build.
+                Self(unsafe { _mm512_permutex2var_epi32(self.0, lanes.0, other.0) })
+            })
+        }
+    }
+
+    impl Word for Wide {
+        #[inline(always)]
+        fn splat(value: u32) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm512_set1_epi32(value as i32) })
+        }
+        #[inline(always)]
+        fn add(self, rhs: Self) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm512_add_epi32(self.0, rhs.0) })
+        }
+        #[inline(always)]
+        fn xor(self, rhs: Self) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm512_xor_si512(self.0, rhs.0) })
+        }
+        #[inline(always)]
+        fn rotate_right<const R: u32>(self) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm512_rorv_epi32(self.0, _mm512_set1_epi32(R as i32)) })
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx512f")))]
+mod kernels {
+    use circlet_core::hash::blake2s::{Lanes, Word};
+
+    use super::LANES;
+
+    /// Sixteen words.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Wide(Lanes<LANES>);
+
+    impl Wide {
+        /// Words in the order of lanes.
+        #[inline(always)]
+        pub fn new(words: [u32; LANES]) -> Self {
+            Self(Lanes(words))
+        }
+
+        /// The words.
+        #[inline(always)]
+        pub fn to_array(self) -> [u32; LANES] {
+            self.0.0
+        }
+
+        /// The words in even and in odd lanes of both, those of `self` first.
+        #[inline(always)]
+        pub fn halves(self, other: Self) -> [Self; 2] {
+            const HALF: usize = LANES / 2;
+            let (a, b) = (self.to_array(), other.to_array());
+            [0, 1].map(|odd| {
+                Self::new(std::array::from_fn(|i| {
+                    if i < HALF { a[2 * i + odd] } else { b[2 * (i - HALF) + odd] }
+                }))
+            })
+        }
+    }
+
+    impl Word for Wide {
+        #[inline(always)]
+        fn splat(value: u32) -> Self {
+            Self(Word::splat(value))
+        }
+        #[inline(always)]
+        fn add(self, rhs: Self) -> Self {
+            Self(self.0.add(rhs.0))
+        }
+        #[inline(always)]
+        fn xor(self, rhs: Self) -> Self {
+            Self(self.0.xor(rhs.0))
+        }
+        #[inline(always)]
+        fn rotate_right<const R: u32>(self) -> Self {
+            Self(self.0.rotate_right::<R>())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use circlet_core::hash::blake2s::Word;
+
+    use super::{LANES, Wide};
+
+    #[test]
+    fn words_are_words() {
+        let a: [u32; LANES] = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
+        let b: [u32; LANES] = std::array::from_fn(|i| 0x85eb_ca6b_u32.wrapping_mul(i as u32 + 7));
+        let (x, y) = (Wide::new(a), Wide::new(b));
+        let each = |f: &dyn Fn(u32, u32) -> u32| -> [u32; LANES] { std::array::from_fn(|i| f(a[i], b[i])) };
+        assert_eq!(x.add(y).to_array(), each(&u32::wrapping_add));
+        assert_eq!(x.xor(y).to_array(), each(&|a, b| a ^ b));
+        assert_eq!(x.rotate_right::<7>().to_array(), each(&|a, _| a.rotate_right(7)));
+        assert_eq!(Wide::splat(5).to_array(), [5; LANES]);
+        let both = [a, b].concat();
+        for (odd, half) in x.halves(y).into_iter().enumerate() {
+            assert_eq!(
+                half.to_array().to_vec(),
+                both.iter().copied().skip(odd).step_by(2).collect::<Vec<_>>()
+            );
+        }
+    }
+}
