@@ -2,7 +2,7 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof), `CIRCLETU` (unfinished compilation) |
+//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof), `CIRCLETU` (unfinished compilation); of sentence encoders `CIRCLETE` (encoder, numbers, tokenizer), `CIRCLETW` (verifying key) or `CIRCLETS` (sentence, vector and proof) |
 //! | 2 | [`VERSION`], little-endian |
 //! | 32 | Blake2s digest of the payload; of a language model, of the digests of its pieces |
 //! | rest | payload: postcard, in its one canonical encoding; numbers of a language model follow it as [`compact`] arrays |
@@ -16,6 +16,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use circlet_core::decoder::DecoderKey;
+use circlet_core::encoder::EncoderKey;
 use circlet_core::hash::blake2s;
 use circlet_core::key::{Statement, VERSION, VerifyingKey};
 use circlet_core::profile::ProfileId;
@@ -24,10 +25,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub mod compact;
+mod encoding;
 mod outputs;
 mod partial;
 mod text;
 
+pub use encoding::{EncoderFile, EncoderHead, EncodingFile};
 pub use outputs::Outputs;
 pub use partial::PartialFile;
 pub use text::{Head, ModelFile, PrefixOrigin, TextFile};
@@ -52,6 +55,12 @@ pub enum Kind {
     ModelKey,
     /// A [`TextFile`].
     Text,
+    /// An [`EncoderFile`].
+    Encoder,
+    /// An [`EncoderKey`].
+    EncoderKey,
+    /// An [`EncodingFile`].
+    Encoding,
     /// A [`RegistrationFile`].
     Registration,
     /// A [`PartialFile`].
@@ -60,13 +69,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Program,
         Self::Key,
         Self::Proof,
         Self::Model,
         Self::ModelKey,
         Self::Text,
+        Self::Encoder,
+        Self::EncoderKey,
+        Self::Encoding,
         Self::Registration,
         Self::Partial,
     ];
@@ -80,6 +92,9 @@ impl Kind {
             Self::Model => b"CIRCLETL",
             Self::ModelKey => b"CIRCLETV",
             Self::Text => b"CIRCLETT",
+            Self::Encoder => b"CIRCLETE",
+            Self::EncoderKey => b"CIRCLETW",
+            Self::Encoding => b"CIRCLETS",
             Self::Registration => b"CIRCLETR",
             Self::Partial => b"CIRCLETU",
         }
@@ -89,9 +104,9 @@ impl Kind {
     pub const fn limit(self) -> u64 {
         match self {
             Self::Program => 1 << 32,
-            Self::Key | Self::ModelKey => 1 << 26,
-            Self::Proof | Self::Text | Self::Registration => 1 << 28,
-            Self::Model | Self::Partial => 1 << 34,
+            Self::Key | Self::ModelKey | Self::EncoderKey => 1 << 26,
+            Self::Proof | Self::Text | Self::Encoding | Self::Registration => 1 << 28,
+            Self::Model | Self::Encoder | Self::Partial => 1 << 34,
         }
     }
 
@@ -110,6 +125,9 @@ impl std::fmt::Display for Kind {
             Self::Model => "a compiled language model (.circlet)",
             Self::ModelKey => "a language model's verifying key (.vk)",
             Self::Text => "a proof of a text (.proof)",
+            Self::Encoder => "a compiled sentence encoder (.circlet)",
+            Self::EncoderKey => "a sentence encoder's verifying key (.vk)",
+            Self::Encoding => "a proof of a sentence's vector (.proof)",
             Self::Registration => "a registration (.reg)",
             Self::Partial => "an unfinished compilation (.partial)",
         })
@@ -208,6 +226,8 @@ plain!(
     ProofFile => Proof,
     DecoderKey => ModelKey,
     TextFile => Text,
+    EncoderKey => EncoderKey,
+    EncodingFile => Encoding,
     RegistrationFile => Registration,
     PartialFile => Partial
 );
@@ -337,7 +357,7 @@ pub fn encode<T: Format>(value: &T) -> Vec<u8> {
 /// What the header says of the payload.
 fn checksum(kind: Kind, payload: &[u8]) -> [u8; 32] {
     match kind {
-        Kind::Model => text::checksum(payload),
+        Kind::Model | Kind::Encoder => text::checksum(payload),
         _ => blake2s::hash(blake2s::DIGEST, payload),
     }
 }
@@ -374,10 +394,10 @@ pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, ContentError> {
 
 fn hint(expected: Kind) -> &'static str {
     match expected {
-        Kind::Program | Kind::Key | Kind::Model | Kind::ModelKey => {
+        Kind::Program | Kind::Key | Kind::Model | Kind::ModelKey | Kind::Encoder | Kind::EncoderKey => {
             " (`circlet compile` makes one from a model)"
         }
-        Kind::Proof | Kind::Text => " (`circlet prove` makes one)",
+        Kind::Proof | Kind::Text | Kind::Encoding => " (`circlet prove` makes one)",
         Kind::Registration => " (`circlet register` makes one)",
         Kind::Partial => "",
     }

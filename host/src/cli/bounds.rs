@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use circlet::files::{self, Kind, ModelFile, ProgramFile, RegistrationFile};
+use circlet::files::{self, EncoderFile, Kind, ModelFile, ProgramFile, RegistrationFile};
 use circlet_core::key::VerifyingKey;
 use circlet_verifier::verify_registration;
 use clap::Args;
@@ -13,7 +13,7 @@ use clap::Args;
 use super::failure::{Failure, OrFail};
 use super::job::{Key, Suite};
 use super::llm::prover::commit;
-use super::text;
+use super::{encoder, text};
 
 /// One of the reasons.
 #[derive(Clone, Debug, Default, Args)]
@@ -97,7 +97,13 @@ fn committed(path: &Path) -> Result<[u8; 32], Failure> {
         let unknown = || Failure::file(format!("cannot use {}: unknown hash suite {id}", path.display()));
         Suite::of(id).ok_or_else(unknown)
     };
-    if files::kind_of(path).or_bad()? == Some(Kind::Model) {
+    let kind = files::kind_of(path).or_bad()?;
+    if kind == Some(Kind::Encoder) {
+        let EncoderFile { head, data } = files::read(path).or_bad()?;
+        let suite = suite(head.suite)?;
+        return Ok(encoder::prover::commit(head.encoder, data, head.profile, suite)?.key().digest());
+    }
+    if kind == Some(Kind::Model) {
         let ModelFile { head, data } = files::read(path).or_bad()?;
         let suite = suite(head.suite)?;
         return Ok(commit(head.decoder, data, head.profile, suite)?.key().digest());

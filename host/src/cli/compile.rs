@@ -14,13 +14,14 @@ use serde_json::json;
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::model::{Calibration, RANDOM, import, name_of, quantized};
-use super::{Context, Outcome, llm, text};
+use super::{Context, Outcome, encoder, llm, text};
 
 /// Compile a model to an integer program and commit to its weights.
 ///
 /// Writes the program (for provers) and, next to it, the verifying key (for everyone). The numbers of the
 /// model become integers whose scales are chosen by running the float model on calibration samples: give some
-/// that are like the inputs to be proven; for language models, a text. An accuracy report against the float
+/// that are like the inputs to be proven; for language models, a text; for sentence encoders (BERT), a sentence on each
+/// line of a text. An accuracy report against the float
 /// model is printed. Nothing is written before everything is done.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -28,6 +29,7 @@ use super::{Context, Outcome, llm, text};
   circlet compile mlp.onnx --calibrate inputs.npy --batch 8 --profile p100-j8 -o mlp.circlet
   circlet compile mlp.onnx --calibrate random -o mlp.circlet   # standard normal inputs, to try it out
   circlet compile smollm2.gguf --calibrate text.txt -o smollm2.circlet
+  circlet compile models/cache/all-MiniLM-L6-v2 --calibrate sentences.txt -o minilm.circlet
   circlet compile models/tiny-llama --calibrate text.txt --report heldout.txt -o tiny.circlet")]
 pub struct Arguments {
     /// The model: an ONNX file (opset 13 or newer), a GGUF or safetensors file, or a directory with config.json
@@ -73,13 +75,21 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         return Err(Failure::usage(
             "compiling needs samples to calibrate with; give --calibrate FILE with inputs like those that will \
              be proven (.json or .npy), or --calibrate random to try it with standard normal ones; for a language \
-             model, a text",
+             model, a text, for a sentence encoder, sentences on lines",
         ));
     };
     let vk = arguments.vk.clone().unwrap_or_else(|| arguments.output.with_extension("vk"));
     let inputs: Vec<&Path> =
         [arguments.model.as_path(), calibrate].into_iter().chain(arguments.llm.path()).collect();
     let outputs = Outputs::new([&arguments.output, &vk], &inputs).or_bad()?;
+    if circlet::llm::encoder::recognizes(&arguments.model) {
+        if arguments.batch != 1 {
+            return Err(Failure::usage(
+                "--batch is for ONNX models; a sentence encoder proves one sentence at a time",
+            ));
+        }
+        return encoder::compile::run(context, arguments, calibrate, &outputs, &vk);
+    }
     if circlet::llm::recognizes(&arguments.model) {
         if arguments.batch != 1 {
             return Err(Failure::usage(

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::failure::{Failure, OrFail};
 use super::job::{self, Suite};
 use super::model::{Calibration, import, name_of, quantized};
-use super::{Context, Outcome, llm, text};
+use super::{Context, Outcome, encoder, llm, text};
 
 /// Show what a model, program, key or proof consists of, and what proving it will take.
 ///
@@ -67,6 +67,9 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         )));
     }
     match kind {
+        None if circlet::llm::encoder::recognizes(&arguments.file) => {
+            encoder::inspect::source(&arguments.file)
+        }
         None if model => llm::inspect::source(arguments),
         None => onnx(arguments),
         Some(Kind::Program) => {
@@ -83,6 +86,9 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         Some(Kind::Model) => llm::inspect::model(arguments),
         Some(Kind::ModelKey) => llm::inspect::key(arguments),
         Some(Kind::Text) => llm::inspect::proof(&arguments.file),
+        Some(Kind::Encoder) => encoder::inspect::model(arguments),
+        Some(Kind::EncoderKey) => encoder::inspect::key(arguments),
+        Some(Kind::Encoding) => encoder::inspect::proof(&arguments.file),
         Some(Kind::Registration) => registration(&arguments.file),
         Some(Kind::Partial) => {
             let file: PartialFile = files::read(&arguments.file).or_bad()?;

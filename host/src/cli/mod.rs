@@ -5,6 +5,7 @@ mod bounds;
 mod compile;
 mod completions;
 mod demo;
+mod encoder;
 mod failure;
 mod inspect;
 mod job;

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::values::{self, Choice};
-use super::{Context, Outcome, llm, statement, system, text};
+use super::{Context, Outcome, encoder, llm, statement, system, text};
 use crate::progress::Stage;
 
 /// Run a compiled program on an input and prove the result.
@@ -27,6 +27,7 @@ use crate::progress::Stage;
   circlet prove digits.circlet --input images.npy --index 7 -o image7.proof
   circlet prove digits.circlet --input image.json -o image.proof --json > result.json
   circlet prove smollm2.circlet --prompt \"The capital of France is\" --tokens 8 -o text.proof
+  circlet prove minilm.circlet --text \"A man is eating food.\" -o sentence.proof
   circlet prove smollm2.circlet --chat --prompt \"Name a color.\" --tokens 20 -o text.proof")]
 pub struct Arguments {
     /// The program that `circlet compile` made
@@ -46,6 +47,9 @@ pub struct Arguments {
     /// What is to be continued
     #[command(flatten)]
     pub(super) prompt: llm::prompt::Prompt,
+    /// The sentence whose vector is to be proven
+    #[arg(long = "text", value_name = "TEXT", group = "given", help_heading = "Sentence encoders")]
+    pub(super) sentence: Option<String>,
     /// Most tokens that follow; an end of text comes earlier [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024),
           help_heading = "Language models")]
@@ -68,6 +72,15 @@ impl Arguments {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let outputs = Outputs::new([&arguments.output], &arguments.inputs()).or_bad()?;
     let kind = files::kind_of(&arguments.program).or_bad()?;
+    if kind == Some(Kind::Encoder) {
+        return encoder::prove::run(context, arguments, &outputs);
+    }
+    if arguments.sentence.is_some() {
+        return Err(Failure::usage(format!(
+            "--text is for sentence encoders, and {} is none; a language model continues a --prompt",
+            arguments.program.display()
+        )));
+    }
     let Some(input) = &arguments.input else {
         if kind == Some(Kind::Program) {
             return Err(Failure::usage(format!(

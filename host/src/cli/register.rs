@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use circlet::files::{self, Kind, ModelFile, Outputs, ProgramFile, RegistrationFile};
-use circlet_verifier::{registered, verify_registration};
+use circlet::files::{self, EncoderFile, Kind, ModelFile, Outputs, ProgramFile, RegistrationFile};
+use circlet_verifier::{registered, registered_encoder, verify_registration};
 use clap::Args;
 use serde_json::json;
 
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::llm::prover::commit_file;
-use super::{Context, Outcome, system, text};
+use super::{Context, Outcome, encoder, system, text};
 
 /// Prove, once per key, that the committed weights keep their declared bounds.
 ///
@@ -44,7 +44,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     };
     let advance = |done: usize, count: usize| context.monitor.advance(done as f64 / count as f64);
     let failed = "cannot register this model";
-    let (name, key, key_digest, proofs) = if files::kind_of(&arguments.model).or_bad()? == Some(Kind::Model) {
+    let kind = files::kind_of(&arguments.model).or_bad()?;
+    let (name, key, key_digest, proofs) = if kind == Some(Kind::Encoder) {
+        let EncoderFile { head, data } = files::read(&arguments.model).or_bad()?;
+        let suite = Suite::of(head.suite).ok_or_else(|| unknown(head.suite))?;
+        let prover = encoder::prover::commit_file(&head, data, suite)?;
+        let stage = tracing::info_span!("register").entered();
+        let proofs = prover.register(&advance).or_file(failed)?;
+        drop(stage);
+        (head.encoder.name, registered_encoder(prover.key()), head.key_digest, proofs)
+    } else if kind == Some(Kind::Model) {
         let ModelFile { head, data } = files::read(&arguments.model).or_bad()?;
         let suite = Suite::of(head.suite).ok_or_else(|| unknown(head.suite))?;
         let prover = commit_file(&head, data, suite)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use circlet::files::{self, Kind};
 use circlet_core::decoder::{Decoder, DecoderKey, Extent};
+use circlet_core::encoder::{Encoder, EncoderKey};
 use circlet_core::key::VerifyingKey;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Program;
@@ -14,7 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::{Failure, OrFail};
-use super::{Context, Outcome, demo, job, llm, text};
+use super::{Context, Outcome, demo, encoder, job, llm, text};
 
 /// Show how many bits of security a profile gives, source by source.
 ///
@@ -55,6 +56,9 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         Subject::Decoder(decoder, extent) => {
             format!("language model {}, texts of {} positions\n", text::name(&decoder.name), extent.rows)
         }
+        Subject::Encoder(encoder, length) => {
+            format!("sentence encoder {}, sentences of {length} tokens\n", text::name(&encoder.name))
+        }
     };
     let mut reports = Vec::new();
     for profile in profiles {
@@ -67,6 +71,9 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
         Subject::Decoder(decoder, extent) => {
             json!({ "model": decoder.name, "positions": extent.rows, "profiles": reports })
         }
+        Subject::Encoder(encoder, length) => {
+            json!({ "model": encoder.name, "positions": length, "profiles": reports })
+        }
     };
     Ok(Outcome { text: out, json, rejected: None })
 }
@@ -75,6 +82,7 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
 enum Subject {
     Program(Program),
     Decoder(Box<Decoder>, Extent),
+    Encoder(Box<Encoder>, u32),
 }
 
 fn subject(arguments: &Arguments) -> Result<(Subject, Vec<ProfileId>), Failure> {
@@ -86,8 +94,19 @@ fn subject(arguments: &Arguments) -> Result<(Subject, Vec<ProfileId>), Failure> 
             llm::prover::extent(&key.decoder, 1, positions).or_usage("cannot use these --positions")?;
         return Ok((Subject::Decoder(Box::new(key.decoder), extent), vec![key.profile]));
     }
+    if let (Some(path), Some(Kind::EncoderKey)) = (&arguments.key, kind) {
+        let key: EncoderKey = files::read(path).or_bad()?;
+        let length = arguments.positions.unwrap_or(key.encoder.positions);
+        if length.next_power_of_two() > key.encoder.positions {
+            return Err(Failure::usage(format!(
+                "--positions {length}: the encoder has {} positions",
+                key.encoder.positions
+            )));
+        }
+        return Ok((Subject::Encoder(Box::new(key.encoder), length), vec![key.profile]));
+    }
     if arguments.positions.is_some() {
-        return Err(Failure::usage("--positions is for the keys of language models"));
+        return Err(Failure::usage("--positions is for the keys of language models and sentence encoders"));
     }
     Ok(match &arguments.key {
         Some(path) => {
@@ -105,6 +124,7 @@ impl Subject {
                 Protocol::new(program, *profile.profile()).or_file("this program cannot be proven")?
             }
             Self::Decoder(decoder, extent) => llm::prover::protocol(decoder, profile, *extent)?,
+            Self::Encoder(encoder, length) => encoder::prover::protocol(encoder, profile, *length)?,
         })
     }
 }

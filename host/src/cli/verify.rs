@@ -13,12 +13,13 @@ use serde_json::json;
 use super::bounds::Bounds;
 use super::failure::{Failure, OrFail};
 use super::values::{self, Choice};
-use super::{Outcome, job, llm, statement, text};
+use super::{Outcome, encoder, job, llm, statement, text};
 
 /// Check a proof and print the statement that it proves.
 ///
 /// Exit code 0 means: the program that the key commits to maps exactly these inputs to exactly these outputs; or
-/// the language model that the key commits to continues exactly this prompt with exactly this text.
+/// the language model that the key commits to continues exactly this prompt with exactly this text; or the sentence
+/// encoder that the key commits to gives exactly this vector for exactly this sentence.
 /// Where the key comes from is for you to know: compare its digest with the one that was published. That the weights
 /// under it keep the bounds that it declares, without which a proof shows nothing, needs a reason too: --registration,
 /// --model or --trust-key.
@@ -28,6 +29,7 @@ use super::{Outcome, job, llm, statement, text};
   circlet verify digits.vk image.proof --registration digits.reg --expect-input images.npy --index 7
   circlet verify digits.vk image.proof --model digits.circlet --expect-output result.json --json
   circlet verify smollm2.vk text.proof --trust-key --tokenizer smollm2.gguf
+  circlet verify minilm.vk sentence.proof --trust-key --tokenizer minilm.circlet --expect-text \"A man is eating food.\"
   circlet verify smollm2.vk text.proof --registration smollm2.reg --tokenizer tokenizer.json --expect-prompt \"The capital of France is\"")]
 pub struct Arguments {
     /// The verifying key
@@ -39,7 +41,7 @@ pub struct Arguments {
     expect_input: Option<PathBuf>,
     /// Reject unless the output is the one in this file, rounded to the program's scale
     #[arg(long, value_name = "FILE")]
-    expect_output: Option<PathBuf>,
+    pub(super) expect_output: Option<PathBuf>,
     /// Which sample of these files, from 0
     #[arg(long, value_name = "N")]
     index: Option<usize>,
@@ -48,7 +50,7 @@ pub struct Arguments {
     raw: bool,
     /// Let outputs differ from the expected ones by this much
     #[arg(long, value_name = "X", default_value_t = 0.0, requires = "expect_output")]
-    tolerance: f64,
+    pub(super) tolerance: f64,
     /// Why the key can be relied on
     #[command(flatten)]
     pub(super) bounds: Bounds,
@@ -73,7 +75,18 @@ impl Arguments {
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     arguments.bounds.check()?;
-    if files::kind_of(&arguments.key).or_bad()? == Some(Kind::ModelKey) {
+    let kind = files::kind_of(&arguments.key).or_bad()?;
+    if kind == Some(Kind::EncoderKey) {
+        if arguments.expect_input.is_some() || arguments.raw {
+            return Err(Failure::usage(format!(
+                "{} is {}; say what you expect with --expect-text and --expect-output",
+                arguments.key.display(),
+                Kind::EncoderKey
+            )));
+        }
+        return encoder::verify::run(arguments);
+    }
+    if kind == Some(Kind::ModelKey) {
         if arguments.expect_input.is_some() || arguments.expect_output.is_some() || arguments.raw {
             return Err(Failure::usage(format!(
                 "{} is {}; say what you expect with --expect-prompt and --expect-text",

@@ -7,6 +7,7 @@ use circlet_core::hash::blake2s;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Data;
 use rayon::prelude::*;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Format, Kind, ParseError, compact, from_postcard, nothing_follows, to_postcard};
@@ -73,18 +74,31 @@ impl Format for ModelFile {
     const KIND: Kind = Kind::Model;
 
     fn payload(&self) -> Vec<u8> {
-        let mut out = to_postcard(&self.head);
-        compact::write(&self.data.constants, &mut out);
-        compact::write(&self.data.tables, &mut out);
-        out
+        with_numbers(&self.head, &self.data)
     }
 
     fn parse(payload: &[u8]) -> Result<Self, ParseError> {
-        let (head, mut rest) = from_postcard(payload)?;
-        let (constants, tables) = (compact::read(&mut rest)?, compact::read(&mut rest)?);
-        nothing_follows(rest)?;
-        Ok(Self { head, data: Arc::new(Data { constants, tables }) })
+        let (head, data) = read_numbers(payload)?;
+        Ok(Self { head, data })
     }
+}
+
+/// A head and the numbers after it.
+pub(super) fn with_numbers<T: Serialize>(head: &T, data: &Data) -> Vec<u8> {
+    let mut out = to_postcard(head);
+    compact::write(&data.constants, &mut out);
+    compact::write(&data.tables, &mut out);
+    out
+}
+
+/// Reads what [`with_numbers`] writes.
+pub(super) fn read_numbers<T: Serialize + DeserializeOwned>(
+    payload: &[u8],
+) -> Result<(T, Arc<Data>), ParseError> {
+    let (head, mut rest) = from_postcard(payload)?;
+    let (constants, tables) = (compact::read(&mut rest)?, compact::read(&mut rest)?);
+    nothing_follows(rest)?;
+    Ok((head, Arc::new(Data { constants, tables })))
 }
 
 /// Bytes of a piece.

@@ -35,7 +35,7 @@ pub struct Options {
     prefix: Option<String>,
     /// Most positions of a text, a power of two up to 1024 [default: 256]
     #[arg(long, value_name = "N")]
-    positions: Option<u32>,
+    pub(in crate::cli) positions: Option<u32>,
     /// A text to compare the integer model with the float model on, or "none"
     /// [default: the end of the calibration text, which is then not calibrated on]
     #[arg(long, value_name = "FILE")]
@@ -52,6 +52,22 @@ impl Options {
     /// The file that is read.
     pub fn path(&self) -> Option<&Path> {
         self.report.as_deref().filter(|path| path.as_os_str() != NONE)
+    }
+
+    /// Whether a report is not wanted.
+    pub fn no_report(&self) -> bool {
+        self.report.is_some() && self.path().is_none()
+    }
+
+    /// The first of these options that is given and is for models that generate text alone.
+    pub fn given_for_texts(&self) -> Option<&'static str> {
+        [
+            ("--prefix", self.prefix.is_some()),
+            ("--calibrate-tokens", self.calibrate_tokens.is_some()),
+            ("--report-tokens", self.report_tokens.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
     }
 
     /// The first of these options that is given.

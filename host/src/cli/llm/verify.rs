@@ -24,16 +24,17 @@ pub struct Options {
     /// Where token numbers get their meaning from: a compiled model, a GGUF file, a tokenizer.json or a model
     /// directory. It is not part of the key: take one that you trust
     #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
+    pub(in crate::cli) tokenizer: Option<PathBuf>,
     /// Reject unless the prompt is exactly this text, in the form that --chat, --system and --special say
     #[arg(long, value_name = "TEXT", requires = "tokenizer")]
-    expect_prompt: Option<String>,
-    /// Reject unless the continuation is this text; a token at its end that ends texts is left out
+    pub(in crate::cli) expect_prompt: Option<String>,
+    /// Reject unless the continuation is this text (of a sentence encoder: unless the sentence is written in the tokens
+    /// of this text); a token at its end that ends texts is left out
     #[arg(long, value_name = "TEXT", requires = "tokenizer")]
-    expect_text: Option<String>,
+    pub(in crate::cli) expect_text: Option<String>,
     /// How the expected prompt is written
     #[command(flatten)]
-    form: Form,
+    pub(in crate::cli) form: Form,
 }
 
 impl Options {

@@ -223,6 +223,19 @@ pub fn from_directory(directory: &Path) -> anyhow::Result<WordPiece> {
     from_vocab(&text, &config).with_context(|| format!("cannot use {}", path.display()))
 }
 
+/// The tokenizer of a model directory, a `tokenizer.json` or a `vocab.txt`.
+pub fn open(path: &Path) -> anyhow::Result<WordPiece> {
+    if path.is_dir() {
+        return from_directory(path);
+    }
+    if path.extension().is_some_and(|e| e == "txt") {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        return from_vocab(&text, &Value::Null);
+    }
+    from_json(&json(path)?)
+}
+
 /// Reads the lines of a `vocab.txt`, with the options of `tokenizer_config.json`.
 pub fn from_vocab(text: &str, config: &Value) -> anyhow::Result<WordPiece> {
     let tokens: Vec<String> = text.lines().map(str::to_owned).collect();

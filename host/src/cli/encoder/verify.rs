@@ -1,0 +1,140 @@
+//! `circlet verify` for sentence encoders. What is accepted is decided by `circlet_verifier` alone.
+
+use std::path::Path;
+use std::time::Instant;
+
+use circlet::files::{self, EncodingFile};
+use circlet_core::encoder::{EncoderKey, Encoding};
+use circlet_core::protocol::Protocol;
+use serde_json::{Value, json};
+
+use super::{direction, encoding_json, lines, open_tokenizer};
+use crate::cli::failure::{Failure, OrFail};
+use crate::cli::verify::Arguments;
+use crate::cli::{Outcome, job, text};
+
+/// Verifies.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let options = &arguments.llm;
+    if options.expect_prompt.is_some() || options.form.is_given() {
+        return Err(Failure::usage(
+            "--expect-prompt, --chat and --special are for language models that generate text; say which sentence you \
+             expect with --expect-text",
+        ));
+    }
+    let key: EncoderKey = files::read(&arguments.key).or_bad()?;
+    let file: EncodingFile = files::read(&arguments.proof).or_bad()?;
+    let tokenizer = options.tokenizer.as_deref().map(open_tokenizer).transpose()?;
+    let expected = arguments.expect_output.as_deref().map(read_vector).transpose()?;
+
+    let start = Instant::now();
+    let mut verdict = judge(&key, &file);
+    let seconds = start.elapsed().as_secs_f64();
+    let encoding = &file.encoding;
+    if let (Ok(()), Some(tokenizer), Some(text)) = (&verdict, &tokenizer, &options.expect_text) {
+        if tokenizer.encode(text) != encoding.tokens {
+            verdict = Err(format!(
+                "the proof is valid, but for another sentence: {}",
+                text::name(&format!("{:?}", tokenizer.decode(&encoding.tokens)))
+            ));
+        }
+    }
+    if let (Ok(()), Some(expected)) = (&verdict, &expected) {
+        verdict = compare(encoding, expected, arguments.tolerance);
+    }
+    if verdict.is_ok() {
+        verdict = arguments.bounds.judge(key.digest(), &circlet_verifier::registered_encoder(&key))?;
+    }
+
+    let name = &key.encoder.name;
+    let digest = text::hex(&key.digest());
+    let mut json = json!({
+        "accepted": verdict.is_ok(),
+        "bounds": arguments.bounds.name(),
+        "model": name,
+        "key": digest,
+        "proof_bytes": file.proof.len(),
+        "seconds": seconds,
+    });
+    let object = json.as_object_mut();
+    if let Err(reason) = verdict {
+        if let Some(object) = object {
+            object.insert("reason".into(), json!(reason));
+        }
+        return Ok(Outcome { text: String::new(), json, rejected: Some(reason) });
+    }
+    let length = key.encoder.length(&encoding.tokens).or_file("cannot use the key")?;
+    let report = job::security(&Protocol::of_key(&key.instance(length)).or_file("cannot use the key")?)?;
+    if let Some(object) = object {
+        object.insert("security".into(), job::security_json(&report));
+        object.extend(encoding_json(encoding, tokenizer.as_ref()));
+    }
+    let mut out = format!("accepted: {} gives this vector for this sentence\n", text::name(name));
+    out += &lines(encoding, tokenizer.as_ref());
+    if !circlet_core::security::meets_target(&report) {
+        out += "warning: for a sentence of this size the profile does not reach the bits that it promises\n";
+    }
+    let mut fields = vec![
+        (
+            "proven",
+            "every integer of the vector is the one that the committed integer model gives for these tokens; the\n\
+             length of one is made here"
+                .to_owned(),
+        ),
+        ("key", digest),
+        ("bounds", arguments.bounds.line()),
+    ];
+    if tokenizer.is_some() {
+        fields.push(("tokenizer", "what token numbers mean is not part of the key".into()));
+    }
+    fields.extend([
+        ("security", job::security_line(&report)),
+        ("proof", text::bytes(file.proof.len() as u64)),
+        ("time", text::seconds(seconds)),
+    ]);
+    out += &text::fields(&fields);
+    Ok(Outcome { text: out, json, rejected: None })
+}
+
+/// The decision.
+fn judge(key: &EncoderKey, file: &EncodingFile) -> Result<(), String> {
+    let digest = key.digest();
+    if file.key_digest != digest {
+        return Err(format!(
+            "the proof is for the key {}, not for {}",
+            text::hex(&file.key_digest),
+            text::hex(&digest)
+        ));
+    }
+    circlet_verifier::verify_encoding(key, &file.encoding, &file.proof).map_err(|reject| reject.to_string())
+}
+
+/// A vector: a JSON array of numbers, or an object with one under `embedding`, as `circlet prove --json` prints it.
+fn read_vector(path: &Path) -> Result<Vec<f64>, Failure> {
+    let bytes = files::read_bytes(path, 1 << 26).or_bad()?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .or_file(format!("{} is no JSON; give an array of numbers", path.display()))?;
+    let entries = value.as_array().or_else(|| value.get("embedding")?.as_array());
+    let numbers: Option<Vec<f64>> = entries.and_then(|entries| entries.iter().map(Value::as_f64).collect());
+    numbers.ok_or_else(|| {
+        Failure::file(format!("{} holds neither an array of numbers nor an embedding", path.display()))
+    })
+}
+
+/// Whether the vector is the expected one, both made of length one, up to rounding and the tolerance.
+fn compare(encoding: &Encoding, expected: &[f64], tolerance: f64) -> Result<(), String> {
+    let found = direction(encoding);
+    let expected = circlet::llm::encoder::report::normalized(expected.iter().copied());
+    if found.len() != expected.len() {
+        return Err(format!(
+            "the proof is valid, but its vector has {} numbers and not {}",
+            found.len(),
+            expected.len()
+        ));
+    }
+    let most = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    if most <= tolerance + 1e-9 {
+        return Ok(());
+    }
+    Err(format!("the proof is valid, but its vector differs from the expected one by {most:.6}"))
+}
