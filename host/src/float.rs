@@ -3,13 +3,13 @@
 //! Values are stored as `f32`; every operation works in `f64` and rounds once per element. It serves
 //! calibration and comparison, not speed.
 
-mod elementwise;
+pub(crate) mod elementwise;
 mod movement;
 mod rows;
 
 use rayon::prelude::*;
 
-use self::elementwise::zip;
+use self::elementwise::{code, value, zip, zip3};
 use crate::graph::{GeluKind, Graph, Node, Op, Shape, Tensor, ValueId};
 
 /// Why a graph cannot be run.
@@ -149,6 +149,10 @@ pub(crate) fn apply(op: &Op, inputs: &[&Tensor], shape: Shape) -> Tensor {
         Op::Reciprocal => x.map(|v| f64::from(v).recip() as f32),
         Op::Round => x.map(f32::round_ties_even),
         Op::Clamp { low, high } => x.map(|v| v.max(*low).min(*high)),
+        Op::Quantize { low, high } => {
+            zip3(x, inputs[1], inputs[2], shape, |x, scale, zero| code(x, scale, zero, *low, *high))
+        }
+        Op::Dequantize => zip3(x, inputs[1], inputs[2], shape, value),
         Op::Softmax => rows::softmax(x, shape),
         Op::Reduce(reduction) => rows::reduce(x, *reduction, shape),
         Op::ArgMax { last } => rows::arg_max(x, *last, shape),

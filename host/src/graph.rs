@@ -87,6 +87,16 @@ pub enum Op {
         /// The greatest result.
         high: f32,
     },
+    /// `min(max(round(x / scale) + zero, low), high)`, ties to even. The inputs are `x` and the constants `scale`
+    /// and `zero`, which repeat over `x` as in [`Op::Add`].
+    Quantize {
+        /// The least result.
+        low: f32,
+        /// The greatest result.
+        high: f32,
+    },
+    /// `(x - zero) * scale` of whole numbers, with the inputs of [`Op::Quantize`].
+    Dequantize,
     /// `exp(x) / sum(exp(x))` over the last dimension.
     Softmax,
     /// A sum, mean or maximum over the last dimension, which keeps size 1.
@@ -153,6 +163,8 @@ impl Op {
             Self::Reciprocal => "Reciprocal",
             Self::Round => "Round",
             Self::Clamp { .. } => "Clamp",
+            Self::Quantize { .. } => "Quantize",
+            Self::Dequantize => "Dequantize",
             Self::Softmax => "Softmax",
             Self::Reduce(Reduction::Sum) => "ReduceSum",
             Self::Reduce(Reduction::Mean) => "ReduceMean",

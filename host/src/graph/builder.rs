@@ -93,7 +93,12 @@ impl GraphBuilder {
         let refuse = |which| Err(GraphError::NotConstant { node: name.into(), op: op.name(), which });
         match op {
             Op::Add | Op::Mul | Op::Div if constant(0) => refuse("the second operand, not the first,"),
-            Op::LayerNorm { .. } | Op::RmsNorm { .. } if !constant(1) => refuse("the scale"),
+            Op::LayerNorm { .. } | Op::RmsNorm { .. } | Op::Quantize { .. } | Op::Dequantize
+                if !constant(1) =>
+            {
+                refuse("the scale")
+            }
+            Op::Quantize { .. } | Op::Dequantize if !constant(2) => refuse("the zero point"),
             Op::LayerNorm { .. } if !constant(2) => refuse("the bias"),
             _ => Ok(()),
         }

@@ -7,7 +7,7 @@ impl Op {
     pub fn arity(&self) -> Option<usize> {
         Some(match self {
             Self::MatMul | Self::Add | Self::Mul | Self::Div | Self::RmsNorm { .. } | Self::Gather => 2,
-            Self::LayerNorm { .. } => 3,
+            Self::LayerNorm { .. } | Self::Quantize { .. } | Self::Dequantize => 3,
             Self::Concat { .. } => return None,
             _ => 1,
         })
@@ -34,6 +34,16 @@ impl Op {
             | Self::Reciprocal
             | Self::Round
             | Self::Clamp { .. } => Ok(x.to_vec()),
+            Self::Quantize { .. } | Self::Dequantize => {
+                for parameter in &inputs[1..] {
+                    if broadcast(x, parameter)? != x {
+                        return Err(format!(
+                            "a scale or zero point of shape {parameter:?} does not repeat over {x:?}"
+                        ));
+                    }
+                }
+                Ok(x.to_vec())
+            }
             Self::Softmax => last(x).map(|_| x.to_vec()),
             Self::Reduce(_) | Self::ArgMax { .. } => last(x).map(|(leading, _)| [leading, &[1]].concat()),
             Self::LayerNorm { .. } | Self::RmsNorm { .. } => normalised(x, &inputs[1..]),

@@ -143,6 +143,12 @@ pub enum ImportError {
         /// The tensor.
         name: String,
     },
+    /// A model has the inputs of an encoder, but is none that can be proven.
+    #[error("the model {detail}")]
+    Encoder {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The graph breaks a rule that holds for every model format.
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -3,6 +3,7 @@
 //! Readers are total: any bytes give a graph or an [`ImportError`], sizes are checked before memory
 //! is taken, and nothing is skipped silently.
 
+pub mod encoder;
 mod error;
 pub mod onnx;
 pub mod onnx_writer;

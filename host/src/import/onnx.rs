@@ -8,6 +8,7 @@
 mod arithmetic;
 mod attention;
 mod constants;
+mod known;
 mod lower;
 mod matrix;
 mod movement;
@@ -52,6 +53,8 @@ pub struct Part {
     pub fixed: BTreeMap<String, Constant>,
     /// The outputs that are wanted, by name; all if none is given.
     pub outputs: Option<Vec<String>>,
+    /// The size of symbolic dimensions behind the first, such as the length of a text.
+    pub length: Option<usize>,
 }
 
 /// Reads an ONNX model from memory. Total: any bytes give a graph or an error.
@@ -67,11 +70,24 @@ pub fn read_tensor(bytes: &[u8]) -> Result<Constant, ImportError> {
     constants::decode(proto.name.as_deref().unwrap_or_default(), &proto)
 }
 
+/// The names of a model's inputs, in order. Total, like [`import_bytes`].
+pub fn input_names(bytes: &[u8]) -> Result<Vec<String>, ImportError> {
+    let model = parse(bytes)?;
+    let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
+    let stored = |name: &str| graph.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(name));
+    let names = graph.input.iter().map(|info| info.name.clone().unwrap_or_default());
+    Ok(names.filter(|name| !stored(name)).collect())
+}
+
+fn parse(bytes: &[u8]) -> Result<ModelProto, ImportError> {
+    wire::check(bytes)?;
+    ModelProto::parse_buf(bytes)
+        .map_err(|error| ImportError::Malformed { offset: 0, detail: error.to_string() })
+}
+
 /// Reads part of an ONNX model from memory. Total, like [`import_bytes`].
 pub fn import_part(bytes: &[u8], options: ImportOptions, part: &Part) -> Result<Graph, ImportError> {
-    wire::check(bytes)?;
-    let model = ModelProto::parse_buf(bytes)
-        .map_err(|error| ImportError::Malformed { offset: 0, detail: error.to_string() })?;
+    let model = parse(bytes)?;
     let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
     check_opset(&model.opset_import)?;
 
@@ -129,7 +145,7 @@ fn inputs<'m>(
     for info in &graph.input {
         let name = info.name.as_deref().unwrap_or_default();
         if source.initializer(name).is_none() && !part.fixed.contains_key(name) {
-            let (shape, kind) = input_shape(name, info, options.batch, &mut symbolic)?;
+            let (shape, kind) = input_shape(name, info, (options.batch, part.length), &mut symbolic)?;
             inputs.push((name, shape, kind));
         }
     }
@@ -145,7 +161,7 @@ fn inputs<'m>(
 fn input_shape(
     name: &str,
     info: &ValueInfoProto,
-    batch: usize,
+    (batch, length): (usize, Option<usize>),
     symbolic: &mut bool,
 ) -> Result<(Shape, Option<i32>), ImportError> {
     let refuse = |detail: String| ImportError::Input { name: name.into(), detail };
@@ -176,6 +192,7 @@ fn input_shape(
                 *symbolic = true;
                 batch
             }
+            (None, _) if length.is_some_and(|length| length > 0) => length.unwrap_or(1),
             (None, symbol) => {
                 return Err(refuse(format!(
                     "has the symbolic size {:?} in dimension {axis}, but only the first dimension may be \

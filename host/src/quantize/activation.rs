@@ -1,11 +1,11 @@
 //! Activation functions as tables, the same on every platform.
 
 use super::calibrate::exp2;
-use crate::float;
+use crate::float::{self, elementwise};
 use crate::graph::{GeluKind, Op};
 
 /// A function of one number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `x`.
     Identity,
@@ -23,10 +23,45 @@ pub enum Activation {
     Exp,
     /// The error function.
     Erf,
+    /// The code of a number.
+    Quantize(Grid),
+    /// The number of a code.
+    Dequantize(Grid),
+    /// The number of a number's code.
+    Snap(Grid),
+}
+
+/// Codes: whole numbers from `low` to `high` that stand for `(code - zero) * scale`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grid {
+    /// The distance of neighbours.
+    pub scale: f32,
+    /// The code of zero.
+    pub zero: f32,
+    /// The least code.
+    pub low: f32,
+    /// The greatest code.
+    pub high: f32,
+}
+
+impl Grid {
+    /// All codes, of which a reader of codes need not know.
+    pub const fn unbounded(scale: f32, zero: f32) -> Self {
+        Self { scale, zero, low: f32::NEG_INFINITY, high: f32::INFINITY }
+    }
+
+    fn code(self, x: f64) -> f32 {
+        // An argument of a table has at most 20 bits, which an f32 holds.
+        elementwise::code(x as f32, self.scale, self.zero, self.low, self.high)
+    }
+
+    fn value(self, code: f32) -> f64 {
+        elementwise::value(code, self.scale, self.zero).into()
+    }
 }
 
 impl Activation {
-    /// The activation that a node applies.
+    /// The activation that a node without parameters applies.
     pub fn of(op: &Op) -> Option<Self> {
         match op {
             Op::Relu => Some(Self::Relu),
@@ -56,6 +91,9 @@ impl Activation {
             Self::Tanh => "tanh",
             Self::Exp => "exp",
             Self::Erf => "erf",
+            Self::Quantize(_) => "quantize",
+            Self::Dequantize(_) => "dequantize",
+            Self::Snap(_) => "snap",
         }
     }
 
@@ -69,6 +107,9 @@ impl Activation {
             Self::Tanh => libm::tanh(x),
             Self::Exp => libm::exp(x),
             Self::Erf => libm::erf(x),
+            Self::Quantize(grid) => grid.code(x).into(),
+            Self::Dequantize(grid) => grid.value(x as f32),
+            Self::Snap(grid) => grid.value(grid.code(x)),
         }
     }
 }

@@ -96,11 +96,15 @@ impl Assembly {
 
     /// A table of a curve, and the largest magnitude of its values.
     pub fn table(&mut self, curve: &Curve, bits: u8) -> (TableId, i64) {
-        let values = curve.values(bits);
+        self.table_of(&curve.name(), bits, curve.values(bits))
+    }
+
+    /// A table of these `2^bits` values, and the largest magnitude of them.
+    pub fn table_of(&mut self, name: &str, bits: u8, values: Vec<i32>) -> (TableId, i64) {
         let bound = values.iter().map(|v| i64::from(v.abs())).max().unwrap_or(0).max(1);
         let known = self.data.tables.iter().position(|t| *t == values);
         let index = known.unwrap_or_else(|| {
-            self.program.tables.push(Table { name: curve.name(), bits, bound });
+            self.program.tables.push(Table { name: name.into(), bits, bound });
             self.data.tables.push(values);
             self.program.tables.len() - 1
         });

@@ -46,11 +46,16 @@ pub struct Limit {
     pub fraction_bits: i32,
 }
 
-/// The limits of all values: a LayerNorm takes at most 14 bits, and its epsilon must fit 24 bits.
+/// The limits of all values: a LayerNorm takes at most 14 bits, and its epsilon must fit 24 bits; codes are whole.
 pub fn limits(graph: &Graph, bound: i64) -> Vec<Limit> {
     let mut limits = vec![Limit { bound, fraction_bits: MAX_FRACTION_BITS }; graph.values().len()];
     for node in graph.nodes().iter().rev() {
+        if let Op::Quantize { .. } = node.op {
+            let limit = &mut limits[node.output.0];
+            limit.fraction_bits = limit.fraction_bits.min(0);
+        }
         let own = match &node.op {
+            Op::Dequantize => Limit { bound, fraction_bits: 0 },
             Op::LayerNorm { epsilon } => {
                 let cols = graph.shape(node.inputs[1]).iter().product::<usize>();
                 let fits = |&f: &i32| integer_epsilon(*epsilon, cols, f) < f64::from(1 << 24);
@@ -58,7 +63,7 @@ pub fn limits(graph: &Graph, bound: i64) -> Vec<Limit> {
                 Limit { bound: (1 << 13) - 1, fraction_bits: most.unwrap_or(-MAX_FRACTION_BITS) }
             }
             // The same integers under another shape.
-            Op::Reshape { .. } | Op::Transpose { .. } => limits[node.output.0],
+            Op::Reshape { .. } | Op::Transpose { .. } | Op::Select { .. } => limits[node.output.0],
             _ => continue,
         };
         let limit = &mut limits[node.inputs[0].0];

@@ -137,12 +137,11 @@ impl Lowering<'_> {
     pub(super) fn affine(&mut self, index: usize, node: &Node) -> Result<(), QuantizeError> {
         let shape = self.graph.shape(node.inputs[0]);
         let cols = shape.last().copied().unwrap_or(1);
-        let (tail, x, n) = if let Some(constant) = self.channel_constant(node.inputs[1], cols) {
+        let (tail, x, n) = if let Some(constant) = self.channel_constant(node.inputs[1], shape, cols) {
             (self.affine_tail(index, node, &constant, true), self.operand(node.inputs[0]), cols)
         } else {
             // Another constant for every row: one row of all entries.
-            let constant: Vec<f64> =
-                self.graph.constants()[&node.inputs[1]].data().iter().map(|&x| x.into()).collect();
+            let constant = self.repeated(node.inputs[1], shape).unwrap_or_default();
             let name = self.name(node.inputs[0]);
             let x = self.realize(self.view(node.inputs[0]), (1, constant.len() as u32), &name);
             (self.affine_tail(index, node, &constant, false), x, constant.len())

@@ -86,7 +86,7 @@ impl Lowering<'_> {
         let scale = Scale::new(cols);
 
         let mut tail = self.tail(index, Some(cols as usize));
-        let channels = |id| self.channel_constant(id, cols as usize).unwrap_or_default();
+        let channels = |id| self.channel_constant(id, &[cols as usize], cols as usize).unwrap_or_default();
         let (gamma, mut beta) = (channels(node.inputs[1]), channels(node.inputs[2]));
         beta.iter_mut().zip(&tail.scale).for_each(|(b, s)| *b *= s);
         if let Some(offset) = &tail.offset {

@@ -1,13 +1,17 @@
 //! The pass over the graph: what becomes one op, and which tensor stands for which value.
 
-use circlet_core::program::{self, Op, Requantize, TensorId};
+use circlet_core::program::{self, Op, Requantize, Rows, Source, TensorId};
 
 use super::activation::{Activation, Curve};
 use super::assembly::{Accumulator, Assembly};
 use super::calibrate::{Limit, MAX_FRACTION_BITS, Ranges, fraction_bits, limits};
 use super::view::{View, matrix};
 use super::{Options, QuantizeError, Quantized};
+use crate::float::elementwise;
 use crate::graph::{self, Graph, Node, ValueId};
+
+/// Most rows that one selection takes; the key lists them.
+const MAX_SELECTED: usize = 1 << 16;
 
 /// Lowers a whole graph.
 pub fn lower(graph: &Graph, ranges: &Ranges, options: Options) -> Result<Quantized, QuantizeError> {
@@ -131,7 +135,9 @@ impl<'g> Lowering<'g> {
                 }
             }
             graph::Op::LayerNorm { epsilon } => self.layer_norm(index, node, *epsilon),
-            op if Activation::of(op).is_some() => self.activation(node),
+            graph::Op::Select { axis, indices } => self.select(node, *axis, indices),
+            _ if self.function(node).is_some() => self.activation(node),
+            graph::Op::Quantize { .. } | graph::Op::Dequantize => self.by_channel(node),
             _ => Err(unsupported(
                 node,
                 "runs in floats, but the quantizer has no integer form for it yet; replace or remove it",
@@ -139,19 +145,18 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// Sums and products repeat a constant scalar or a constant vector over the last dimension, nothing else.
+    /// Sums and products repeat a constant over their other operand, nothing else.
     fn check_broadcast(&self, node: &Node) -> Result<(), QuantizeError> {
         let (x, y) = (self.graph.shape(node.inputs[0]), self.graph.shape(node.inputs[1]));
         let constant = self.graph.constant(node.inputs[1]).is_some();
-        let channels = constant && (y.is_empty() || (y.len() == 1 && y.last() == x.last()));
-        if x == y || channels {
+        if x == y || (constant && self.graph.shape(node.output) == x) {
             return Ok(());
         }
         Err(unsupported(
             node,
             format!(
                 "combines {x:?} with {y:?} by repeating elements, for which the quantizer has no integer form \
-                 yet; only a constant scalar or vector over the last dimension may repeat"
+                 yet; only a constant may repeat"
             ),
         ))
     }
@@ -167,15 +172,42 @@ impl<'g> Lowering<'g> {
 
     /// An activation function on its own.
     fn activation(&mut self, node: &Node) -> Result<(), QuantizeError> {
-        let activation = Activation::of(&node.op).unwrap_or(Activation::Identity);
+        let (activation, out, nodes) = self.with_snap(self.function(node), node.output);
         let x = self.operand(node.inputs[0]);
         let from = self.assembly.tensor(x).fraction_bits.into();
-        let (bound, mut to) = self.scale(node.output)?;
+        let (bound, mut to) = self.scale(out)?;
         if activation.is_linear() {
-            to = self.limits[node.output.0].fraction_bits.min(from);
+            to = self.limits[out.0].fraction_bits.min(from);
         }
-        let name = self.name(node.output);
+        let name = self.name(out);
         let y = self.assembly.map(x, &Curve { activation, from, to, bound }, &name);
+        self.define(out, View::plain(y, self.graph.shape(out)));
+        nodes.iter().for_each(|&index| self.absorbed[index] = true);
+        Ok(())
+    }
+
+    /// The places of one dimension as rows of a matrix.
+    fn select(&mut self, node: &Node, axis: usize, indices: &[usize]) -> Result<(), QuantizeError> {
+        let (x, shape) = (node.inputs[0], self.graph.shape(node.inputs[0]));
+        let (outer, inner) = (shape[..axis].iter().product::<usize>(), shape[axis + 1..].iter().product());
+        let inner: usize = inner;
+        if outer * indices.len() > MAX_SELECTED {
+            return Err(unsupported(
+                node,
+                format!(
+                    "takes more than {MAX_SELECTED} parts of its operand; select along an earlier dimension"
+                ),
+            ));
+        }
+        let extents = ((outer * shape[axis]) as u32, inner as u32);
+        let name = self.name(x);
+        let source = self.realize(self.view(x), extents, &name);
+        let rows = (0..outer).flat_map(|block| indices.iter().map(move |i| (block * shape[axis] + i) as u32));
+        let rows: Vec<u32> = rows.collect();
+        let tensor = self.assembly.tensor(source).clone();
+        let y = program::Tensor { name: self.name(node.output), rows: rows.len() as u32, ..tensor };
+        let y = self.assembly.add_tensor(y);
+        self.assembly.push(Op::Gather { source: Source::Tensor(source), rows: Rows::Given(rows), y });
         self.define(node.output, View::plain(y, self.graph.shape(node.output)));
         Ok(())
     }
@@ -184,6 +216,14 @@ impl<'g> Lowering<'g> {
         let view = self.view(value);
         // A public tensor is a list of numbers: its layout does not matter.
         if view.is_plain() { view.base } else { self.operand(value) }
+    }
+
+    /// The node that alone reads a value, if it is no output.
+    pub(super) fn only_consumer(&self, value: ValueId) -> Option<usize> {
+        match (&self.consumers[value.0][..], self.is_output[value.0]) {
+            (&[index], false) => Some(index),
+            _ => None,
+        }
     }
 
     pub(super) fn name(&self, value: ValueId) -> String {
@@ -244,7 +284,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// The bound and the fraction bits of a value.
-    fn scale(&self, value: ValueId) -> Result<(i64, i32), QuantizeError> {
+    pub(super) fn scale(&self, value: ValueId) -> Result<(i64, i32), QuantizeError> {
         let Limit { bound, fraction_bits: most } = self.limits[value.0];
         let max = self.ranges.of(value);
         let bits = fraction_bits(self.options.margin * max, bound, MAX_FRACTION_BITS)
@@ -289,36 +329,53 @@ impl<'g> Lowering<'g> {
         let scale = vec![1.0; channels.unwrap_or(0)];
         let activation = Activation::Identity;
         let mut tail = Tail { scale, offset: None, before: start, activation, out: start, nodes: Vec::new() };
-        while let ([next], false) = (&self.consumers[tail.out.0][..], self.is_output[tail.out.0]) {
-            let node = &self.graph.nodes()[*next];
-            if let Some(activation) = Activation::of(&node.op) {
+        while let Some(next) = self.only_consumer(tail.out) {
+            let node = &self.graph.nodes()[next];
+            if let function @ Some(_) = self.function(node) {
+                let (activation, out, nodes) = self.with_snap(function, node.output);
                 tail.activation = activation;
                 tail.before = tail.out;
-                tail.out = node.output;
-                tail.nodes.push(*next);
+                tail.out = out;
+                tail.nodes.push(next);
+                tail.nodes.extend(nodes);
                 return tail;
             }
-            let constant = channels.and_then(|n| self.channel_constant(*node.inputs.get(1)?, n));
+            let shape = self.graph.shape(tail.out);
+            let constant = channels
+                .filter(|_| self.graph.shape(node.output) == shape)
+                .and_then(|n| self.channel_constant(*node.inputs.get(1)?, shape, n));
             match constant {
                 Some(constant) if tail.absorb(&node.op, &constant) => {}
                 _ => break,
             }
             tail.out = node.output;
-            tail.nodes.push(*next);
+            tail.nodes.push(next);
         }
         tail.before = tail.out;
         tail
     }
 
-    /// A constant as one number for each of `cols` channels.
-    pub(super) fn channel_constant(&self, id: ValueId, cols: usize) -> Option<Vec<f64>> {
-        let data = self.graph.constant(id)?.data();
-        let first: Vec<f64> = match data {
-            [scalar] => vec![f64::from(*scalar); cols],
-            _ => data.get(..cols)?.iter().map(|&x| x.into()).collect(),
-        };
-        let repeated = data.len() == 1 || data.chunks(cols).all(|row| *row == data[..cols]);
-        repeated.then_some(first)
+    /// A constant that repeats over `shape` as one number for each of `cols` channels, the last dimension of it.
+    pub(super) fn channel_constant(&self, id: ValueId, shape: &[usize], cols: usize) -> Option<Vec<f64>> {
+        let constant = self.graph.constant(id)?;
+        match constant.data() {
+            [scalar] => return Some(vec![f64::from(*scalar); cols]),
+            data if constant.shape() == [cols] && shape.last() == Some(&cols) => {
+                return Some(data.iter().map(|&x| x.into()).collect());
+            }
+            _ if shape.last() != Some(&cols) => return None,
+            _ => {}
+        }
+        let data = self.repeated(id, shape)?;
+        let first = data.get(..cols)?;
+        data.chunks(cols).all(|row| row == first).then(|| first.to_vec())
+    }
+
+    /// A constant with one number for each entry of a tensor of this shape, over which it repeats.
+    pub(super) fn repeated(&self, id: ValueId, shape: &[usize]) -> Option<Vec<f64>> {
+        let constant = self.graph.constant(id)?;
+        let places = elementwise::places(constant.shape(), shape);
+        Some(places.into_iter().map(|place| f64::from(constant.data()[place])).collect())
     }
 }
 

@@ -11,6 +11,7 @@ mod calibrate;
 mod emit;
 mod error;
 mod fit;
+mod grid;
 mod layernorm;
 mod lower;
 pub mod report;

@@ -1,6 +1,7 @@
 use super::{Options, QuantizeError, Quantized, Report, quantize, report};
 use crate::graph::{Graph, GraphBuilder, Op, Tensor, ValueId};
 
+mod codes;
 mod layout;
 mod models;
 mod ops;

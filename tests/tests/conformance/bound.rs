@@ -8,6 +8,8 @@
 //!   is off by that times the sum of magnitudes of the inputs.
 //! * The result is rounded to its scale: half a step, and half a step more where a table reads a rounded argument.
 //!
+//! Codes of an input (QuantizeLinear) must be equal.
+//!
 //! Normalised rows carry ten fraction bits in between: one unit of those, times the scale.
 
 use circlet::execute::execute;
@@ -46,7 +48,8 @@ pub fn quantized(case: &Case) -> Outcome {
     let exact = float::run(graph, &samples[0]).unwrap().remove(0);
 
     let step = 2f64.powi(-i32::from(program.tensor(program.program.outputs[0]).fraction_bits));
-    let slack = step + weights(graph, &rounded);
+    let coded = matches!(graph.nodes(), [node] if matches!(node.op, Op::Quantize { .. }));
+    let slack = if coded && step == 1.0 { 0.0 } else { step + weights(graph, &rounded) };
     for (i, (&y, (&near, &exact))) in found.iter().zip(near.data().iter().zip(exact.data())).enumerate() {
         let (y, near, exact) = (f64::from(y), f64::from(near), f64::from(exact));
         let moved = (near - exact).abs();

@@ -66,7 +66,7 @@ impl Case {
             fixed.insert(name.clone(), self.tensor("input", i)?);
         }
         let outputs = (!all_outputs).then(|| self.node.outputs[..1].to_vec());
-        let part = Part { fixed, outputs };
+        let part = Part { fixed, outputs, length: None };
         let graph = import_part(&self.model, ImportOptions::default(), &part).map_err(|e| e.to_string())?;
         let mut inputs = Vec::new();
         for (i, name) in names.iter().enumerate().filter(|(_, name)| !self.is_parameter(name)) {

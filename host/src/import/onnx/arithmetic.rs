@@ -79,6 +79,18 @@ impl<'m> Lowering<'_, 'm> {
         }
     }
 
+    pub fn clip(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
+        check(node, 3, &[])?;
+        let x = self.float(node, 0)?;
+        let mut bounds = [f32::MIN, f32::MAX];
+        for (i, bound) in bounds.iter_mut().enumerate().filter(|&(i, _)| node.input(i + 1).is_some()) {
+            let value = self.float(node, i + 1)?;
+            *bound =
+                self.number(value).ok_or_else(|| node.refuse("its bounds must be constant numbers"))? as f32;
+        }
+        self.emit(node, Op::Clamp { low: bounds[0], high: bounds[1] }, &[x])
+    }
+
     pub fn add(&mut self, node: NodeRef<'m>, a: ValueId, b: ValueId) -> Result<ValueId, ImportError> {
         match self.recognise_sum(node, a, b)? {
             Some((op, inputs)) => self.emit_recognised(node, op, &inputs),
@@ -87,6 +99,11 @@ impl<'m> Lowering<'_, 'm> {
     }
 
     pub fn multiply(&mut self, node: NodeRef<'m>, a: ValueId, b: ValueId) -> Result<ValueId, ImportError> {
+        for (x, y) in [(a, b), (b, a)] {
+            if let Some(product) = self.dynamic_product(node, x, y)? {
+                return Ok(product);
+            }
+        }
         match self.recognise_product(node, a, b)? {
             Some((op, inputs)) => self.emit_recognised(node, op, &inputs),
             None => self.combine(node, None, Op::Mul, a, b),

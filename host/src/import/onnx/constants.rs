@@ -62,6 +62,11 @@ pub struct Ints {
 }
 
 impl Ints {
+    /// One row of int64.
+    pub fn wide_row(data: Vec<i64>) -> Self {
+        Self { dims: vec![1, data.len()], data, kind: dtype::INT64 }
+    }
+
     /// Whether they are int64, which only shapes and indices use.
     pub(super) fn wide(&self) -> bool {
         self.kind == dtype::INT64

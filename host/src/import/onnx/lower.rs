@@ -7,7 +7,9 @@ use std::{
 
 use super::super::ImportError;
 use super::constants::{Constant, Ints, decode, dtype};
+use super::known::ONLY_KNOWN;
 use super::node::NodeRef;
+use super::quantized::Dynamic;
 use super::source::Source;
 use crate::graph::{GeluKind, Graph, GraphBuilder, Op, Reduction, Shape, Tensor, ValueId};
 
@@ -35,11 +37,25 @@ pub(super) struct Lowering<'s, 'm> {
     bindings: HashMap<&'m str, Binding>,
     /// Norms that were spelled out, whose scale and bias may follow.
     pub spelled: HashSet<ValueId>,
+    /// Elements of integers that were computed.
+    pub known_elements: usize,
+    /// By the codes that DynamicQuantizeLinear made.
+    pub dynamic: HashMap<ValueId, Dynamic>,
+    /// Products of such codes, zero points subtracted, with a constant.
+    pub dynamic_products: HashMap<ValueId, (Dynamic, ValueId)>,
 }
 
 impl<'s, 'm> Lowering<'s, 'm> {
     pub fn new(source: &'s Source<'m>) -> Self {
-        Self { source, builder: GraphBuilder::new(), bindings: HashMap::new(), spelled: HashSet::new() }
+        Self {
+            source,
+            builder: GraphBuilder::new(),
+            bindings: HashMap::new(),
+            spelled: HashSet::new(),
+            known_elements: 0,
+            dynamic: HashMap::new(),
+            dynamic_products: HashMap::new(),
+        }
     }
 
     /// An input, of integers if it has a type of those.
@@ -99,6 +115,9 @@ impl<'s, 'm> Lowering<'s, 'm> {
     }
 
     fn lower(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
+        if let Some(known) = self.known(node)? {
+            return Ok(known);
+        }
         match node.op_type() {
             "Constant" => return self.constant(node),
             "Identity" => {
@@ -164,6 +183,12 @@ impl<'s, 'm> Lowering<'s, 'm> {
             "ReduceSum" => self.reduction(node, Reduction::Sum)?,
             "RotaryEmbedding" => self.rotary(node)?,
             "DequantizeLinear" => self.dequantize(node)?,
+            "Clip" => self.clip(node)?,
+            op if ONLY_KNOWN.contains(&op) => {
+                return Err(node.refuse(
+                    "depends on the values of an input; it is supported on shapes and constant integers only",
+                ));
+            }
             _ => return Err(node.refuse("this operator is not supported; replace it")),
         };
         Ok(Binding::Value(value))
@@ -330,12 +355,19 @@ impl<'s, 'm> Lowering<'s, 'm> {
             (Some(from), Some(to)) => to.0 <= from.0 && from.1 <= to.1,
             _ => false,
         };
+        let fits = |ints: &Ints| {
+            dtype::range(to).is_some_and(|(low, high)| ints.data.iter().all(|v| (low..=high).contains(v)))
+        };
         match self.required(node, 0)? {
             Binding::Ints(ints) if dtype::is_float(to) => {
                 let tensor = ints.to_tensor(node.output())?;
                 Ok(Binding::Value(self.builder.constant(node.output(), tensor)?))
             }
-            Binding::Ints(ints) if wider(ints.kind) => {
+            Binding::Ints(ints) if to == dtype::BOOL => {
+                let data = ints.data.iter().map(|&v| i64::from(v != 0)).collect();
+                Ok(Binding::Ints(Rc::new(Ints { dims: ints.dims.clone(), data, kind: to })))
+            }
+            Binding::Ints(ints) if fits(&ints) => {
                 Ok(Binding::Ints(Rc::new(Ints { kind: to, ..(*ints).clone() })))
             }
             Binding::Int(value, _) if dtype::is_float(to) => Ok(Binding::Value(value)),

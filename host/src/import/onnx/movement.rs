@@ -34,9 +34,23 @@ impl<'m> Lowering<'_, 'm> {
     }
 
     pub fn slice(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
-        check(node, 5, &[])?;
         let (mut x, kind) = self.any(node, 0)?;
         let shape = self.builder.shape(x).to_vec();
+        for (axis, indices) in self.slices(node, &shape)? {
+            if !indices.iter().copied().eq(0..shape[axis]) {
+                x = self.emit(node, Op::Select { axis, indices }, &[x])?;
+            }
+        }
+        Ok(Binding::of(x, kind))
+    }
+
+    /// The places of every dimension that a slice of this shape takes.
+    pub fn slices(
+        &mut self,
+        node: NodeRef<'m>,
+        shape: &[usize],
+    ) -> Result<Vec<(usize, Vec<usize>)>, ImportError> {
+        check(node, 5, &[])?;
         let (starts, ends) = (self.ints(node, 1)?, self.ints(node, 2)?);
         let (Some(starts), Some(ends)) = (starts, ends) else {
             return Err(
@@ -53,6 +67,7 @@ impl<'m> Lowering<'_, 'm> {
         if lengths.iter().any(|&n| n != count) || count > shape.len() {
             return Err(node.refuse("starts, ends, axes and steps differ in length; export the model again"));
         }
+        let mut slices = Vec::new();
         for (i, &axis) in axes.iter().enumerate() {
             let indices = range(starts.data[i], ends.data[i], steps[i], shape[axis]).ok_or_else(|| {
                 node.refuse(format!("takes every 0th element of dimension {axis}; correct the step"))
@@ -63,11 +78,9 @@ impl<'m> Lowering<'_, 'm> {
                      remove them"
                 )));
             }
-            if !indices.iter().copied().eq(0..shape[axis]) {
-                x = self.emit(node, Op::Select { axis, indices }, &[x])?;
-            }
+            slices.push((axis, indices));
         }
-        Ok(Binding::of(x, kind))
+        Ok(slices)
     }
 
     /// Binds all results.
@@ -142,7 +155,7 @@ impl<'m> Lowering<'_, 'm> {
 }
 
 /// An index, from the end if negative, as a place.
-fn place(node: NodeRef, index: i64, size: usize) -> Result<usize, ImportError> {
+pub(super) fn place(node: NodeRef, index: i64, size: usize) -> Result<usize, ImportError> {
     let from_start = if index < 0 { index.saturating_add(size as i64) } else { index };
     usize::try_from(from_start).ok().filter(|&i| i < size).ok_or_else(|| {
         node.refuse(format!("takes place {index} of a dimension of size {size}; correct the indices"))

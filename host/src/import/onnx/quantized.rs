@@ -7,6 +7,14 @@ use super::node::NodeRef;
 use super::shapes::axis_set;
 use crate::graph::{Op, Reduction, Shape, Tensor, ValueId};
 
+/// What DynamicQuantizeLinear was applied to, and its second and third result.
+#[derive(Clone, Copy)]
+pub(super) struct Dynamic {
+    x: ValueId,
+    scale: ValueId,
+    zero: ValueId,
+}
+
 impl<'m> Lowering<'_, 'm> {
     /// `(x - zero) * scale`
     pub fn dequantize(&mut self, node: NodeRef<'m>) -> Result<ValueId, ImportError> {
@@ -18,13 +26,16 @@ impl<'m> Lowering<'_, 'm> {
         let (x, _) = self.integer(node, 0)?;
         let scale = self.float(node, 1)?;
         let scale = self.spread(node, "scale", x, scale)?;
-        let x = if node.input(2).is_none() {
-            x
+        let zero = if node.input(2).is_none() {
+            self.made(node, "zero", Tensor::scalar(0.0))?
         } else {
             let (zero, _) = self.integer(node, 2)?;
-            let zero = self.spread(node, "zero", x, zero)?;
-            self.minus(node, "centred", x, zero)?
+            self.spread(node, "zero", x, zero)?
         };
+        if self.builder.constant_of(scale).is_some() && self.builder.constant_of(zero).is_some() {
+            return self.emit(node, Op::Dequantize, &[x, scale, zero]);
+        }
+        let x = self.minus(node, "centred", x, zero)?;
         self.combine(node, None, Op::Mul, x, scale)
     }
 
@@ -46,6 +57,12 @@ impl<'m> Lowering<'_, 'm> {
             kind = dtype::UINT8;
         }
         let range = quantized_range(node, kind)?;
+        if let Some(constant) = self.builder.constant_of(scale) {
+            if constant.data().contains(&0.0) {
+                return Err(node.refuse("divides by a scale of zero; correct the scale"));
+            }
+            return Ok(Binding::Int(self.coded(node, x, scale, zero, range)?, kind));
+        }
         let x = self.emit_part(node, "quotient", Op::Div, &[x, scale])?;
         Ok(Binding::Int(self.saturated(node, x, zero, range)?, kind))
     }
@@ -72,8 +89,10 @@ impl<'m> Lowering<'_, 'm> {
         let zero = self.emit_part(node, "zero", Op::Clamp { low: 0.0, high: 255.0 }, &[zero])?;
         self.bind_output(node, 1, Binding::Value(scale));
         self.bind_output(node, 2, Binding::Int(zero, dtype::UINT8));
-        let x = self.emit_part(node, "quotient", Op::Div, &[x, scale])?;
-        Ok(Binding::Int(self.saturated(node, x, Some(zero), (0.0, 255.0))?, dtype::UINT8))
+        let quotient = self.emit_part(node, "quotient", Op::Div, &[x, scale])?;
+        let codes = self.saturated(node, quotient, Some(zero), (0.0, 255.0))?;
+        self.dynamic.insert(codes, Dynamic { x, scale, zero });
+        Ok(Binding::Int(codes, dtype::UINT8))
     }
 
     /// `(a - zero) (b - zero)`
@@ -81,7 +100,46 @@ impl<'m> Lowering<'_, 'm> {
         check(node, 4, &[])?;
         let a = self.centred(node, "a", 0, 2, true)?;
         let b = self.centred(node, "b", 1, 3, false)?;
-        Ok(Binding::Int(self.emit(node, Op::MatMul, &[a, b])?, dtype::INT32))
+        let product = self.emit(node, Op::MatMul, &[a, b])?;
+        let (codes, _) = self.integer(node, 0)?;
+        if let Some(&dynamic) = self.dynamic.get(&codes)
+            && node.input(2).is_some()
+            && self.integer(node, 2)?.0 == dynamic.zero
+            && self.builder.constant_of(b).is_some()
+        {
+            self.dynamic_products.insert(product, (dynamic, b));
+        }
+        Ok(Binding::Int(product, dtype::INT32))
+    }
+
+    /// `x (scale W)` for the product of dynamically quantized `x` and constant codes `W`, times the scale of `x` and
+    /// perhaps a constant. Rounding `x` to eight bits is left out: nothing but that separates the two.
+    pub fn dynamic_product(
+        &mut self,
+        node: NodeRef<'m>,
+        product: ValueId,
+        scale: ValueId,
+    ) -> Result<Option<ValueId>, ImportError> {
+        let Some(&(Dynamic { x, scale: own, .. }, codes)) = self.dynamic_products.get(&product) else {
+            return Ok(None);
+        };
+        let factor = if scale == own {
+            None
+        } else {
+            let made = self.builder.producer(scale).filter(|made| made.op == Op::Mul);
+            match made.map(|made| made.inputs.as_slice()) {
+                Some(&[a, factor]) if a == own && self.builder.constant_of(factor).is_some() => Some(factor),
+                _ => return Ok(None),
+            }
+        };
+        let weight = match factor {
+            None => codes,
+            Some(factor) => self.combine(node, Some("dequantized"), Op::Mul, codes, factor)?,
+        };
+        if self.builder.shape(weight) != self.builder.shape(codes) {
+            return Ok(None);
+        }
+        Ok(Some(self.emit(node, Op::MatMul, &[x, weight])?))
     }
 
     /// The product of centred integers, scaled, rounded and moved by the result's zero point.
@@ -97,7 +155,28 @@ impl<'m> Lowering<'_, 'm> {
         let scale = self.emit_part(node, "scale", Op::Div, &[scale, y])?;
         let scaled = self.combine(node, Some("scaled"), Op::Mul, product, scale)?;
         let zero = self.combined_scalar(node, zero)?;
-        Ok(Binding::Int(self.saturated(node, scaled, Some(zero), range)?, kind))
+        let one = self.made(node, "one", Tensor::scalar(1.0))?;
+        Ok(Binding::Int(self.coded(node, scaled, one, Some(zero), range)?, kind))
+    }
+
+    /// `clamp(round(x / scale) + zero)` for a constant scale.
+    fn coded(
+        &mut self,
+        node: NodeRef<'m>,
+        x: ValueId,
+        scale: ValueId,
+        zero: Option<ValueId>,
+        (low, high): (f32, f32),
+    ) -> Result<ValueId, ImportError> {
+        let zero = match zero {
+            Some(zero) if self.builder.constant_of(zero).is_none() => {
+                let x = self.emit_part(node, "quotient", Op::Div, &[x, scale])?;
+                return self.saturated(node, x, Some(zero), (low, high));
+            }
+            Some(zero) => zero,
+            None => self.made(node, "zero", Tensor::scalar(0.0))?,
+        };
+        self.emit(node, Op::Quantize { low, high }, &[x, scale, zero])
     }
 
     /// Operand `i` minus its zero point, which may differ by row (`by_row`) or by column.

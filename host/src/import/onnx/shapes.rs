@@ -1,6 +1,7 @@
 //! Nodes that only rename, regroup or permute elements.
 
 use super::super::ImportError;
+use super::constants::Ints;
 use super::lower::{Binding, Lowering, check};
 use super::node::NodeRef;
 use crate::graph::{MAX_RANK, Op, Shape, ValueId};
@@ -17,42 +18,13 @@ impl<'m> Lowering<'_, 'm> {
         self.emit(node, Op::Reshape { shape }, &[x])
     }
 
-    /// A zero in the requested shape copies the operand's dimension, a -1 takes what is left.
     pub fn reshape(&mut self, node: NodeRef<'m>) -> Result<Binding, ImportError> {
         check(node, 2, &["allowzero"])?;
         let (x, kind) = self.any(node, 0)?;
         let request = self
             .ints(node, 1)?
             .ok_or_else(|| node.refuse("has no shape; export the model again with opset 13 or newer"))?;
-        let from = self.builder.shape(x).to_vec();
-        let refuse = || {
-            node.refuse(format!(
-                "cannot reshape {from:?} to {:?}; if the file was exported for one batch size, export it with a \
-                 dynamic batch (-1 in the shape)",
-                request.data
-            ))
-        };
-        let keep_zero = node.int("allowzero")?.unwrap_or(0) != 0;
-        let mut shape = Vec::with_capacity(request.data.len());
-        let mut open = None;
-        for (axis, &d) in request.data.iter().enumerate() {
-            shape.push(match d {
-                -1 if open.is_none() => {
-                    open = Some(axis);
-                    1
-                }
-                0 if !keep_zero => *from.get(axis).ok_or_else(refuse)?,
-                d => usize::try_from(d).ok().filter(|&d| d > 0).ok_or_else(refuse)?,
-            });
-        }
-        let known = shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)).ok_or_else(refuse)?;
-        let total: usize = from.iter().product();
-        if !total.is_multiple_of(known) || (open.is_none() && total != known) {
-            return Err(refuse());
-        }
-        if let Some(axis) = open {
-            shape[axis] = total / known;
-        }
+        let shape = requested(node, self.builder.shape(x), &request)?;
         Ok(Binding::of(self.reshaped(node, x, shape)?, kind))
     }
 
@@ -75,16 +47,8 @@ impl<'m> Lowering<'_, 'm> {
         check(node, 2, &[])?;
         let (x, kind) = self.any(node, 0)?;
         let shape = self.builder.shape(x).to_vec();
-        let axes = match self.ints(node, 1)? {
-            Some(axes) => axis_set(node, &axes.data, shape.len())?,
-            None => (0..shape.len()).filter(|&i| shape[i] == 1).collect(),
-        };
-        if let Some(&axis) = axes.iter().find(|&&axis| shape[axis] != 1) {
-            return Err(node.refuse(format!(
-                "squeezes dimension {axis} of {shape:?}, which is not 1; correct the axes or the batch size"
-            )));
-        }
-        let shape = (0..shape.len()).filter(|i| !axes.contains(i)).map(|i| shape[i]).collect();
+        let axes = self.ints(node, 1)?;
+        let shape = squeezed(node, &shape, axes.as_deref())?;
         Ok(Binding::of(self.reshaped(node, x, shape)?, kind))
     }
 
@@ -93,10 +57,7 @@ impl<'m> Lowering<'_, 'm> {
         let (x, kind) = self.any(node, 0)?;
         let shape = self.builder.shape(x).to_vec();
         let axes = self.ints(node, 1)?.ok_or_else(|| node.refuse("has no axes; export the model again"))?;
-        let rank = shape.len().saturating_add(axes.data.len());
-        let axes = axis_set(node, &axes.data, rank)?;
-        let mut old = shape.iter().copied();
-        let shape = (0..rank).map(|i| if axes.contains(&i) { 1 } else { old.next().unwrap_or(1) }).collect();
+        let shape = unsqueezed(node, &shape, &axes)?;
         Ok(Binding::of(self.reshaped(node, x, shape)?, kind))
     }
 
@@ -114,6 +75,61 @@ impl<'m> Lowering<'_, 'm> {
         }
         Ok(Binding::of(self.emit(node, Op::Transpose { perm }, &[x])?, kind))
     }
+}
+
+/// The shape that Reshape asks for: a zero copies the operand's dimension, a -1 takes what is left.
+pub(super) fn requested(node: NodeRef, from: &[usize], request: &Ints) -> Result<Shape, ImportError> {
+    let refuse = || {
+        node.refuse(format!(
+            "cannot reshape {from:?} to {:?}; if the file was exported for one batch size, export it with a \
+             dynamic batch (-1 in the shape)",
+            request.data
+        ))
+    };
+    let keep_zero = node.int("allowzero")?.unwrap_or(0) != 0;
+    let mut shape = Vec::with_capacity(request.data.len());
+    let mut open = None;
+    for (axis, &d) in request.data.iter().enumerate() {
+        shape.push(match d {
+            -1 if open.is_none() => {
+                open = Some(axis);
+                1
+            }
+            0 if !keep_zero => *from.get(axis).ok_or_else(refuse)?,
+            d => usize::try_from(d).ok().filter(|&d| d > 0).ok_or_else(refuse)?,
+        });
+    }
+    let known = shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)).ok_or_else(refuse)?;
+    let total: usize = from.iter().product();
+    if known == 0 || !total.is_multiple_of(known) || (open.is_none() && total != known) {
+        return Err(refuse());
+    }
+    if let Some(axis) = open {
+        shape[axis] = total / known;
+    }
+    Ok(shape)
+}
+
+/// A shape without some of its dimensions of size 1, or without all of them.
+pub(super) fn squeezed(node: NodeRef, shape: &[usize], axes: Option<&Ints>) -> Result<Shape, ImportError> {
+    let axes = match axes {
+        Some(axes) => axis_set(node, &axes.data, shape.len())?,
+        None => (0..shape.len()).filter(|&i| shape[i] == 1).collect(),
+    };
+    if let Some(&axis) = axes.iter().find(|&&axis| shape[axis] != 1) {
+        return Err(node.refuse(format!(
+            "squeezes dimension {axis} of {shape:?}, which is not 1; correct the axes or the batch size"
+        )));
+    }
+    Ok((0..shape.len()).filter(|i| !axes.contains(i)).map(|i| shape[i]).collect())
+}
+
+/// A shape with more dimensions of size 1.
+pub(super) fn unsqueezed(node: NodeRef, shape: &[usize], axes: &Ints) -> Result<Shape, ImportError> {
+    let rank = shape.len().saturating_add(axes.data.len());
+    let axes = axis_set(node, &axes.data, rank)?;
+    let mut old = shape.iter().copied();
+    Ok((0..rank).map(|i| if axes.contains(&i) { 1 } else { old.next().unwrap_or(1) }).collect())
 }
 
 /// Axes of a tensor with `rank` dimensions; negative ones count from the end.

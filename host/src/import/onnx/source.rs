@@ -8,37 +8,54 @@ use super::super::ImportError;
 use super::node::{NodeRef, is_standard};
 
 /// Operators that lowering knows.
-pub(super) const SUPPORTED: &str = "Add, ArgMax, Attention, Cast, Concat, Constant, DequantizeLinear, Div, Dropout, \
-     DynamicQuantizeLinear, Erf, Exp, Flatten, Gather, Gelu, Gemm, Identity, LayerNormalization, MatMul, \
-     MatMulInteger, Mul, Pow, QLinearMatMul, QuantizeLinear, RMSNormalization, Reciprocal, ReduceMax, \
-     ReduceMean, ReduceSum, Relu, Reshape, RotaryEmbedding, Sigmoid, Slice, Softmax, Split, Sqrt, \
-     Squeeze, Sub, Swish, Tanh, Transpose, Unsqueeze";
-const OPERATORS: [&str; 43] = [
+pub(super) const SUPPORTED: &str = "Add, And, ArgMax, Attention, Cast, Clip, Concat, Constant, ConstantOfShape, DequantizeLinear, Div, \
+     Dropout, DynamicQuantizeLinear, Equal, Erf, Exp, Expand, Flatten, Gather, GatherND, Gelu, Gemm, \
+     Greater, GreaterOrEqual, Identity, IsNaN, LayerNormalization, Less, LessOrEqual, MatMul, \
+     MatMulInteger, Max, Min, Mul, Not, Or, Pow, QLinearMatMul, QuantizeLinear, RMSNormalization, Range, \
+     Reciprocal, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, RotaryEmbedding, Shape, Sigmoid, \
+     Slice, Softmax, Split, Sqrt, Squeeze, Sub, Swish, Tanh, Transpose, Unsqueeze, Where";
+const OPERATORS: [&str; 61] = [
     "Add",
+    "And",
     "ArgMax",
     "Attention",
     "Cast",
+    "Clip",
     "Concat",
     "Constant",
+    "ConstantOfShape",
     "DequantizeLinear",
     "Div",
     "Dropout",
     "DynamicQuantizeLinear",
+    "Equal",
     "Erf",
     "Exp",
+    "Expand",
     "Flatten",
     "Gather",
+    "GatherND",
     "Gelu",
     "Gemm",
+    "Greater",
+    "GreaterOrEqual",
     "Identity",
+    "IsNaN",
     "LayerNormalization",
+    "Less",
+    "LessOrEqual",
     "MatMul",
     "MatMulInteger",
+    "Max",
+    "Min",
     "Mul",
+    "Not",
+    "Or",
     "Pow",
     "QLinearMatMul",
     "QuantizeLinear",
     "RMSNormalization",
+    "Range",
     "Reciprocal",
     "ReduceMax",
     "ReduceMean",
@@ -46,6 +63,7 @@ const OPERATORS: [&str; 43] = [
     "Relu",
     "Reshape",
     "RotaryEmbedding",
+    "Shape",
     "Sigmoid",
     "Slice",
     "Softmax",
@@ -57,6 +75,7 @@ const OPERATORS: [&str; 43] = [
     "Tanh",
     "Transpose",
     "Unsqueeze",
+    "Where",
 ];
 
 /// What a name stands for.

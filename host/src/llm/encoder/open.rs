@@ -1,4 +1,4 @@
-//! Encoders of the Hugging Face layout: `config.json` with the model type `bert`, safetensors files, and the pooling of
+//! Opens encoders: ONNX files, or the Hugging Face layout: `config.json` with the model type `bert`, safetensors files, and the pooling of
 //! sentence-transformers, which must be the mean.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::wordpiece::{self, WordPiece};
 use super::{EncoderConfig, EncoderWeight, EncoderWeights};
+use crate::import::encoder as onnx;
 use crate::llm::safetensors::{files, json, tensors};
 use crate::llm::stored::Found;
 use crate::llm::{Activation, map};
@@ -25,10 +26,18 @@ pub struct OpenedEncoder {
     pub tokenizer_error: Option<String>,
 }
 
-/// Whether a path is a directory, or a safetensors file in one, whose configuration is that of a BERT encoder.
+/// Whether a path is an ONNX file with the inputs of an encoder, or a directory, or a safetensors file in one, whose
+/// configuration is that of a BERT encoder.
 pub fn recognizes(path: &Path) -> bool {
+    if is_onnx(path) {
+        return std::fs::read(path).is_ok_and(|bytes| onnx::recognizes(&bytes));
+    }
     let config = directory(path).join("config.json");
     json(&config).is_ok_and(|config| config.get("model_type").and_then(Value::as_str) == Some("bert"))
+}
+
+fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "onnx") && path.is_file()
 }
 
 /// The directory of a model.
@@ -39,9 +48,16 @@ fn directory(path: &Path) -> PathBuf {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Opens a directory, or a single safetensors file with its `config.json` beside it.
+/// Opens an ONNX file, a directory, or a single safetensors file with its `config.json` beside it.
 pub fn open(path: &Path) -> anyhow::Result<OpenedEncoder> {
     let directory = directory(path);
+    if is_onnx(path) {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name =
+            path.file_stem().map_or_else(|| "encoder".into(), |stem| stem.to_string_lossy().into_owned());
+        let read = onnx::read(&bytes, &name).with_context(|| format!("cannot use {}", path.display()))?;
+        return Ok(opened(read.weights, &directory));
+    }
     let config = directory.join("config.json");
     let raw: Raw = serde_json::from_value(json(&config)?)
         .with_context(|| format!("cannot understand {}", config.display()))?;
@@ -64,8 +80,13 @@ pub fn open(path: &Path) -> anyhow::Result<OpenedEncoder> {
     let weights = EncoderWeights::new(config, |weight, rows, cols| stored.take(&name(weight), rows, cols));
     let weights = weights.with_context(|| format!("cannot use {}", path.display()))?;
     stored.nothing_left().with_context(|| format!("cannot use {}", path.display()))?;
+    Ok(opened(weights, &directory))
+}
+
+/// A model with the tokenizer of its directory.
+fn opened(weights: EncoderWeights, directory: &Path) -> OpenedEncoder {
     let vocab = weights.config().vocab;
-    let tokenizer = wordpiece::from_directory(&directory).and_then(|tokenizer| {
+    let tokenizer = wordpiece::from_directory(directory).and_then(|tokenizer| {
         let len = tokenizer.len();
         ensure!(
             len <= vocab,
@@ -77,7 +98,7 @@ pub fn open(path: &Path) -> anyhow::Result<OpenedEncoder> {
         Ok(tokenizer) => (Some(tokenizer), None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    Ok(OpenedEncoder { weights, tokenizer, tokenizer_error })
+    OpenedEncoder { weights, tokenizer, tokenizer_error }
 }
 
 /// What Hugging Face calls a weight, without the prefix `bert.` that some files have.

@@ -155,6 +155,55 @@ fn operators_of_quantized_models() {
     assert_eq!(y, tensor(&[2, 2], &[-38.0, -18.0, -32.0, -16.0]));
 }
 
+/// The usual spelling of a layer with weights in eight bits, whose parts the caller may replace.
+fn dynamic_layer(zero: &str, scale: &str) -> OnnxWriter {
+    let mut m = OnnxWriter::new(17);
+    m.input("x", &[N, Dim::Fixed(3)]);
+    m.output("y", &[]);
+    m.raw_tensor("w", 3, &[3, 2], &[1, 4, 2, 0xfb, 3, 6]);
+    m.raw_tensor("w_zero", 3, &[2], &[0, 1]);
+    m.weights("w_scale", &[2], &[0.5, 0.25]);
+    m.weights("one", &[2], &[1.0, 1.0]);
+    m.raw_tensor("ten", 2, &[], &[10]);
+    m.node("DynamicQuantizeLinear", &["x"], &["codes", "scale", "zero"], &[]);
+    m.node("MatMulInteger", &["codes", "w", zero, "w_zero"], &["product"], &[]);
+    m.node("Cast", &["product"], &["number"], &[("to", Attr::Int(1))]);
+    m.node("Mul", &["scale", "w_scale"], &["scales"], &[]);
+    m.node("Mul", &["number", scale], &["y"], &[]);
+    m
+}
+
+#[test]
+fn dynamic_quantization_is_a_product_of_floats() {
+    let x = tensor(&[2, 3], &[1.0, -0.5, 0.25, 2.0, 0.0, -1.0]);
+    let graph = import(&dynamic_layer("zero", "scales")).unwrap();
+    assert_eq!(ops(&graph), ["MatMul"]);
+    // Weights (1, 2, 3) / 2 and (3, -6, 5) / 4.
+    let exact = run(&graph, &x);
+    assert_eq!(exact, tensor(&[2, 2], &[0.375, 1.8125, -0.5, 0.25]));
+    // The scale of the operand alone leaves the weights as they are.
+    let graph = import(&dynamic_layer("zero", "scale")).unwrap();
+    assert_eq!(ops(&graph), ["MatMul"]);
+    assert_eq!(run(&graph, &x), tensor(&[2, 2], &[0.75, 7.25, -1.0, 1.0]));
+    // Another zero point or another factor means something else.
+    for other in
+        [dynamic_layer("ten", "scales"), dynamic_layer("zero", "w_scale"), dynamic_layer("zero", "number")]
+    {
+        let graph = import(&other).unwrap();
+        assert!(ops(&graph).contains(&"Round"), "{:?}", ops(&graph));
+    }
+    // With all steps in eight bits the result is about the same.
+    let mut spelled = dynamic_layer("zero", "scales");
+    spelled.output("codes", &[]);
+    spelled.node("Mul", &["scales", "one"], &["scales_again"], &[]);
+    spelled.node("Mul", &["number", "scales_again"], &["z"], &[]);
+    spelled.output("z", &[]);
+    let outputs = float::run(&import(&spelled).unwrap(), &[x]).unwrap();
+    for (a, b) in outputs[2].data().iter().zip(exact.data()) {
+        assert!((a - b).abs() < 0.02, "{a} {b}");
+    }
+}
+
 #[test]
 fn part_of_a_model() {
     let mut m = model(4);
@@ -165,10 +214,11 @@ fn part_of_a_model() {
     let bytes = m.to_bytes();
     let fixed = |name: &str| BTreeMap::from([(name.to_owned(), Constant::Float(tensor(&[4], &[1.0; 4])))]);
     let import = |part: &Part| import_part(&bytes, batch(2), part);
-    let graph = import(&Part { fixed: fixed("mask"), outputs: Some(vec!["y".into()]) }).unwrap();
+    let graph =
+        import(&Part { fixed: fixed("mask"), outputs: Some(vec!["y".into()]), ..Part::default() }).unwrap();
     assert_eq!(ops(&graph), ["Add"]);
     assert_eq!(graph.inputs().len(), 1);
-    let unknown = import(&Part { fixed: fixed("lost"), outputs: None }).unwrap_err();
+    let unknown = import(&Part { fixed: fixed("lost"), ..Part::default() }).unwrap_err();
     assert!(unknown.to_string().contains("fixed inputs"));
     let unknown = import(&Part { outputs: Some(vec!["lost".into()]), ..Part::default() }).unwrap_err();
     assert!(unknown.to_string().contains("list of outputs"));
