@@ -57,7 +57,9 @@ fn hide(circuit: &mut Circuit, weights: bool, maximum: bool, from: u32) {
     for step in &mut circuit.steps {
         match step {
             Step::RowMax { columns, .. } if maximum => {
-                columns.iter_mut().for_each(|(_, hidden)| *hidden = Some(Indicator::Beyond { cols: from }));
+                for (_, hidden) in columns {
+                    *hidden = Some(Indicator::Beyond { cols: from });
+                }
             }
             Step::MapForm { input, .. } if weights => {
                 input.indicators.iter_mut().for_each(|(_, set)| *set = Indicator::Beyond { cols: from });
@@ -153,10 +155,10 @@ fn means_of_other_rows() {
         bench.of_other_steps(|c| {
             for step in &mut c.steps {
                 let Step::Divide { value, divisor, .. } = step else { continue };
-                if let [product] = &mut value.products[..] {
-                    if product.kind == Kind::ContractTransposed {
-                        f(product, &mut value.form.constant, divisor);
-                    }
+                if let [product] = &mut value.products[..]
+                    && product.kind == Kind::ContractTransposed
+                {
+                    f(product, &mut value.form.constant, divisor);
                 }
             }
         })

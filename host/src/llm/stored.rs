@@ -24,7 +24,7 @@ pub(super) struct Found {
 }
 
 /// A weight that can be read.
-struct Stored {
+pub(super) struct Stored {
     name: String,
     file: usize,
     start: usize,
@@ -201,7 +201,7 @@ impl Stores {
 }
 
 /// Checks extents, format and place of a tensor.
-fn store(found: Found, rows: usize, cols: usize, maps: &[Mmap]) -> anyhow::Result<Stored> {
+pub(super) fn store(found: Found, rows: usize, cols: usize, maps: &[Mmap]) -> anyhow::Result<Stored> {
     let Found { name, file, start, dims, block } = found;
     let fits = if rows == 1 { dims == [cols] || dims == [1, cols] } else { dims == [rows, cols] };
     ensure!(
@@ -241,15 +241,26 @@ impl Checkpoint for Stores {
 
     fn read(&self, weight: Weight, rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()> {
         let stored = self.find(weight).with_context(|| format!("this model has no weight {weight:?}"))?;
-        let Stored { name, file, start, cols, block, .. } = stored;
+        stored.read(&self.maps, rows, out)
+    }
+
+    fn format(&self, weight: Weight) -> Option<String> {
+        self.find(weight).map(|stored| format!("{:?}", stored.block))
+    }
+}
+
+impl Stored {
+    /// Reads rows into as many numbers, which are finite.
+    pub(super) fn read(&self, maps: &[Mmap], rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()> {
+        let Self { name, file, start, cols, block, .. } = self;
         ensure!(
-            rows.start <= rows.end && rows.end <= stored.rows && out.len() == rows.len() * cols,
+            rows.start <= rows.end && rows.end <= self.rows && out.len() == rows.len() * cols,
             "rows {rows:?} into {} numbers were asked of tensor {name:?} of {} x {cols}",
             out.len(),
-            stored.rows
+            self.rows
         );
         let row = block.size(*cols).context("rows are no whole blocks")?;
-        let bytes = self.maps[*file].get(start + row * rows.start..start + row * rows.end);
+        let bytes = maps[*file].get(start + row * rows.start..start + row * rows.end);
         block.dequantize(bytes.context("the file has become shorter")?, out);
         if let Some(at) = out.iter().position(|x| !x.is_finite()) {
             bail!(
@@ -261,9 +272,5 @@ impl Checkpoint for Stores {
             );
         }
         Ok(())
-    }
-
-    fn format(&self, weight: Weight) -> Option<String> {
-        self.find(weight).map(|stored| format!("{:?}", stored.block))
     }
 }

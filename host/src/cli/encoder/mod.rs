@@ -6,6 +6,7 @@ pub mod prove;
 pub mod prover;
 pub mod verify;
 
+use std::fmt::Write;
 use std::path::Path;
 
 use circlet::files::{self, EncoderFile, EncoderHead, Kind};
@@ -48,7 +49,7 @@ fn lines(encoding: &Encoding, tokenizer: Option<&WordPiece>) -> String {
         None => tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
     });
     let vector = direction(encoding);
-    out += &format!("vector ({} numbers, made of length one)\n", vector.len());
+    let _ = writeln!(out, "vector ({} numbers, made of length one)", vector.len());
     out + &text::quoted(&text::shortened(&vector, 8, |v| format!("{v:.5}")))
 }
 

@@ -31,13 +31,13 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mut verdict = judge(&key, &file);
     let seconds = start.elapsed().as_secs_f64();
     let encoding = &file.encoding;
-    if let (Ok(()), Some(tokenizer), Some(text)) = (&verdict, &tokenizer, &options.expect_text) {
-        if tokenizer.encode(text) != encoding.tokens {
-            verdict = Err(format!(
-                "the proof is valid, but for another sentence: {}",
-                text::name(&format!("{:?}", tokenizer.decode(&encoding.tokens)))
-            ));
-        }
+    if let (Ok(()), Some(tokenizer), Some(expected)) = (&verdict, &tokenizer, &options.expect_text)
+        && tokenizer.encode(expected) != encoding.tokens
+    {
+        verdict = Err(format!(
+            "the proof is valid, but for another sentence: {}",
+            text::name(&format!("{:?}", tokenizer.decode(&encoding.tokens)))
+        ));
     }
     if let (Ok(()), Some(expected)) = (&verdict, &expected) {
         verdict = compare(encoding, expected, arguments.tolerance);

@@ -13,7 +13,7 @@ use super::wordpiece::{self, WordPiece};
 use super::{EncoderConfig, EncoderWeight, EncoderWeights};
 use crate::import::encoder as onnx;
 use crate::llm::safetensors::{files, json, tensors};
-use crate::llm::stored::Found;
+use crate::llm::stored::{Found, store};
 use crate::llm::{Activation, map};
 
 /// An opened encoder.
@@ -64,7 +64,7 @@ pub fn open(path: &Path) -> anyhow::Result<OpenedEncoder> {
     let config = raw.config(&directory).with_context(|| format!("cannot use {}", config.display()))?;
     pooling(&directory)?;
     let (_, files) = files(path)?;
-    let mut stored = Stored::default();
+    let mut stored = Tensors::default();
     for file in &files {
         let map = map::map(file)?;
         let found =
@@ -132,12 +132,12 @@ fn name(weight: EncoderWeight) -> String {
 
 /// All tensors of a model that have not been read yet.
 #[derive(Default)]
-struct Stored {
+struct Tensors {
     maps: Vec<Mmap>,
     tensors: BTreeMap<String, Found>,
 }
 
-impl Stored {
+impl Tensors {
     fn take(&mut self, name: &str, rows: usize, cols: usize) -> anyhow::Result<Vec<f32>> {
         // Norms have other names in old files.
         let old =
@@ -145,23 +145,8 @@ impl Stored {
         let found = self.tensors.remove(name).or_else(|| self.tensors.remove(&old)).with_context(|| {
             format!("tensor {name:?} ({rows} x {cols}) is missing; the file is incomplete, download it again")
         })?;
-        let Found { name, file, start, dims, block } = found;
-        ensure!(
-            dims == [rows, cols] || rows == 1 && dims == [cols],
-            "tensor {name:?} has extents {dims:?} (rows first), but the configuration needs {rows} x {cols}; \
-             the file contradicts itself, download it again"
-        );
-        let block = block.map_err(|kind| {
-            anyhow::anyhow!("tensor {name:?} has number format {kind}; only F32, F16 and BF16 are supported")
-        })?;
-        let size = block.size(cols).and_then(|row| row.checked_mul(rows));
-        let bytes =
-            size.zip(self.maps.get(file)).and_then(|(size, map)| map.get(start..start.checked_add(size)?));
-        let bytes = bytes.with_context(|| {
-            format!("the data of tensor {name:?} reaches beyond the end of the file; download it again")
-        })?;
         let mut out = vec![0.0; rows * cols];
-        block.dequantize(bytes, &mut out);
+        store(found, rows, cols, &self.maps)?.read(&self.maps, 0..rows, &mut out)?;
         Ok(out)
     }
 
