@@ -61,14 +61,13 @@ impl Decoder {
         if let Some(&token) = turn.given.iter().chain(&turn.generated).find(|&&token| token >= self.vocab) {
             return Err(TextError::Token(token));
         }
-        let mut inputs: Vec<u32> = match before {
-            Some(before) => [&[before.last], turn.given.as_slice()].concat(),
-            None => {
-                if let Some(prefix) = self.prefix.filter(|prefix| turn.given.first() != Some(prefix)) {
-                    return Err(TextError::Prefix(prefix));
-                }
-                turn.given.iter().copied().skip(usize::from(self.prefix.is_some())).collect()
+        let mut inputs: Vec<u32> = if let Some(before) = before {
+            [&[before.last], turn.given.as_slice()].concat()
+        } else {
+            if let Some(prefix) = self.prefix.filter(|prefix| turn.given.first() != Some(prefix)) {
+                return Err(TextError::Prefix(prefix));
             }
+            turn.given.iter().copied().skip(usize::from(self.prefix.is_some())).collect()
         };
         let Some((&last, fed)) = turn.generated.split_last().filter(|_| !inputs.is_empty()) else {
             return Err(TextError::Empty);
