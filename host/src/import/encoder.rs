@@ -64,7 +64,7 @@ pub fn read(bytes: &[u8], name: &str) -> Result<Recognised, ImportError> {
         match import(bytes, positions, positions) {
             // There are fewer positions than that.
             Err(ImportError::Graph(_) | ImportError::Unsupported { .. }) if positions > SHORTEST => {
-                positions /= 2
+                positions /= 2;
             }
             result => break result?,
         }
@@ -117,7 +117,9 @@ fn compare(encoder: &Recognised, graph: &Graph, rows: usize, length: usize) -> R
         .map_err(|error| refuse(format!("does not run: {error:#}")))?;
     if encoder.pooling == Pooling::UnitMean {
         let size = expected.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-        expected.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
+        for x in &mut expected {
+            *x = (f64::from(*x) / size) as f32;
+        }
     }
     let largest = expected.iter().fold(0f64, |max, &x| max.max(f64::from(x).abs()));
     let apart = expected.iter().zip(&found).map(|(&x, &y)| f64::from(x - y).abs());

@@ -60,14 +60,14 @@ impl Lowering<'_> {
         let shape = self.graph.shape(node.inputs[0]);
         let cols = shape.last().copied().unwrap_or(1);
         let channels = |id| self.channel_constant(id, shape, cols);
-        let (parameters, layout) = match (channels(node.inputs[1]), channels(node.inputs[2])) {
-            (Some(scale), Some(zero)) => ((scale, zero), None),
-            _ => {
-                let all = |id| self.repeated(id, shape).unwrap_or_default();
-                let parameters = (all(node.inputs[1]), all(node.inputs[2]));
-                let count = parameters.0.len() as u32;
-                (parameters, Some((1, count)))
-            }
+        let both = (channels(node.inputs[1]), channels(node.inputs[2]));
+        let (parameters, layout) = if let (Some(scale), Some(zero)) = both {
+            ((scale, zero), None)
+        } else {
+            let all = |id| self.repeated(id, shape).unwrap_or_default();
+            let parameters = (all(node.inputs[1]), all(node.inputs[2]));
+            let count = parameters.0.len() as u32;
+            (parameters, Some((1, count)))
         };
         let mut functions: Vec<Activation> = Vec::new();
         let mut index = Vec::new();

@@ -182,7 +182,9 @@ impl<'g> Lowering<'g> {
         let name = self.name(out);
         let y = self.assembly.map(x, &Curve { activation, from, to, bound }, &name);
         self.define(out, View::plain(y, self.graph.shape(out)));
-        nodes.iter().for_each(|&index| self.absorbed[index] = true);
+        for index in nodes {
+            self.absorbed[index] = true;
+        }
         Ok(())
     }
 

@@ -49,7 +49,7 @@ pub fn quantized(case: &Case) -> Outcome {
 
     let step = 2f64.powi(-i32::from(program.tensor(program.program.outputs[0]).fraction_bits));
     let coded = matches!(graph.nodes(), [node] if matches!(node.op, Op::Quantize { .. }));
-    let slack = if coded && step == 1.0 { 0.0 } else { step + weights(graph, &rounded) };
+    let slack = if coded && (step - 1.0).abs() < 1e-9 { 0.0 } else { step + weights(graph, &rounded) };
     for (i, (&y, (&near, &exact))) in found.iter().zip(near.data().iter().zip(exact.data())).enumerate() {
         let (y, near, exact) = (f64::from(y), f64::from(near), f64::from(exact));
         let moved = (near - exact).abs();

@@ -75,7 +75,7 @@ impl<'g> Matcher<'g> {
         let (mut layers, mut shared) = (Vec::new(), None);
         loop {
             let (sum, norm) = self.norm(value)?;
-            if let Some((tokens, positions, segment)) = self.embeddings(sum)? {
+            if let Some([tokens, positions, segment]) = self.embeddings(sum) {
                 let Some((heads, activation)) = shared else { return Err(broken("has no layers")) };
                 layers.reverse();
                 self.all_used()?;
@@ -159,7 +159,7 @@ impl<'g> Matcher<'g> {
     fn number(&self, value: ValueId) -> Option<f64> {
         let data = self.graph.constant(value)?.data();
         let (first, rest) = data.split_first()?;
-        rest.iter().all(|x| x == first).then(|| f64::from(*first))
+        rest.iter().all(|x| x.to_bits() == first.to_bits()).then(|| f64::from(*first))
     }
 
     fn vector(&self, node: &Node, value: ValueId, len: usize) -> Result<Vec<f32>, ImportError> {
@@ -387,15 +387,14 @@ impl<'g> Matcher<'g> {
     }
 
     /// Token, position and segment embeddings, if a value is their sum.
-    #[allow(clippy::type_complexity)]
-    fn embeddings(&mut self, sum: ValueId) -> Result<Option<(Vec<f32>, Vec<f32>, Vec<f32>)>, ImportError> {
+    fn embeddings(&mut self, sum: ValueId) -> Option<[Vec<f32>; 3]> {
         let (mut open, mut nodes, mut constants, mut tokens) = (vec![sum], Vec::new(), Vec::new(), None);
         while let Some(value) = open.pop() {
             if let Some(constant) = self.graph.constant(value) {
                 constants.push(constant);
                 continue;
             }
-            let Some(index) = self.producer[value.0] else { return Ok(None) };
+            let index = self.producer[value.0]?;
             let node = &self.graph.nodes()[index];
             match node.op {
                 Op::Add => open.extend(&node.inputs),
@@ -403,14 +402,11 @@ impl<'g> Matcher<'g> {
                 Op::Gather if tokens.is_none() && self.graph.inputs()[0].value == node.inputs[1] => {
                     tokens = self.graph.constant(node.inputs[0]);
                 }
-                _ => return Ok(None),
+                _ => return None,
             }
             nodes.push(index);
         }
-        let Some(table) = tokens.filter(|table| table.shape().len() == 2 && table.shape()[1] == self.width)
-        else {
-            return Ok(None);
-        };
+        let table = tokens.filter(|table| table.shape().len() == 2 && table.shape()[1] == self.width)?;
         let wanted: Shape = vec![1, self.rows, self.width];
         let (mut positions, mut segment) = (vec![0f32; self.rows * self.width], vec![0f32; self.width]);
         for constant in constants {
@@ -419,7 +415,7 @@ impl<'g> Matcher<'g> {
                 constant.shape().iter().zip(&wanted[missing..]).all(|(a, b)| a == b || *a == 1)
             };
             if !missing.is_some_and(fits) {
-                return Ok(None);
+                return None;
             }
             let all: Vec<f32> =
                 places(constant.shape(), &wanted).into_iter().map(|place| constant.data()[place]).collect();
@@ -428,8 +424,10 @@ impl<'g> Matcher<'g> {
             let target = if alike && self.rows > 1 { &mut segment } else { &mut positions };
             target.iter_mut().zip(&all).for_each(|(sum, x)| *sum += x);
         }
-        nodes.into_iter().for_each(|index| self.used[index] = true);
-        Ok(Some((table.data().to_vec(), positions, segment)))
+        for index in nodes {
+            self.used[index] = true;
+        }
+        Some([table.data().to_vec(), positions, segment])
     }
 
     /// What the result is of the last layer's rows.

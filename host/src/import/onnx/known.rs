@@ -299,8 +299,11 @@ impl<'m> Lowering<'_, 'm> {
     }
 }
 
+/// A function of two integers, where it has a result.
+type Exact = fn(i64, i64) -> Option<i64>;
+
 /// What an operator computes of two integers, and whether the result is a truth value.
-fn arithmetic(op: &str) -> Option<(fn(i64, i64) -> Option<i64>, bool)> {
+fn arithmetic(op: &str) -> Option<(Exact, bool)> {
     Some(match op {
         "Add" => (i64::checked_add, false),
         "Sub" => (i64::checked_sub, false),
