@@ -177,6 +177,11 @@ impl<'m> Lowering<'_, 'm> {
         for i in [1, 2] {
             dims = broadcast(node, &dims, &self.dims_of(node, i)?)?;
         }
+        for (i, whole) in [(1, true), (2, false)] {
+            if condition.data.iter().all(|&c| (c != 0) == whole) && self.dims_of(node, i)? == dims {
+                return self.required(node, i);
+            }
+        }
         let count = elements(node.output(), &dims)?;
         self.spend(node, count)?;
         let condition = spread(&condition, dims.clone());
@@ -186,11 +191,6 @@ impl<'m> Lowering<'_, 'm> {
             let data =
                 (0..count).map(|i| if condition.data[i] != 0 { x.data[i] } else { y.data[i] }).collect();
             return Ok(Binding::Ints(Rc::new(ints(dims, data, x.kind))));
-        }
-        for (i, whole) in [(1, true), (2, false)] {
-            if condition.data.iter().all(|&c| (c != 0) == whole) && self.dims_of(node, i)? == dims {
-                return self.required(node, i);
-            }
         }
         let mut parts = Vec::new();
         for i in [1, 2] {
