@@ -67,7 +67,7 @@ fn turns_are_proven_one_after_the_other() {
             assert_eq!(prover.runner.follow(&standing, &turn).unwrap(), run.standing);
             standing = run.standing;
             verified = Some(verify_turn(&prover.key, verified.as_ref(), &turn, &proof).unwrap());
-            assert_eq!(verified.as_ref().map(|v| v.reached()), standing.reached);
+            assert_eq!(verified.as_ref().map(circlet_verifier::Standing::reached), standing.reached);
             chat.turns.push(turn);
             proofs.push(proof);
         }
