@@ -108,8 +108,6 @@ pub struct Estimate {
     pub fixed: TreeSize,
     /// The commitment in every proof.
     pub witness: TreeSize,
-    /// The commitments to what is handed on to a later proof, and to what an earlier one has handed on.
-    pub state: [TreeSize; 2],
     /// Rows of all matrices, as a power of two.
     pub log_rows: u32,
     /// Lookups, padding included.
@@ -137,13 +135,12 @@ pub struct Estimate {
 /// Estimates what a protocol will take with this number of threads.
 pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
     let trees = Tree::ALL.map(|tree| tree_size(protocol, tree));
-    let [fixed, witness, ref state @ ..] = trees;
+    let [fixed, witness, ..] = trees;
     let multiplications = multiplications(protocol);
     let sizes = protocol.sizes();
     Estimate {
         fixed,
         witness,
-        state: *state,
         log_rows: protocol.stacking.log_rows,
         lookups: sizes.lookups,
         table_rows: sizes.table_rows,

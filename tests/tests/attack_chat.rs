@@ -269,7 +269,9 @@ fn another_view() {
                 let name = &circuit.columns[gather.output.0 as usize].name;
                 let angles = name.ends_with("cos") || name.ends_with("sin");
                 if let (true, Rows::Given(rows)) = (angles, &mut gather.rows) {
-                    rows.iter_mut().for_each(|row| *row = row.saturating_add_signed(by));
+                    for row in rows {
+                        *row = row.saturating_add_signed(by);
+                    }
                 }
             }
         });

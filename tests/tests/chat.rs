@@ -10,7 +10,7 @@ use circlet_core::program::Data;
 use circlet_tests::programs::{decoder, prompt};
 use circlet_tests::reference::{self, Kept};
 use circlet_tests::satisfied::violations;
-use circlet_verifier::{verify_chat, verify_text, verify_turn};
+use circlet_verifier::{Standing as Verified, verify_chat, verify_text, verify_turn};
 
 /// A decoder with one table of exponentials, so that no token depends on how a conversation is cut into turns.
 fn uniform(layers: usize, heads: u32, groups: u32, prefix: bool) -> (Decoder, Data) {
@@ -67,7 +67,7 @@ fn turns_are_proven_one_after_the_other() {
             assert_eq!(prover.runner.follow(&standing, &turn).unwrap(), run.standing);
             standing = run.standing;
             verified = Some(verify_turn(&prover.key, verified.as_ref(), &turn, &proof).unwrap());
-            assert_eq!(verified.as_ref().map(circlet_verifier::Standing::reached), standing.reached);
+            assert_eq!(verified.as_ref().map(Verified::reached), standing.reached);
             chat.turns.push(turn);
             proofs.push(proof);
         }

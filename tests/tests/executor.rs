@@ -3,7 +3,7 @@
 use circlet::execute::{ExecuteError, Trace, execute_listed};
 use circlet_core::circuit::{Circuit, split};
 use circlet_core::decoder::{Decoder, Extent};
-use circlet_core::program::{Data, Factor, Op, Program, Rows, Source, TensorId, Visible, WIDE};
+use circlet_core::program::{Data, Factor, Memory, Op, Program, Rows, Source, TensorId, Visible, WIDE};
 use circlet_tests::attack::column;
 use circlet_tests::programs::{self, Case, DecoderShape, Heads, ProgramBuilder, Random};
 use circlet_tests::reference;
@@ -282,18 +282,23 @@ fn attention_of_many_shapes() {
         (9, 3, 2, 4, 17),
         (12, 4, 1, 2, 6),
     ] {
-        for variant in 0..4u64 {
+        for variant in 0..5u64 {
             let bit = |k: u32| seed.0 >> k & 1 == 1;
             let pair = (channels > 1).then(|| if bit(4) { 0 } else { channels.ilog2() as u8 - 1 });
             let options = Heads {
                 norms: variant == 0 || bit(0),
                 biases: variant == 0 || bit(1),
                 prefix: variant != 1 && bit(2) || variant == 2,
-                visible: [Visible::Causal, Visible::All, Visible::Causal, Visible::First(tokens.div_ceil(2))]
-                    [variant as usize],
+                visible: [
+                    Visible::Causal,
+                    Visible::All,
+                    Visible::Causal,
+                    Visible::First(tokens.div_ceil(2)),
+                    Visible::Continued(Memory { past: 0, new: 1 + seed.0 as u32 % tokens }),
+                ][variant as usize],
                 pair: pair.filter(|_| variant == 0 || bit(3)),
                 // Scores that are clamped, or hardly differ.
-                score: [12, 10, 14, 11][variant as usize],
+                score: [12, 10, 14, 11, 12][variant as usize],
                 ..Heads::new(heads, groups, channels)
             };
             let mut b = ProgramBuilder::new(&format!("{options:?} {tokens} {width}"));

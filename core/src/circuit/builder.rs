@@ -85,6 +85,8 @@ pub struct Builder<'p> {
     ranges: Vec<(u32, u32)>,
     /// Cells of all columns so far.
     cells: u64,
+    /// Rows that gathers name so far, once for each block that they may lie in.
+    listed: u64,
     scope: String,
     /// Whether anyone will fill the trace.
     executable: bool,
@@ -117,6 +119,7 @@ impl<'p> Builder<'p> {
             stretches: BTreeMap::new(),
             ranges: Vec::new(),
             cells: 0,
+            listed: 0,
             scope: String::from("input"),
             executable,
         };
@@ -152,6 +155,9 @@ impl<'p> Builder<'p> {
         if self.circuit.columns.len() > limits::PARTS || self.cells > limits::CELLS {
             let (columns, cells) = (limits::PARTS, limits::CELLS);
             return Err(CircuitError::Malformed(format!("more than {columns} columns or {cells} cells")));
+        }
+        if self.listed > limits::WEIGHED {
+            return Err(CircuitError::TooLarge("entries of lists", self.listed));
         }
         Ok(())
     }
@@ -522,6 +528,8 @@ impl<'p> Builder<'p> {
 
     /// Declares that rows of one column are rows of others, and the step that copies them.
     pub fn gather(&mut self, gather: Gather) {
+        let rows = u64::from(self.circuit.column(gather.output).shape.rows);
+        self.listed = self.listed.saturating_add(rows * gather.source.len() as u64);
         self.circuit.gathers.push(gather);
         let index = self.circuit.gathers.len() - 1;
         self.step(|| Step::Gather(index));

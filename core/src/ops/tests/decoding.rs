@@ -378,6 +378,14 @@ fn attention_takes_heads_that_fit() {
     {
         assert!(refused(handed(past, new), by).contains("handed on"), "{past} {new}");
     }
+    let many = change(|p| {
+        // With larger weights their sum would be refused.
+        p.tables[2].bound = 1;
+        let Op::Attention { params, .. } = &mut p.ops[3] else { panic!("no attention") };
+        params.rotation = None;
+        params.visible = Visible::Continued(Memory { past: 1 << 20, new: 1 });
+    });
+    assert!(matches!(many, Err(CircuitError::TooLarge("entries of lists", _))), "{:?}", many.map(|_| ()));
     for (past, new) in [(5, 4), (8, 1), (1000, 3)] {
         assert!(refused(handed(past, new), by).contains("positions"), "{past} {new}");
     }
@@ -576,7 +584,10 @@ fn hostile_extents_cost_nothing() {
 
 #[track_caller]
 fn malformed_or_refused(result: Result<Circuit, CircuitError>) {
-    let refused = matches!(result, Err(CircuitError::Malformed(_) | CircuitError::Refused { .. }));
+    let refused = matches!(
+        result,
+        Err(CircuitError::Malformed(_) | CircuitError::Refused { .. } | CircuitError::TooLarge(..))
+    );
     assert!(refused, "{:?}", result.map(|_| ()));
 }
 
