@@ -2,8 +2,8 @@
 //!
 //! An exporter spells such a model out: token, position and segment embeddings, and layers of attention and
 //! feed-forward with a LayerNorm behind each. [`read`] imports the graph for one text of full length, finds these parts
-//! in it (`recognise`: every node is accounted for, or the model is refused by the node's name) and then runs graph and
-//! the encoder on short texts, one of them padded, to see that both compute the same.
+//! in it (`recognise`: every node is accounted for, or the model is refused by the node's name) and then runs graph
+//! and encoder on short texts, one of them padded, to see that both compute the same.
 
 mod parts;
 mod recognise;

@@ -35,21 +35,21 @@ fn refused(result: Built, by: &str) {
     }
 }
 
-/// Widened, centred with an offset of `(rows, cols)` entries, normalized.
+/// Multiplied into a wide tensor, centred with an offset of `(rows, cols)` entries, normalized.
 fn center(cols: u32, result: u32, offset: Option<(u32, u32)>) -> Built {
     let [x, wide, centred, y] = [0, 1, 2, 3].map(TensorId);
     let params =
         RmsNorm { epsilon: 1, numerator: 1 << 20, requantize: Requantize { shift: 14, table: TableId(0) } };
     let ops = [
-        Op::Widen { base: None, x, left: 5, right: 0, y: wide },
-        Op::Center { x: wide, offset: offset.map(|_| ConstantId(0)), y: centred },
+        Op::MatMulAdd { base: None, x, weight: ConstantId(0), bias: None, shift: 0, y: wide },
+        Op::Center { x: wide, offset: offset.map(|_| ConstantId(1)), y: centred },
         Op::RmsNorm { x: centred, params, y },
     ];
-    let tensors =
-        [tensor(2, cols, 8191), tensor(2, cols, WIDE), tensor(2, result, WIDE), tensor(2, cols, 8191)];
+    let tensors = [tensor(2, 1, 8191), tensor(2, cols, WIDE), tensor(2, result, WIDE), tensor(2, cols, 8191)];
     let mut program = program(&tensors, &ops, 3);
     let constant =
         |(rows, cols)| Constant { name: "c".to_owned(), rows, cols, bound: 1 << 20, row_l1: 1 << 40 };
+    program.constants.push(Constant { bound: 31, row_l1: 31, ..constant((cols, 1)) });
     program.constants.extend(offset.map(constant));
     Circuit::new(&program)
 }
