@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 
 pub use chat::{Chat, Reached, Turn, TurnProgram};
 
+use crate::draft::{Draft, entries, serving};
 use crate::field::M31;
-use crate::hash::blake2s;
-use crate::key::{Statement, VERSION, VerifyingKey};
+use crate::key::{self, Statement, VerifyingKey};
 use crate::limits;
 use crate::profile::ProfileId;
 use crate::program::{
-    Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Memory, Op, Prefix, Program, Projection,
-    Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
+    Attention, ConstantId, Factor, HeadNorm, List, ListId, Memory, Op, Prefix, Program, Projection,
+    Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, TensorId, Visible, WIDE,
 };
 
 /// Bounds of a weight matrix.
@@ -227,20 +227,17 @@ impl DecoderKey {
 
     /// The canonical encoding.
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_default()
+        key::encode(self)
     }
 
     /// Decodes a key; `None` for anything but the canonical encoding of one.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let key: Self = postcard::from_bytes(bytes).ok()?;
-        (key.to_bytes() == bytes).then_some(key)
+        key::decode(bytes)
     }
 
     /// The digest that names the decoder, its commitment and its parameters.
     pub fn digest(&self) -> [u8; 32] {
-        let mut bytes = VERSION.to_le_bytes().to_vec();
-        bytes.extend(self.to_bytes());
-        blake2s::hash(blake2s::DIGEST, &bytes)
+        key::digest(self)
     }
 }
 
@@ -279,30 +276,16 @@ impl Decoder {
 
     /// The exponential table for a number of positions.
     fn exponential(&self, rows: u32) -> Option<TableId> {
-        self.exponentials.iter().find(|(most, _)| rows <= *most).map(|&(_, table)| table)
+        serving(&self.exponentials, rows)
     }
 
     /// The program for texts of one extent.
     pub fn program(&self, extent: Extent) -> Program {
         let memory = extent.memory();
-        let mut draft = Draft {
-            decoder: self,
-            rows: extent.rows,
-            visible: memory.map_or(Visible::Causal, Visible::Continued),
-            program: Program {
-                name: self.name.clone(),
-                tensors: Vec::new(),
-                constants: Vec::new(),
-                tables: self.tables.clone(),
-                ops: Vec::new(),
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                lists: vec![
-                    List { name: String::from("tokens"), len: extent.rows, limit: self.vocab },
-                    List { name: String::from("generated"), len: extent.generated, limit: self.vocab },
-                ],
-            },
-        };
+        let lists = [("tokens", extent.rows), ("generated", extent.generated)];
+        let list = |(name, len): (&str, u32)| List { name: String::from(name), len, limit: self.vocab };
+        let model = Part { decoder: self, visible: memory.map_or(Visible::Causal, Visible::Continued) };
+        let mut draft = Draft::new(model, extent.rows, &self.name, &self.tables, lists.map(list).into());
         let embedding = draft.matrix("embedding", self.vocab, self.width, self.embedding);
         let angles = Matrix { bound: self.angle, row_l1: self.angle.saturating_mul(self.channels.into()) };
         let cos = draft.matrix("cos", self.positions, self.channels, angles);
@@ -330,8 +313,8 @@ impl Decoder {
         draft.op(Op::Gather { source: Source::Tensor(residual), rows: Rows::Given(rows), y: last });
         let mut x = draft.norm("final", last, extent.generated, self.final_norm);
         if let Some((bound, requantize)) = self.final_gain {
-            let gain = draft.matrix("final.gain", 1, self.width, vector(bound, self.width));
-            let zero = draft.matrix("final.offset", 1, self.width, vector(0, self.width));
+            let gain = draft.matrix("final.gain", 1, self.width, entries(bound, self.width));
+            let zero = draft.matrix("final.offset", 1, self.width, entries(0, self.width));
             let y = draft.tensor("final.scaled", extent.generated, self.width, draft.bound(requantize));
             draft.op(Op::Affine { x, scale: gain, offset: zero, requantize, y });
             x = y;
@@ -345,41 +328,16 @@ impl Decoder {
     }
 }
 
-fn vector(bound: i64, len: u32) -> Matrix {
-    Matrix { bound, row_l1: bound.saturating_mul(len.into()) }
-}
-
-struct Draft<'a> {
+/// What a draft is of.
+struct Part<'a> {
     decoder: &'a Decoder,
-    rows: u32,
     visible: Visible,
-    program: Program,
 }
 
-impl Draft<'_> {
-    fn matrix(&mut self, name: &str, rows: u32, cols: u32, matrix: Matrix) -> ConstantId {
-        let Matrix { bound, row_l1 } = matrix;
-        self.program.constants.push(Constant { name: String::from(name), rows, cols, bound, row_l1 });
-        ConstantId(self.program.constants.len() as u32 - 1)
-    }
-
-    fn tensor(&mut self, name: &str, rows: u32, cols: u32, bound: i64) -> TensorId {
-        self.program.tensors.push(Tensor { name: String::from(name), rows, cols, bound, fraction_bits: 0 });
-        TensorId(self.program.tensors.len() as u32 - 1)
-    }
-
-    fn op(&mut self, op: Op) {
-        self.program.ops.push(op);
-    }
-
-    /// The largest magnitude that a rounding leaves.
-    fn bound(&self, requantize: Requantize) -> i64 {
-        self.program.tables.get(requantize.table.0 as usize).map_or(0, |table| table.bound)
-    }
-
+impl Draft<Part<'_>> {
     fn norm(&mut self, name: &str, x: TensorId, rows: u32, params: RmsNorm) -> TensorId {
         let bound = self.bound(params.requantize);
-        let y = self.tensor(&format!("{name}.normalized"), rows, self.decoder.width, bound);
+        let y = self.tensor(&format!("{name}.normalized"), rows, self.model.decoder.width, bound);
         self.op(Op::RmsNorm { x, params, y });
         y
     }
@@ -387,22 +345,22 @@ impl Draft<'_> {
     fn linear(&mut self, name: &str, x: TensorId, (rows, cols): (u32, u32), linear: Linear) -> TensorId {
         let weight = self.matrix(name, rows, cols, linear.matrix);
         let bias =
-            linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), 1, rows, vector(bound, rows)));
+            linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), 1, rows, entries(bound, rows)));
         let y = self.tensor(name, self.rows, rows, self.bound(linear.requantize));
         self.op(Op::MatMul { x, factor: Factor::Weight(weight), bias, requantize: linear.requantize, y });
         y
     }
 
     fn projection(&mut self, name: &str, heads: u32, linear: Linear, norm: Option<HeadScale>) -> Projection {
-        let Decoder { width, channels, .. } = *self.decoder;
+        let Decoder { width, channels, .. } = *self.model.decoder;
         let rows = heads.saturating_mul(channels);
         Projection {
             weight: self.matrix(name, rows, width, linear.matrix),
-            bias: linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), rows, 1, vector(bound, 1))),
+            bias: linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), rows, 1, entries(bound, 1))),
             requantize: linear.requantize,
             norm: norm.map(|scale| HeadNorm {
                 norm: scale.norm,
-                gain: self.matrix(&format!("{name}.gain"), 1, channels, vector(scale.gain, channels)),
+                gain: self.matrix(&format!("{name}.gain"), 1, channels, entries(scale.gain, channels)),
                 requantize: scale.requantize,
             }),
         }
@@ -416,17 +374,17 @@ impl Draft<'_> {
         (cos, sin): (ConstantId, ConstantId),
         exp: TableId,
     ) -> TensorId {
-        let Decoder { width, ffn, heads, groups, channels, .. } = *self.decoder;
+        let Decoder { width, ffn, heads, groups, channels, .. } = *self.model.decoder;
         let name = |what: &str| format!("layers.{index}.{what}");
         let x = self.norm(&name("attention"), residual, self.rows, layer.attention_norm);
         let query = self.projection(&name("query"), heads, layer.query, layer.query_norm);
         let key = self.projection(&name("key"), groups, layer.key, layer.key_norm);
         let value = self.projection(&name("value"), groups, layer.value, None);
-        let prefix = self.decoder.prefix.map(|_| {
+        let prefix = self.model.decoder.prefix.map(|_| {
             let (k, v) = (self.bound(layer.key_rotated), self.bound(layer.value.requantize));
             Prefix {
-                key: self.matrix(&name("prefix.key"), groups, channels, vector(k, channels)),
-                value: self.matrix(&name("prefix.value"), groups, channels, vector(v, channels)),
+                key: self.matrix(&name("prefix.key"), groups, channels, entries(k, channels)),
+                value: self.matrix(&name("prefix.value"), groups, channels, entries(v, channels)),
             }
         });
         let output = self.matrix(&name("output"), width, heads.saturating_mul(channels), layer.output);
@@ -438,7 +396,7 @@ impl Draft<'_> {
             key,
             value,
             rotation: Some(Rotation {
-                pair: self.decoder.pair,
+                pair: self.model.decoder.pair,
                 cos,
                 sin,
                 query: layer.query_rotated,
@@ -447,7 +405,7 @@ impl Draft<'_> {
             prefix,
             score: layer.score,
             exp,
-            visible: self.visible,
+            visible: self.model.visible,
             output,
             output_shift: layer.output_shift,
         };

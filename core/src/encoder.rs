@@ -17,14 +17,14 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::decoder::{Linear, Matrix};
+use crate::draft::{Draft, entries, serving};
 use crate::field::M31;
-use crate::hash::blake2s;
-use crate::key::{Statement, VERSION, VerifyingKey};
+use crate::key::{self, Statement, VerifyingKey};
 use crate::limits;
 use crate::profile::ProfileId;
 use crate::program::{
-    Attention, Constant, ConstantId, Factor, List, ListId, Op, Program, Projection, Requantize, RmsNorm,
-    Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
+    Attention, Factor, List, ListId, Op, Program, Projection, Requantize, RmsNorm, Rows, Source, Table,
+    TableId, TensorId, Visible, WIDE,
 };
 
 /// A LayerNorm of a wide sum: centring, norm, and a scale and offset per channel.
@@ -172,20 +172,17 @@ impl EncoderKey {
 
     /// The canonical encoding.
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_default()
+        key::encode(self)
     }
 
     /// Decodes a key; `None` for anything but the canonical encoding of one.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let key: Self = postcard::from_bytes(bytes).ok()?;
-        (key.to_bytes() == bytes).then_some(key)
+        key::decode(bytes)
     }
 
     /// The digest that names the encoder, its commitment and its parameters.
     pub fn digest(&self) -> [u8; 32] {
-        let mut bytes = VERSION.to_le_bytes().to_vec();
-        bytes.extend(self.to_bytes());
-        blake2s::hash(blake2s::DIGEST, &bytes)
+        key::digest(self)
     }
 }
 
@@ -221,35 +218,23 @@ impl Encoder {
 
     /// The exponential table for a number of rows.
     fn exponential(&self, rows: u32) -> Option<TableId> {
-        self.exponentials.iter().find(|(most, _)| rows <= *most).map(|&(_, table)| table)
+        serving(&self.exponentials, rows)
     }
 
     /// The program for sentences of so many tokens.
     pub fn program(&self, length: u32) -> Program {
         // A length beyond all limits gets a program that no circuit accepts.
         let rows = length.checked_next_power_of_two().unwrap_or(0).min(limits::EXTENT);
-        let mut draft = Draft {
-            encoder: self,
-            rows,
-            length,
-            exp: self.exponential(rows).unwrap_or(TableId(u32::MAX)),
-            program: Program {
-                name: self.name.clone(),
-                tensors: Vec::new(),
-                constants: Vec::new(),
-                tables: self.tables.clone(),
-                ops: Vec::new(),
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                lists: vec![List { name: String::from("tokens"), len: rows, limit: self.vocab }],
-            },
-        };
+        let exp = self.exponential(rows).unwrap_or(TableId(u32::MAX));
+        let lists = vec![List { name: String::from("tokens"), len: rows, limit: self.vocab }];
+        let model = Part { encoder: self, length, exp };
+        let mut draft = Draft::new(model, rows, &self.name, &self.tables, lists);
         let words = draft.matrix("words", self.vocab, self.width, self.words);
         let places = draft.matrix("places", self.positions, self.width, self.places);
-        let word = draft.tensor("word", rows, self.words.bound);
+        let word = draft.tensor("word", rows, self.width, self.words.bound);
         let source = Source::Constant(words);
         draft.op(Op::Gather { source, rows: Rows::Listed(ListId(0)), y: word });
-        let place = draft.tensor("place", rows, self.places.bound);
+        let place = draft.tensor("place", rows, self.width, self.places.bound);
         let source = Source::Constant(places);
         draft.op(Op::Gather { source, rows: Rows::Given((0..rows).collect()), y: place });
         let base = draft.widen("word.wide", None, word, self.words_align);
@@ -259,87 +244,57 @@ impl Encoder {
             x = draft.layer(index, layer, x);
         }
         let bound = draft.program.tensors.get(x.0 as usize).map_or(0, |tensor| tensor.bound);
-        let y = draft.tensor("sentence", 1, bound);
+        let y = draft.tensor("sentence", 1, self.width, bound);
         draft.op(Op::Mean { x, len: length, y });
         draft.program.outputs.push(y);
         draft.program
     }
 }
 
-struct Draft<'a> {
+/// What a draft is of.
+struct Part<'a> {
     encoder: &'a Encoder,
-    rows: u32,
     length: u32,
     exp: TableId,
-    program: Program,
 }
 
-impl Draft<'_> {
-    fn matrix(&mut self, name: &str, rows: u32, cols: u32, matrix: Matrix) -> ConstantId {
-        let Matrix { bound, row_l1 } = matrix;
-        self.program.constants.push(Constant { name: String::from(name), rows, cols, bound, row_l1 });
-        ConstantId(self.program.constants.len() as u32 - 1)
-    }
-
-    /// A matrix of one row.
-    fn vector(&mut self, name: &str, cols: u32, bound: i64) -> ConstantId {
-        self.matrix(name, 1, cols, Matrix { bound, row_l1: bound.saturating_mul(cols.into()) })
-    }
-
-    /// A tensor as wide as the model.
-    fn tensor(&mut self, name: &str, rows: u32, bound: i64) -> TensorId {
-        self.tensor_of(name, (rows, self.encoder.width), bound)
-    }
-
-    fn tensor_of(&mut self, name: &str, (rows, cols): (u32, u32), bound: i64) -> TensorId {
-        self.program.tensors.push(Tensor { name: String::from(name), rows, cols, bound, fraction_bits: 0 });
-        TensorId(self.program.tensors.len() as u32 - 1)
-    }
-
-    fn op(&mut self, op: Op) {
-        self.program.ops.push(op);
-    }
-
-    /// The largest magnitude that a rounding leaves.
-    fn bound(&self, requantize: Requantize) -> i64 {
-        self.program.tables.get(requantize.table.0 as usize).map_or(0, |table| table.bound)
-    }
-
+impl Draft<Part<'_>> {
     fn widen(&mut self, name: &str, base: Option<TensorId>, x: TensorId, align: (u8, u8)) -> TensorId {
         let (left, right) = align;
-        let y = self.tensor(name, self.rows, WIDE);
+        let y = self.tensor(name, self.rows, self.model.encoder.width, WIDE);
         self.op(Op::Widen { base, x, left, right, y });
         y
     }
 
     fn norm(&mut self, name: &str, x: TensorId, params: &Norm) -> TensorId {
         let Norm { offset, norm, gain, bias, requantize } = *params;
-        let width = self.encoder.width;
+        let width = self.model.encoder.width;
         let offset = offset.map(|bound| self.vector(&format!("{name}.offset"), width, bound));
-        let centred = self.tensor(&format!("{name}.centred"), self.rows, WIDE);
+        let centred = self.tensor(&format!("{name}.centred"), self.rows, width, WIDE);
         self.op(Op::Center { x, offset, y: centred });
-        let normalized = self.tensor(&format!("{name}.normalized"), self.rows, self.bound(norm.requantize));
+        let normalized =
+            self.tensor(&format!("{name}.normalized"), self.rows, width, self.bound(norm.requantize));
         self.op(Op::RmsNorm { x: centred, params: norm, y: normalized });
         let scale = self.vector(&format!("{name}.gain"), width, gain);
         let offset = self.vector(&format!("{name}.bias"), width, bias);
-        let y = self.tensor(name, self.rows, self.bound(requantize));
+        let y = self.tensor(name, self.rows, width, self.bound(requantize));
         self.op(Op::Affine { x: normalized, scale, offset, requantize, y });
         y
     }
 
     fn projection(&mut self, name: &str, linear: Linear) -> Projection {
-        let (rows, width) = (self.encoder.heads.saturating_mul(self.encoder.channels), self.encoder.width);
-        let column = |bound| Matrix { bound, row_l1: bound };
+        let (rows, width) =
+            (self.model.encoder.heads.saturating_mul(self.model.encoder.channels), self.model.encoder.width);
         Projection {
             weight: self.matrix(name, rows, width, linear.matrix),
-            bias: linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), rows, 1, column(bound))),
+            bias: linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), rows, 1, entries(bound, 1))),
             requantize: linear.requantize,
             norm: None,
         }
     }
 
     fn layer(&mut self, index: usize, layer: &Layer, x: TensorId) -> TensorId {
-        let Encoder { width, ffn, heads, channels, .. } = *self.encoder;
+        let Encoder { width, ffn, heads, channels, .. } = *self.model.encoder;
         let name = |what: &str| format!("layers.{index}.{what}");
         let query = self.projection(&name("query"), layer.query);
         let key = self.projection(&name("key"), layer.key);
@@ -355,25 +310,25 @@ impl Draft<'_> {
             rotation: None,
             prefix: None,
             score: layer.score,
-            exp: self.exp,
-            visible: Visible::First(self.length),
+            exp: self.model.exp,
+            visible: Visible::First(self.model.length),
             output,
             output_shift: layer.output_shift,
         };
         let base = self.widen(&name("input"), None, x, layer.attention_align);
-        let attended = self.tensor(&name("attended"), self.rows, WIDE);
+        let attended = self.tensor(&name("attended"), self.rows, width, WIDE);
         self.op(Op::Attention { base: Some(base), x, params: Box::new(params), y: attended });
         let middle = self.norm(&name("attention_norm"), attended, &layer.attention_norm);
 
         let up = self.matrix(&name("up"), ffn, width, layer.up.matrix);
         let bias = layer.up.bias.map(|bound| self.vector(&name("up.bias"), ffn, bound));
         let requantize = layer.up.requantize;
-        let hidden = self.tensor_of(&name("hidden"), (self.rows, ffn), self.bound(requantize));
+        let hidden = self.tensor(&name("hidden"), self.rows, ffn, self.bound(requantize));
         self.op(Op::MatMul { x: middle, factor: Factor::Weight(up), bias, requantize, y: hidden });
         let base = self.widen(&name("middle"), None, middle, layer.output_align);
         let weight = self.matrix(&name("down"), width, ffn, layer.down);
         let bias = layer.down_bias.map(|bound| self.vector(&name("down.bias"), width, bound));
-        let sum = self.tensor(&name("sum"), self.rows, WIDE);
+        let sum = self.tensor(&name("sum"), self.rows, width, WIDE);
         let shift = layer.down_shift;
         self.op(Op::MatMulAdd { base: Some(base), x: hidden, weight, bias, shift, y: sum });
         self.norm(&name("output_norm"), sum, &layer.output_norm)

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::field::M31;
@@ -33,22 +34,37 @@ pub struct VerifyingKey {
 impl VerifyingKey {
     /// The canonical encoding.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Encoding to memory can only fail for types that postcard does not support; these are plain.
-        postcard::to_allocvec(self).unwrap_or_default()
+        encode(self)
     }
 
     /// Decodes a key; `None` for anything but the canonical encoding of one.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let key: Self = postcard::from_bytes(bytes).ok()?;
-        (key.to_bytes() == bytes).then_some(key)
+        decode(bytes)
     }
 
     /// The digest that names the model, its commitment and its parameters.
     pub fn digest(&self) -> [u8; 32] {
-        let mut bytes = VERSION.to_le_bytes().to_vec();
-        bytes.extend(self.to_bytes());
-        blake2s::hash(blake2s::DIGEST, &bytes)
+        digest(self)
     }
+}
+
+/// The canonical encoding of a key.
+pub(crate) fn encode<K: Serialize>(key: &K) -> Vec<u8> {
+    // Encoding to memory can only fail for types that postcard does not support; these are plain.
+    postcard::to_allocvec(key).unwrap_or_default()
+}
+
+/// The key that has this canonical encoding.
+pub(crate) fn decode<K: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<K> {
+    let key: K = postcard::from_bytes(bytes).ok()?;
+    (encode(&key) == bytes).then_some(key)
+}
+
+/// The digest of the version and the canonical encoding of a key.
+pub(crate) fn digest<K: Serialize>(key: &K) -> [u8; 32] {
+    let mut bytes = VERSION.to_le_bytes().to_vec();
+    bytes.extend(encode(key));
+    blake2s::hash(blake2s::DIGEST, &bytes)
 }
 
 /// What a proof is about: the public tensors, row by row, as integers at the program's scales, and the public

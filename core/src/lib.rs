@@ -13,6 +13,7 @@ pub mod circuit;
 pub mod claims;
 pub mod code;
 pub mod decoder;
+mod draft;
 pub mod encoder;
 pub mod field;
 pub mod hash;

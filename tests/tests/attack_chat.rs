@@ -9,7 +9,7 @@ use circlet::prove::adversary::{Adversary, Honest};
 use circlet::prove::prove_trace;
 use circlet_core::circuit::{Circuit, CircuitError, ColumnId, Indicator, Rows, Step, Tree};
 use circlet_core::decoder::{Chat, Decoder, DecoderKey, Reached, TextError, Turn};
-use circlet_core::field::M31;
+use circlet_core::field::{M31, QM31};
 use circlet_core::hash::suite::Blake2sBlake2s;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Data;
@@ -190,6 +190,49 @@ fn another_past() {
     // Keys for values.
     let swapped: State = honest.iter().rev().cloned().collect();
     assert_ne!(talk.judge(|_| {}, &swapped, &[], &mut Honest), Ok(()));
+}
+
+/// Sees what is committed to and the first challenge.
+#[derive(Default)]
+struct Seen {
+    words: Vec<(Label, Vec<Vec<B>>)>,
+    challenge: Option<QM31>,
+}
+
+impl Adversary for Seen {
+    fn codewords(&mut self, label: Label, words: &mut [Vec<B>]) {
+        self.words.push((label, words.to_vec()));
+    }
+
+    fn challenge(&mut self, _: Label, challenge: QM31) {
+        self.challenge.get_or_insert(challenge);
+    }
+}
+
+/// The first challenge depends on the past: who could choose that after the challenges would choose what fits them.
+#[test]
+fn the_past_comes_before_all_challenges() {
+    let talk = Talk::new();
+    let honest = &talk.standings[1].0.state;
+    let channels = talk.circuit().column(columns(&talk.circuit(), Tree::Past)[0]).shape.cols as usize;
+    let mut other = honest.clone();
+    // A row behind the last of six positions, which nobody reads.
+    other[0][6 * channels] += 1;
+    let [mut first, mut again, mut changed] = [(); 3].map(|()| Seen::default());
+    assert_eq!(talk.judge(|_| {}, honest, &[], &mut first), Ok(()));
+    assert_eq!(talk.judge(|_| {}, honest, &[], &mut again), Ok(()));
+    assert!(talk.judge(|_| {}, &other, &[], &mut changed).is_err());
+    assert_eq!(first.challenge, again.challenge);
+    let same = |label| {
+        let of = |seen: &Seen| -> Vec<[u32; 16]> {
+            let words = seen.words.iter().find(|(l, _)| *l == label).unwrap();
+            words.1.iter().flatten().map(|v| v.to_array().map(|x| x.0)).collect()
+        };
+        of(&first) == of(&changed)
+    };
+    assert!(same(Label::WitnessRoot) && same(Label::StateRoot) && !same(Label::PastRoot));
+    assert!(first.challenge.is_some());
+    assert_ne!(first.challenge, changed.challenge);
 }
 
 /// A turn that is true after another conversation with the same last token.

@@ -44,7 +44,7 @@ pub enum Reject {
     /// The sentence is not one that the encoder can have.
     #[error("{0}")]
     Encoding(EncodingError),
-    /// The program reads the state of an earlier proof and none is given, or the other way round, or of another size.
+    /// The program reads the state of an earlier proof, and none is given.
     #[error("the proof goes on from another one; verify the whole conversation")]
     Past,
     /// The conversation is one of another key.

@@ -84,8 +84,8 @@ impl Indicator {
 /// Of the bits so far, a pair `(carry, after)` remembers the carry of the sum and whether `c` is greater than it; the
 /// higher of two differing bits decides. `states` holds the weight of each pair.
 fn later(past: u32, rows: &[QM31], cols: &[QM31]) -> QM31 {
-    // No sum has more bits.
-    let bits = 1 + rows.len().max(cols.len()).max(32);
+    // Neither the sum nor `c` has more bits.
+    let bits = 1 + rows.len().max(cols.len()).max((u32::BITS - past.leading_zeros()) as usize);
     let mut states = [[QM31::ONE, QM31::ZERO], [QM31::ZERO; 2]];
     for j in 0..bits {
         // Bits that an index does not have are zero.

@@ -339,6 +339,42 @@ fn one_relation(coefficient: i64, constant: i64) -> Circuit {
     }
 }
 
+/// Sets of cells are known over the shapes that they are sets of, and over no others.
+#[test]
+fn indicators_have_their_shapes() {
+    let check = |rows: u32, cols: u32, indicator| {
+        let mut circuit = one_relation(1, 0);
+        let relation = &mut circuit.relations[0];
+        (relation.shape, relation.value.form) = (Shape { rows, cols }, Form::default());
+        relation.value.form = relation.value.form.clone().plus_indicator(1, indicator);
+        circuit.lists.push(List { len: 4, limit: 9 });
+        match circuit.check() {
+            Ok(()) => true,
+            Err(CircuitError::Malformed(why)) if why.contains("another shape") => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (rows, cols, log, past) in
+        [(4, 4, 2, 0), (4, 4, 2, 3), (8, 4, 2, 3), (3, 3, 2, 3), (1, 1, 0, 0), (4, 16, 2, 15)]
+    {
+        assert!(check(rows, cols, Indicator::Future { log, past }), "{rows} {cols} {log} {past}");
+    }
+    for (rows, cols, log, past) in
+        [(4, 4, 3, 0), (2, 4, 2, 0), (4, 4, 2, 4), (4, 16, 2, 16), (4, 4, 2, u32::MAX)]
+    {
+        assert!(!check(rows, cols, Indicator::Future { log, past }), "{rows} {cols} {log} {past}");
+    }
+    for cols in 0..=4 {
+        assert!(check(2, 3, Indicator::Beyond { cols }), "{cols}");
+    }
+    for cols in [5, 8, u32::MAX] {
+        assert!(!check(2, 3, Indicator::Beyond { cols }), "{cols}");
+    }
+    assert!(check(4, 3, Indicator::Below { list: 0, first: 0 }));
+    assert!(!check(3, 3, Indicator::Below { list: 0, first: 0 }));
+    assert!(!check(4, 3, Indicator::Below { list: 1, first: 0 }));
+}
+
 #[test]
 fn the_limit_of_rule_u_is_exact() {
     let limit = i64::from(crate::field::P) - 1;

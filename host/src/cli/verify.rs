@@ -8,7 +8,7 @@ use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::program::{Program, Tensor, TensorId};
 use circlet_core::protocol::Protocol;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::bounds::Bounds;
 use super::failure::{Failure, OrFail};
@@ -75,6 +75,9 @@ impl Arguments {
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     arguments.bounds.check()?;
+    if arguments.tolerance.is_nan() || arguments.tolerance < 0.0 {
+        return Err(Failure::usage("--tolerance must be zero or a positive number"));
+    }
     let kind = files::kind_of(&arguments.key).or_bad()?;
     if kind == Some(Kind::EncoderKey) {
         if arguments.expect_input.is_some() || arguments.raw {
@@ -106,9 +109,6 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     let file: ProofFile = files::read(&arguments.proof).or_bad()?;
     let choice = Choice { index: arguments.index, raw: arguments.raw };
-    if arguments.tolerance.is_nan() || arguments.tolerance < 0.0 {
-        return Err(Failure::usage("--tolerance must be zero or a positive number"));
-    }
     let (inputs, outputs) = (&key.program.inputs, &key.program.outputs);
     let read = |path: &PathBuf, ids, outputs| expectation(path, &key.program, ids, outputs, choice);
     let input = arguments.expect_input.as_ref().map(|path| read(path, inputs, false)).transpose()?;
@@ -125,58 +125,87 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         output.as_ref().map_or(Ok(()), |output| compare("output", output, outputs, arguments.tolerance))
     });
 
-    let verdict = match verdict {
-        Ok(()) => arguments.bounds.judge(key.digest(), &key)?,
-        verdict => verdict,
+    let about =
+        About { model: &key.program.name, digest: key.digest(), proof_bytes: file.proof.len(), seconds };
+    let mut json = match settle(arguments, verdict, &about, &key)? {
+        Ok(json) => json,
+        Err(rejected) => return Ok(rejected),
     };
-
-    let digest = text::hex(&key.digest());
-    let mut json = json!({
-        "accepted": verdict.is_ok(),
-        "bounds": arguments.bounds.name(),
-        "model": key.program.name,
-        "key": digest,
-        "proof_bytes": file.proof.len(),
-        "seconds": seconds,
-    });
-    let object = json.as_object_mut();
-    if let Err(reason) = verdict {
-        if let Some(object) = object {
-            object.insert("reason".into(), json!(reason));
-        }
-        return Ok(Outcome { text: String::new(), json, rejected: Some(reason) });
-    }
     let protocol = Protocol::of_key(&key).or_file("cannot use the key")?;
     let report = job::security(&protocol)?;
-    if let Some(object) = object {
-        object.insert("security".into(), job::security_json(&report));
-        object.extend(statement::json(&key.program, &file.statement));
-    }
+    json.insert("security".into(), job::security_json(&report));
+    json.extend(statement::json(&key.program, &file.statement));
     let mut out = format!("accepted: {} maps this input to this output\n", text::name(&key.program.name));
     out += &statement::lines(&key.program, &file.statement);
     if !circlet_core::security::meets_target(&report) {
         out += "warning: for a program of this size the profile does not reach the bits that it promises\n";
     }
     out += &text::fields(&[
-        ("key", digest),
+        ("key", text::hex(&about.digest)),
         ("bounds", arguments.bounds.line()),
         ("security", job::security_line(&report)),
         ("proof", text::bytes(file.proof.len() as u64)),
         ("time", text::seconds(seconds)),
     ]);
-    Ok(Outcome { text: out, json, rejected: None })
+    Ok(Outcome { text: out, json: json.into(), rejected: None })
+}
+
+/// What was verified.
+pub struct About<'a> {
+    /// Name of the model.
+    pub model: &'a str,
+    /// Digest of the key.
+    pub digest: [u8; 32],
+    /// Length of the proof.
+    pub proof_bytes: usize,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A report to be filled, or the end of it.
+type Settled = Result<serde_json::Map<String, Value>, Outcome>;
+
+/// Lets the reason for the key decide too, and begins the report: a rejection is a whole one. `registered` is the key
+/// that registrations are for.
+pub fn settle(
+    arguments: &Arguments,
+    verdict: Result<(), String>,
+    about: &About<'_>,
+    registered: &VerifyingKey,
+) -> Result<Settled, Failure> {
+    let verdict = match verdict {
+        Ok(()) => arguments.bounds.judge(about.digest, registered)?,
+        rejected => rejected,
+    };
+    let json = json!({
+        "accepted": verdict.is_ok(),
+        "bounds": arguments.bounds.name(),
+        "model": about.model,
+        "key": text::hex(&about.digest),
+        "proof_bytes": about.proof_bytes,
+        "seconds": about.seconds,
+    });
+    let Value::Object(mut json) = json else { unreachable!("it is written as an object") };
+    Ok(match verdict {
+        Ok(()) => Ok(json),
+        Err(reason) => {
+            json.insert("reason".into(), json!(reason));
+            Err(Outcome { text: String::new(), json: json.into(), rejected: Some(reason) })
+        }
+    })
+}
+
+/// Whether a proof is for the key with this digest.
+pub fn same_key(proof: [u8; 32], key: [u8; 32]) -> Result<(), String> {
+    if proof == key {
+        return Ok(());
+    }
+    Err(format!("the proof is for the key {}, not for {}", text::hex(&proof), text::hex(&key)))
 }
 
 /// The decision.
 fn judge(key: &VerifyingKey, file: &ProofFile) -> Result<(), String> {
-    let digest = key.digest();
-    if file.key_digest != digest {
-        return Err(format!(
-            "the proof is for the key {}, not for {}",
-            text::hex(&file.key_digest),
-            text::hex(&digest)
-        ));
-    }
+    same_key(file.key_digest, key.digest())?;
     circlet_verifier::verify(key, &file.statement, &file.proof).map_err(|reject| reject.to_string())
 }
 

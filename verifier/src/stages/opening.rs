@@ -32,20 +32,16 @@ pub fn fixed_cap<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey) -> Resul
     key.fixed_cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::MalformedKey)).collect()
 }
 
-/// The cap of the state that the program reads, of which there is one exactly if it reads any; else it is empty.
+/// The cap of the state that the program reads, if it reads any. It is one of an accepted proof under the same key, so
+/// it has the length of all caps.
 pub fn past_cap<S: HashSuite>(
     protocol: &Protocol,
     past: Option<&[[u8; 32]]>,
 ) -> Result<Vec<S::Digest>, Reject> {
     match past {
-        None if !protocol.circuit.has(Tree::Past) => Ok(Vec::new()),
-        Some(cap)
-            if protocol.circuit.has(Tree::Past)
-                && cap.len() == 1 << protocol.cap_log(protocol.codeword_log()) =>
-        {
-            cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::Past)).collect()
-        }
-        _ => Err(Reject::Past),
+        Some(cap) => cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::Past)).collect(),
+        None if protocol.circuit.has(Tree::Past) => Err(Reject::Past),
+        None => Ok(Vec::new()),
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Instant;
 use circlet::files::{self, EncodingFile};
 use circlet_core::encoder::{EncoderKey, Encoding};
 use circlet_core::protocol::Protocol;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{direction, encoding_json, lines, open_tokenizer};
 use crate::cli::failure::{Failure, OrFail};
-use crate::cli::verify::Arguments;
+use crate::cli::verify::{About, Arguments, same_key, settle};
 use crate::cli::{Outcome, job, text};
 
 /// Verifies.
@@ -42,34 +42,18 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if let (Ok(()), Some(expected)) = (&verdict, &expected) {
         verdict = compare(encoding, expected, arguments.tolerance);
     }
-    if verdict.is_ok() {
-        verdict = arguments.bounds.judge(key.digest(), &circlet_verifier::registered_encoder(&key))?;
-    }
-
-    let name = &key.encoder.name;
-    let digest = text::hex(&key.digest());
-    let mut json = json!({
-        "accepted": verdict.is_ok(),
-        "bounds": arguments.bounds.name(),
-        "model": name,
-        "key": digest,
-        "proof_bytes": file.proof.len(),
-        "seconds": seconds,
-    });
-    let object = json.as_object_mut();
-    if let Err(reason) = verdict {
-        if let Some(object) = object {
-            object.insert("reason".into(), json!(reason));
-        }
-        return Ok(Outcome { text: String::new(), json, rejected: Some(reason) });
-    }
+    let about =
+        About { model: &key.encoder.name, digest: key.digest(), proof_bytes: file.proof.len(), seconds };
+    let mut json = match settle(arguments, verdict, &about, &circlet_verifier::registered_encoder(&key))? {
+        Ok(json) => json,
+        Err(rejected) => return Ok(rejected),
+    };
     let length = key.encoder.length(&encoding.tokens).or_file("cannot use the key")?;
     let report = job::security(&Protocol::of_key(&key.instance(length)).or_file("cannot use the key")?)?;
-    if let Some(object) = object {
-        object.insert("security".into(), job::security_json(&report));
-        object.extend(encoding_json(encoding, tokenizer.as_ref()));
-    }
-    let mut out = format!("accepted: {} gives this vector for this sentence\n", text::name(name));
+    json.insert("security".into(), job::security_json(&report));
+    json.extend(encoding_json(encoding, tokenizer.as_ref()));
+    let mut out =
+        format!("accepted: {} gives this vector for this sentence\n", text::name(&key.encoder.name));
     out += &lines(encoding, tokenizer.as_ref());
     if !circlet_core::security::meets_target(&report) {
         out += "warning: for a sentence of this size the profile does not reach the bits that it promises\n";
@@ -81,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
              length of one is made here"
                 .to_owned(),
         ),
-        ("key", digest),
+        ("key", text::hex(&about.digest)),
         ("bounds", arguments.bounds.line()),
     ];
     if tokenizer.is_some() {
@@ -93,19 +77,12 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         ("time", text::seconds(seconds)),
     ]);
     out += &text::fields(&fields);
-    Ok(Outcome { text: out, json, rejected: None })
+    Ok(Outcome { text: out, json: json.into(), rejected: None })
 }
 
 /// The decision.
 fn judge(key: &EncoderKey, file: &EncodingFile) -> Result<(), String> {
-    let digest = key.digest();
-    if file.key_digest != digest {
-        return Err(format!(
-            "the proof is for the key {}, not for {}",
-            text::hex(&file.key_digest),
-            text::hex(&digest)
-        ));
-    }
+    same_key(file.key_digest, key.digest())?;
     circlet_verifier::verify_encoding(key, &file.encoding, &file.proof).map_err(|reject| reject.to_string())
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::prompt::check_room;
 use super::prove::{STOPPED, TOKENS, stream, text_json, tokenizer, tokens_in_words};
 use super::prover::{commit_file, protocol};
-use super::verify::{claims, lines, open_tokenizer, same_key};
+use super::verify::{claims, lines, open_tokenizer};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::{self, Suite};
 use crate::cli::{Context, Outcome, prove, system, text, verify};
@@ -257,37 +257,21 @@ pub fn verify(arguments: &verify::Arguments) -> Result<Outcome, Failure> {
     let tokenizer = options.tokenizer.as_deref().map(open_tokenizer).transpose()?;
 
     let start = Instant::now();
-    let verdict = same_key(file.key_digest, &key).and_then(|()| {
+    let verdict = verify::same_key(file.key_digest, key.digest()).and_then(|()| {
         circlet_verifier::verify_chat(&key, &file.chat, &file.proofs).map_err(|reject| reject.to_string())
     });
     let seconds = start.elapsed().as_secs_f64();
-    let verdict = match verdict {
-        Ok(()) => arguments.bounds.judge(key.digest(), &circlet_verifier::registered(&key))?,
-        verdict => verdict,
-    };
     let proof_bytes: usize = file.proofs.iter().map(Vec::len).sum();
-    let mut json = json!({
-        "accepted": verdict.is_ok(),
-        "bounds": arguments.bounds.name(),
-        "model": key.decoder.name,
-        "key": text::hex(&key.digest()),
-        "proof_bytes": proof_bytes,
-        "seconds": seconds,
-    });
-    let object = json.as_object_mut();
-    if let Err(reason) = verdict {
-        if let Some(object) = object {
-            object.insert("reason".into(), json!(reason));
-        }
-        return Ok(Outcome { text: String::new(), json, rejected: Some(reason) });
-    }
+    let about = verify::About { model: &key.decoder.name, digest: key.digest(), proof_bytes, seconds };
+    let mut json = match verify::settle(arguments, verdict, &about, &circlet_verifier::registered(&key))? {
+        Ok(json) => json,
+        Err(rejected) => return Ok(rejected),
+    };
     let report = security(&key, &file.chat)?;
     let turns = &file.chat.turns;
-    if let Some(object) = object {
-        object.insert("security".into(), job::security_json(&report));
-        object.insert("prefix".into(), json!(key.decoder.prefix));
-        object.insert("turns".into(), turns_json(turns, tokenizer.as_ref()));
-    }
+    json.insert("security".into(), job::security_json(&report));
+    json.insert("prefix".into(), json!(key.decoder.prefix));
+    json.insert("turns".into(), turns_json(turns, tokenizer.as_ref()));
     let mut out = format!(
         "accepted: {} continues each of these prompts with the text after it, in one conversation\n",
         text::name(&key.decoder.name)
@@ -306,7 +290,7 @@ pub fn verify(arguments: &verify::Arguments) -> Result<Outcome, Failure> {
         ("time", text::seconds(seconds)),
     ]);
     out += &text::fields(&fields);
-    Ok(Outcome { text: out, json, rejected: None })
+    Ok(Outcome { text: out, json: json.into(), rejected: None })
 }
 
 fn turns_json(turns: &[Turn], tokenizer: Option<&Tokenizer>) -> Value {

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::prompt::{Form, encode};
 use super::prove::{text_json, tokenizer, tokens_in_words};
 use crate::cli::failure::{Failure, OrFail};
-use crate::cli::verify::Arguments;
+use crate::cli::verify::{About, Arguments, same_key, settle};
 use crate::cli::{Outcome, job, text};
 
 /// What is said only of texts.
@@ -90,37 +90,20 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         (verdict, _) => verdict,
     };
 
-    let verdict = match verdict {
-        Ok(()) => arguments.bounds.judge(key.digest(), &circlet_verifier::registered(&key))?,
-        verdict => verdict,
+    let about =
+        About { model: &key.decoder.name, digest: key.digest(), proof_bytes: file.proof.len(), seconds };
+    let mut json = match settle(arguments, verdict, &about, &circlet_verifier::registered(&key))? {
+        Ok(json) => json,
+        Err(rejected) => return Ok(rejected),
     };
-
-    let name = &key.decoder.name;
-    let digest = text::hex(&key.digest());
-    let mut json = json!({
-        "accepted": verdict.is_ok(),
-        "bounds": arguments.bounds.name(),
-        "model": name,
-        "key": digest,
-        "proof_bytes": file.proof.len(),
-        "seconds": seconds,
-    });
-    let object = json.as_object_mut();
-    if let Err(reason) = verdict {
-        if let Some(object) = object {
-            object.insert("reason".into(), json!(reason));
-        }
-        return Ok(Outcome { text: String::new(), json, rejected: Some(reason) });
-    }
     let extent = key.decoder.extent(text).or_file("cannot use the key")?;
     let protocol = Protocol::of_key(&key.instance(extent)).or_file("cannot use the key")?;
     let report = job::security(&protocol)?;
-    if let Some(object) = object {
-        object.insert("security".into(), job::security_json(&report));
-        object.insert("prefix".into(), json!(key.decoder.prefix));
-        object.extend(text_json(text, tokenizer.as_ref()));
-    }
-    let mut out = format!("accepted: {} continues this prompt with this text\n", text::name(name));
+    json.insert("security".into(), job::security_json(&report));
+    json.insert("prefix".into(), json!(key.decoder.prefix));
+    json.extend(text_json(text, tokenizer.as_ref()));
+    let mut out =
+        format!("accepted: {} continues this prompt with this text\n", text::name(&key.decoder.name));
     out += &lines(text, tokenizer.as_ref());
     if !circlet_core::security::meets_target(&report) {
         out += "warning: for a text of this size the profile does not reach the bits that it promises\n";
@@ -132,7 +115,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         ("time", text::seconds(seconds)),
     ]);
     out += &text::fields(&fields);
-    Ok(Outcome { text: out, json, rejected: None })
+    Ok(Outcome { text: out, json: json.into(), rejected: None })
 }
 
 /// What an accepted proof says, and what it relies on.
@@ -178,17 +161,8 @@ pub fn lines(text: &Text, tokenizer: Option<&Tokenizer>) -> String {
 
 /// The decision.
 fn judge(key: &DecoderKey, file: &TextFile) -> Result<(), String> {
-    same_key(file.key_digest, key)?;
+    same_key(file.key_digest, key.digest())?;
     circlet_verifier::verify_text(key, &file.text, &file.proof).map_err(|reject| reject.to_string())
-}
-
-/// Whether a proof is for a key.
-pub fn same_key(proof: [u8; 32], key: &DecoderKey) -> Result<(), String> {
-    let digest = key.digest();
-    if proof == digest {
-        return Ok(());
-    }
-    Err(format!("the proof is for the key {}, not for {}", text::hex(&proof), text::hex(&digest)))
 }
 
 /// Whether the text is what the user expects.
