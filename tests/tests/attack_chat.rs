@@ -54,7 +54,7 @@ impl Talk {
         talk
     }
 
-    fn say(&mut self, given: &[u32], more: usize) {
+    fn say(&mut self, given: &[u32], more: u32) {
         let (before, verified) = self.standings.last().unwrap();
         let turn = self.continued(before, given, more);
         let run = self.prover.run_turn(before, &turn).unwrap();
@@ -66,11 +66,8 @@ impl Talk {
     }
 
     /// What the model says after a state.
-    fn continued(&self, before: &Run, given: &[u32], more: usize) -> Turn {
-        let mut generated = Vec::new();
-        for _ in 0..more {
-            generated.push(self.prover.runner.next_in_turn(before, given, &generated).unwrap());
-        }
+    fn continued(&self, before: &Run, given: &[u32], more: u32) -> Turn {
+        let generated = self.prover.runner.generate(before, given, more, &[], |_| {}).unwrap();
         Turn { given: given.to_vec(), generated }
     }
 

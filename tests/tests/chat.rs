@@ -2,6 +2,7 @@
 
 use circlet::llm::chat::Standing;
 use circlet::llm::prover::DecoderProver;
+use circlet::llm::run::Runner;
 use circlet_core::circuit::Circuit;
 use circlet_core::decoder::{Chat, Decoder, Text, Turn};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
@@ -20,17 +21,13 @@ fn uniform(layers: usize, heads: u32, groups: u32, prefix: bool) -> (Decoder, Da
 }
 
 /// Runs a turn with so many generated tokens.
-fn generated(runner: &circlet::llm::run::Runner, before: &Standing, given: &[u32], more: usize) -> Turn {
-    let mut generated = Vec::new();
-    for _ in 0..more {
-        generated.push(runner.next_in_turn(before, given, &generated).unwrap());
-    }
+fn generated(runner: &Runner, before: &Standing, given: &[u32], more: u32) -> Turn {
+    let generated = runner.generate(before, given, more, &[], |_| {}).unwrap();
     Turn { given: given.to_vec(), generated }
 }
 
 /// What is given and how many tokens follow, for each turn. The last turn of each gives nothing.
-const TURNS: [&[(usize, usize)]; 3] =
-    [&[(3, 1), (2, 2), (0, 1)], &[(1, 4), (0, 1), (6, 2)], &[(5, 2), (1, 1)]];
+const TURNS: [&[(usize, u32)]; 3] = [&[(3, 1), (2, 2), (0, 1)], &[(1, 4), (0, 1), (6, 2)], &[(5, 2), (1, 1)]];
 
 #[test]
 fn turns_are_proven_one_after_the_other() {

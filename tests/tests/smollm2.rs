@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use circlet::llm::chat::Standing;
 use circlet::llm::float::FloatModel;
 use circlet::llm::prover::DecoderProver;
 use circlet::llm::quantize::{Options, calibrate, quantize};
@@ -62,6 +63,11 @@ fn a_whole_model_is_close_and_proven() {
         tokens.push(prover.runner.next(&tokens).unwrap());
         assert!(tokens.len() < 40);
     }
+    // So does going on from the state of the tokens before.
+    let (given, golden) = tokens.split_at(prompt as usize);
+    let end = tokenizer.id("<|im_end|>");
+    let generated = prover.runner.generate(&Standing::default(), given, 16, end.as_slice(), |_| {}).unwrap();
+    assert_eq!(generated, golden);
     let answer = tokenizer.decode(&tokens[prompt as usize..]);
     assert_eq!(answer, "The capital of France is Paris.<|im_end|>");
 

@@ -3,7 +3,7 @@
 //! What a turn hands on are the integers of its keys and values. They are kept in memory from turn to turn; who has
 //! only the tokens of the turns before runs them again, which gives the same integers.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use circlet_core::circuit::Circuit;
 use circlet_core::decoder::{Chat, Reached, Turn};
 use circlet_core::key::Statement;
@@ -38,17 +38,6 @@ pub struct TurnRun<S: BulkHash> {
 }
 
 impl Runner {
-    /// The token that follows what is given in a turn, and what of the turn is generated already.
-    pub fn next_in_turn(&self, before: &Standing, given: &[u32], generated: &[u32]) -> anyhow::Result<u32> {
-        let pad = self.decoder().pad;
-        let turn = Turn { given: [given, generated].concat(), generated: vec![pad] };
-        let program = self.decoder().turn(before.reached, &turn)?;
-        let circuit = Circuit::new(&self.decoder().program(program.extent))?;
-        let trace = self.run_after(&circuit, &before.state, &open(program.statement))?;
-        let next = trace.lists.get(1).and_then(|list| list.first());
-        next.copied().context("a program that generates a token")
-    }
-
     /// Runs a turn, whose generated tokens must be the model's.
     pub fn follow(&self, before: &Standing, turn: &Turn) -> anyhow::Result<Standing> {
         let program = self.decoder().turn(before.reached, turn)?;
@@ -84,7 +73,7 @@ impl<S: BulkHash> TurnRun<S> {
 }
 
 /// The lists of a statement without those that the program computes.
-fn open(statement: Statement) -> [Vec<u32>; 2] {
+pub(super) fn open(statement: Statement) -> [Vec<u32>; 2] {
     [statement.lists.into_iter().next().unwrap_or_default(), Vec::new()]
 }
 

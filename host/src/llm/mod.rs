@@ -8,6 +8,7 @@ pub mod chat;
 pub mod config;
 pub mod encoder;
 pub mod float;
+pub mod generate;
 pub mod gguf;
 mod map;
 mod open;

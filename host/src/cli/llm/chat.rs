@@ -18,7 +18,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::prompt::check_room;
-use super::prove::{STOPPED, TOKENS, stream, text_json, tokenizer, tokens_in_words};
+use super::prove::{STOPPED, TOKENS, generate, text_json, tokenizer, tokens_in_words};
 use super::prover::{commit_file, protocol};
 use super::verify::{claims, lines, open_tokenizer};
 use crate::cli::failure::{Failure, OrFail};
@@ -129,8 +129,8 @@ pub fn prove(
     let (standing, turn) =
         tracing::info_span!("generate").in_scope(|| -> Result<(Standing, Turn), Failure> {
             let standing = runner.replay(&file.chat).or_file("cannot go on from these proofs")?;
-            let next = |generated: &[u32]| runner.next_in_turn(&standing, &given, generated);
-            let generated = stream(context, next, count, &head.end, tokenizer.as_ref())?;
+            let generated =
+                generate(context, &runner, &standing, &given, count, &head.end, tokenizer.as_ref())?;
             Ok((standing, Turn { given, generated }))
         })?;
     drop(runner);

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::prompt::{Form, check_room, encode};
-use super::prove::{generate, text_json};
+use super::prove::{continued, text_json};
 use super::prover::{commit, extent, protocol};
 use super::verify::lines;
 use super::{bundled, compile};
@@ -46,7 +46,7 @@ pub fn run(context: &Context, options: &Options, profile: ProfileId) -> Result<O
     let times = estimate(&protocol(&decoder, profile, usual)?, rayon::current_num_threads()).times;
     let said = tracing::info_span!("generate").in_scope(|| {
         let tokenizer = Some(&model.tokenizer);
-        generate(context, &model.integers.runner, &prompt, options.tokens, &model.end, tokenizer)
+        continued(context, &model.integers.runner, &prompt, options.tokens, &model.end, tokenizer)
     })?;
     drop(model.integers.runner);
     let shown = context.monitor.plan(&job::plan(&times), 1);

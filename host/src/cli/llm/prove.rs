@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use circlet::estimate::estimate;
 use circlet::files::{self, Head, ModelFile, Outputs, TextFile};
 use circlet::llm::Tokenizer;
+use circlet::llm::chat::Standing;
+use circlet::llm::generate::Said;
 use circlet::llm::run::Runner;
 use circlet::llm::tokenizer::Stream;
 use circlet_core::decoder::Text;
@@ -53,7 +55,7 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
 
     let runner = Runner::new(decoder.clone(), &data).or_file(unusable())?;
     let texts = tracing::info_span!("generate")
-        .in_scope(|| generate(context, &runner, &prompt, count, &head.end, tokenizer.as_ref()))?;
+        .in_scope(|| continued(context, &runner, &prompt, count, &head.end, tokenizer.as_ref()))?;
     drop(runner);
     let shown = context.monitor.plan(&job::plan(&expected.times), 1);
     let prover = commit_file(&head, data, suite)?;
@@ -138,31 +140,17 @@ pub fn text_json(text: &Text, tokenizer: Option<&Tokenizer>) -> serde_json::Map<
     object
 }
 
-/// Continues a prompt greedily up to an end of text or so many tokens, and shows them as they come.
+/// What follows on what is given after a conversation, up to an end of text or so many tokens; it is shown as it
+/// comes.
 pub fn generate(
     context: &Context,
     runner: &Runner,
-    prompt: &[u32],
-    count: u32,
-    end: &[u32],
-    tokenizer: Option<&Tokenizer>,
-) -> Result<Text, Failure> {
-    let mut tokens = prompt.to_vec();
-    let next = |generated: &[u32]| runner.next(&[prompt, generated].concat());
-    tokens.extend(stream(context, next, count, end, tokenizer)?);
-    Ok(Text { tokens, prompt: prompt.len() as u32 })
-}
-
-/// Tokens one after the other, up to an end of text or so many, shown as they come; `next` gets those before.
-pub fn stream(
-    context: &Context,
-    next: impl Fn(&[u32]) -> anyhow::Result<u32>,
+    before: &Standing,
+    given: &[u32],
     count: u32,
     end: &[u32],
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Vec<u32>, Failure> {
-    let mut tokens = Vec::new();
-    let mut stream = Stream::new();
     // A reader that has seen enough is no reason to stop.
     let show = |text: &str| {
         if context.stream {
@@ -170,18 +158,34 @@ pub fn stream(
             let _ = stdout.write_all(text::visible(text).as_bytes()).and_then(|()| stdout.flush());
         }
     };
-    for _ in 0..count {
-        let next = next(&tokens).or_file("the model cannot continue this text")?;
-        tokens.push(next);
-        if let Some(bytes) = tokenizer.and_then(|t| t.token(next)) {
-            show(&stream.push(bytes));
+    let mut stream = Stream::new();
+    let generated = runner.generate(before, given, count, end, |said| match said {
+        Said::Token(token) => {
+            if let Some(bytes) = tokenizer.and_then(|t| t.token(token)) {
+                show(&stream.push(bytes));
+            }
         }
-        if end.contains(&next) {
-            break;
+        Said::Again => {
+            stream = Stream::new();
+            show("\n\n(A text as short as this is proven with finer numbers, which choose another token. Again:)\n\n");
         }
-    }
+    });
+    let generated = generated.or_file("the model cannot continue this text")?;
     if tokenizer.is_some() {
         show(&(stream.finish() + "\n\n"));
     }
-    Ok(tokens)
+    Ok(generated)
+}
+
+/// A text by itself: a prompt and what follows.
+pub fn continued(
+    context: &Context,
+    runner: &Runner,
+    prompt: &[u32],
+    count: u32,
+    end: &[u32],
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Text, Failure> {
+    let generated = generate(context, runner, &Standing::default(), prompt, count, end, tokenizer)?;
+    Ok(Text { tokens: [prompt, &generated].concat(), prompt: prompt.len() as u32 })
 }
