@@ -7,10 +7,12 @@
 
 /// Largest number of rows or columns of a tensor or constant.
 pub const EXTENT: u32 = 1 << 24;
-/// Log of the largest number of entries of a tensor or constant, padding included.
+/// Log of the largest number of entries of a tensor or column, padding included.
 pub const LOG_ENTRIES: u32 = 30;
+/// The same of a constant, which may lie in several columns: no vocabulary of a language model has more.
+pub const LOG_CONSTANT: u32 = 32;
 /// Largest number of cells of all columns together, padding included.
-pub const CELLS: u64 = 1 << 32;
+pub const CELLS: u64 = 1 << 35;
 /// Largest number of lookups and table rows together; far below `P`, so that counts cannot wrap.
 pub const LOOKUPS: u64 = 1 << 29;
 /// Largest number of columns, of public tensors, of relations, of products and of wirings.

@@ -8,6 +8,9 @@ use circlet_core::circuit::{Column, Shape, Tree, Value};
 use circlet_core::protocol::Protocol;
 use circlet_core::stacking::FoldSchedule;
 
+use crate::backend::matrix::at_once;
+use crate::backend::merkle::DROPPED;
+
 mod model;
 
 pub use model::{MODEL_COSTS, ModelCosts, ModelTimes, model_times};
@@ -21,6 +24,8 @@ const NONCE: u64 = 8;
 pub struct Costs {
     /// One slot of a codeword.
     pub encode: f64,
+    /// The same in memory that has been used before.
+    pub encode_again: f64,
     /// One slot of the domain, when a key is made.
     pub domain: f64,
     /// One compression of a tree.
@@ -51,6 +56,7 @@ pub struct Costs {
 /// 1, 8, 32 and 128 positions, on two threads.
 pub const COSTS: Costs = Costs {
     encode: 16.0e-9,
+    encode_again: 4.5e-9,
     domain: 60.0e-9,
     compression: 18.0e-9,
     multiply: 0.13e-9,
@@ -126,8 +132,17 @@ pub struct Estimate {
     pub proof_bytes: u64,
     /// The prover's peak.
     pub memory_bytes: u64,
-    /// The peak while the weights are committed to.
+    /// The same with nothing kept of the commitment to weights but its tree (see [`crate::keys::Keep`]), and the weights
+    /// as columns not counted.
+    pub lean_bytes: u64,
+    /// What the weights as columns take.
+    pub column_bytes: u64,
+    /// Seconds that a proof takes longer then.
+    pub lean_seconds: f64,
+    /// The peak while the weights of a program are committed to.
     pub key_bytes: u64,
+    /// The same where only the verifying key is wanted, beside the columns (see [`crate::keys::Columns`]).
+    pub key_alone_bytes: u64,
     /// Times with the number of threads that the estimate was made for.
     pub times: Times,
 }
@@ -149,8 +164,12 @@ pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
         operand_cells: operand_cells(protocol),
         multiplications,
         proof_bytes: proof_bytes(protocol),
-        memory_bytes: memory_bytes(protocol),
+        memory_bytes: (BASELINE + prove_bytes(protocol, 0) + kept_bytes(protocol)).max(key_bytes(protocol)),
+        lean_bytes: lean_bytes(protocol, threads),
+        column_bytes: column_bytes(protocol),
+        lean_seconds: encode_seconds(protocol) / speed(threads),
         key_bytes: key_bytes(protocol),
+        key_alone_bytes: key_alone_bytes(protocol, threads),
         times: times(protocol, trees, multiplications, threads),
     }
 }
@@ -226,14 +245,42 @@ fn key_bytes(protocol: &Protocol) -> u64 {
     BASELINE + numbers + kept_bytes(protocol)
 }
 
+/// What making a verifying key takes: some columns of the matrix, the state of every row's hash and the digests that
+/// come of it, and coordinates.
+fn key_alone_bytes(protocol: &Protocol, threads: usize) -> u64 {
+    let states = DIGEST * slots(protocol);
+    let group = group(protocol, threads) * ((1 << protocol.stacking.log_rows) + slots(protocol));
+    BASELINE + states + group.max(states) + 3 * 4 * slots(protocol)
+}
+
+/// Bytes of a row of those columns of the fixed tree's matrix that are made at once.
+fn group(protocol: &Protocol, threads: usize) -> u64 {
+    4 * at_once(threads).min(protocol.stacking.matrix_columns[Tree::Fixed.index()]) as u64
+}
+
+/// The digests of a tree that are kept.
+fn tree_bytes(protocol: &Protocol) -> u64 {
+    (2 * DIGEST * slots(protocol)) >> DROPPED
+}
+
 /// What a key takes: the numbers as columns of two or four bytes, their matrix, codewords and tree, and coordinates.
 fn kept_bytes(protocol: &Protocol) -> u64 {
+    column_bytes(protocol) + committed(protocol, Tree::Fixed) + 3 * 4 * slots(protocol)
+}
+
+/// Seconds of one core to encode the weights again.
+fn encode_seconds(protocol: &Protocol) -> f64 {
+    let columns = protocol.stacking.matrix_columns[Tree::Fixed.index()] as f64;
+    COSTS.encode_again * columns * slots(protocol) as f64
+}
+
+/// What the columns of the fixed tree take, in two or four bytes a cell.
+fn column_bytes(protocol: &Protocol) -> u64 {
     let width = |c: &Column| {
         let narrow = c.bound.low >= i16::MIN.into() && c.bound.high <= i16::MAX.into();
         if narrow { 2 } else { 4 }
     };
-    let columns = fixed_columns(protocol).map(|c| width(c) * c.shape.size() as u64).sum::<u64>();
-    columns + committed(protocol, Tree::Fixed) + 3 * 4 * slots(protocol)
+    fixed_columns(protocol).map(|c| width(c) * c.shape.size() as u64).sum()
 }
 
 fn fixed_columns(protocol: &Protocol) -> impl Iterator<Item = &Column> {
@@ -252,11 +299,19 @@ fn committed(protocol: &Protocol, tree: Tree) -> u64 {
     if columns == 0 {
         return 0;
     }
-    4 * columns * (rows + slots(protocol)) + 2 * DIGEST * slots(protocol)
+    4 * columns * (rows + slots(protocol)) + tree_bytes(protocol)
 }
 
-/// What the prover holds when it holds the most: the key, the trace and its commitment, and what one stage needs.
-fn memory_bytes(protocol: &Protocol) -> u64 {
+/// What proving takes where nothing but the tree is kept of the weights, the columns not counted.
+fn lean_bytes(protocol: &Protocol, threads: usize) -> u64 {
+    let kept = tree_bytes(protocol) + 3 * 4 * slots(protocol);
+    let prove = BASELINE + kept + prove_bytes(protocol, group(protocol, threads));
+    prove.max(key_alone_bytes(protocol, threads))
+}
+
+/// What the prover holds when it holds the most, the key excepted: the trace and its commitment, and what one stage
+/// needs. The opening makes so many bytes of a row of the weights' matrix anew.
+fn prove_bytes(protocol: &Protocol, made: u64) -> u64 {
     let (rows, slots) = (1u64 << protocol.stacking.log_rows, slots(protocol));
     let filled = protocol.circuit.columns.iter().filter(|column| column.tree() != Tree::Fixed);
     let trace: u64 = filled.map(|column| 4 * column.shape.size() as u64).sum();
@@ -269,13 +324,14 @@ fn memory_bytes(protocol: &Protocol) -> u64 {
     let widest =
         protocol.circuit.relations.iter().map(|r| 8 * r.shape.size() as u64).max().unwrap_or_default();
     let relation = protocol.reduction.operands.iter().map(operand).sum::<u64>() + widest;
-    // Contracted columns with their weights, what is left of the message, and the folded codeword.
+    // Contracted columns with their weights, what is left of the message, and the folded codeword; in the end the leaves
+    // of the folded codewords.
     let cells = protocol.stacking.matrix_columns.iter().sum::<usize>() as u64 * rows;
-    let opening = CONTRACTED * cells + 2 * ELEMENT * rows + 3 * ELEMENT * slots;
+    let opening = CONTRACTED * cells + 2 * ELEMENT * rows + 3 * ELEMENT * slots + made * rows;
+    let opening = opening.max(2 * ELEMENT * slots + made * (rows + slots));
     let stage = lookup.max(relation).max(opening);
     let trees = [Tree::Witness, Tree::State, Tree::Past].map(|tree| committed(protocol, tree));
-    let prove = kept_bytes(protocol) + trace + trees.iter().sum::<u64>() + stage;
-    (BASELINE + prove).max(key_bytes(protocol))
+    trace + trees.iter().sum::<u64>() + stage
 }
 
 /// Bytes for each cell in the first rounds of the opening.

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof), `CIRCLETC` (conversation and proofs), `CIRCLETU` (unfinished compilation); of sentence encoders `CIRCLETE` (encoder, numbers, tokenizer), `CIRCLETW` (verifying key) or `CIRCLETS` (sentence, vector and proof) |
 //! | 2 | [`VERSION`], little-endian |
-//! | 32 | Blake2s digest of the payload; of a language model, of the digests of its pieces |
-//! | rest | payload: postcard, in its one canonical encoding; numbers of a language model follow it as [`compact`] arrays |
+//! | 32 | Blake2s digest of the payload; of a language model or encoder, of the digests of its pieces |
+//! | rest | payload: postcard, in its one canonical encoding; numbers of a language model or encoder follow it packed, see [`crate::numbers`] |
 //!
 //! Readers are total: any bytes give a value or a [`FileError`] that names what is wrong. The digest finds
 //! accidents, not attacks: nothing read here is trusted, and a key or proof is judged by the verifier alone.
@@ -15,23 +15,25 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use circlet_core::decoder::DecoderKey;
 use circlet_core::encoder::EncoderKey;
-use circlet_core::hash::blake2s;
+use circlet_core::hash::blake2s::{self, Hasher};
 use circlet_core::key::{Statement, VERSION, VerifyingKey};
 use circlet_core::profile::ProfileId;
 use circlet_core::program::{Data, Program};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub mod compact;
+use crate::map;
+
 mod encoding;
 mod outputs;
 mod partial;
 mod text;
 
 pub use encoding::{EncoderFile, EncoderHead, EncodingFile};
-pub use outputs::Outputs;
+pub use outputs::{Outputs, folder};
 pub use partial::PartialFile;
 pub use text::{ChatFile, Head, ModelFile, PrefixOrigin, TextFile};
 
@@ -110,7 +112,8 @@ impl Kind {
             Self::Program => 1 << 32,
             Self::Key | Self::ModelKey | Self::EncoderKey => 1 << 26,
             Self::Proof | Self::Text | Self::Chat | Self::Encoding | Self::Registration => 1 << 28,
-            Self::Model | Self::Encoder | Self::Partial => 1 << 34,
+            Self::Encoder | Self::Partial => 1 << 34,
+            Self::Model => 1 << 40,
         }
     }
 
@@ -190,11 +193,11 @@ pub trait Format: Sized {
     /// Its kind.
     const KIND: Kind;
 
-    /// The payload of its file.
-    fn payload(&self) -> Vec<u8>;
+    /// The payload of its file, in parts.
+    fn payload(&self) -> Vec<Bytes>;
 
     /// Reads a payload; nothing may follow it, and it must be the one that [`Self::payload`] writes.
-    fn parse(payload: &[u8]) -> Result<Self, ParseError>;
+    fn parse(payload: &Bytes) -> Result<Self, ParseError>;
 }
 
 /// Why a payload does not decode.
@@ -212,11 +215,11 @@ macro_rules! plain {
         impl Format for $type {
             const KIND: Kind = Kind::$kind;
 
-            fn payload(&self) -> Vec<u8> {
-                to_postcard(self)
+            fn payload(&self) -> Vec<Bytes> {
+                vec![to_postcard(self).into()]
             }
 
-            fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+            fn parse(payload: &Bytes) -> Result<Self, ParseError> {
                 let (value, rest) = from_postcard(payload)?;
                 nothing_follows(rest)?;
                 Ok(value)
@@ -351,36 +354,45 @@ pub enum ContentError {
 
 /// The bytes of a file.
 pub fn encode<T: Format>(value: &T) -> Vec<u8> {
+    encode_parts(value).concat()
+}
+
+/// The bytes of a file in parts, of which large ones are shared with the value.
+pub fn encode_parts<T: Format>(value: &T) -> Vec<Bytes> {
     let payload = value.payload();
-    let mut bytes = Vec::with_capacity(HEADER + payload.len());
-    bytes.extend(T::KIND.magic());
-    bytes.extend(VERSION.to_le_bytes());
-    bytes.extend(checksum(T::KIND, &payload));
-    bytes.extend(payload);
-    bytes
+    let mut header = T::KIND.magic().to_vec();
+    header.extend(VERSION.to_le_bytes());
+    header.extend(checksum(T::KIND, &payload));
+    [vec![header.into()], payload].concat()
 }
 
 /// What the header says of the payload.
-fn checksum(kind: Kind, payload: &[u8]) -> [u8; 32] {
+fn checksum(kind: Kind, payload: &[Bytes]) -> [u8; 32] {
     match kind {
         Kind::Model | Kind::Encoder => text::checksum(payload),
-        _ => blake2s::hash(blake2s::DIGEST, payload),
+        _ => {
+            let mut hasher = Hasher::new(blake2s::DIGEST);
+            for part in payload {
+                hasher.update(part);
+            }
+            hasher.finish()
+        }
     }
 }
 
-/// Reads the bytes of a file.
-pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, ContentError> {
-    let expected = T::KIND;
+/// Reads the bytes of a file. The value may share them.
+pub fn decode<T: Format>(bytes: impl Into<Bytes>) -> Result<T, ContentError> {
+    let (bytes, expected) = (bytes.into(), T::KIND);
     if bytes.is_empty() {
         return Err(ContentError::Empty { expected });
     }
     if bytes.len() as u64 > expected.limit() {
         return Err(ContentError::TooLarge { expected, limit: expected.limit() });
     }
-    match Kind::of(bytes) {
+    match Kind::of(&bytes) {
         Some(found) if found == expected => {}
         Some(found) => return Err(ContentError::WrongKind { expected, found }),
-        None if expected.magic().starts_with(bytes) => return Err(ContentError::Truncated),
+        None if expected.magic().starts_with(&bytes) => return Err(ContentError::Truncated),
         None => return Err(ContentError::Foreign { expected, hint: hint(expected) }),
     }
     let (header, payload) = bytes.split_at_checked(HEADER).ok_or(ContentError::Truncated)?;
@@ -388,8 +400,9 @@ pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, ContentError> {
     if found != VERSION {
         return Err(ContentError::Version { found });
     }
-    let intact = header[DIGEST_AT..] == checksum(expected, payload);
-    match T::parse(payload) {
+    let payload = bytes.slice_ref(payload);
+    let intact = header[DIGEST_AT..] == checksum(expected, std::slice::from_ref(&payload));
+    match T::parse(&payload) {
         Err(ParseError::End) if !intact => Err(ContentError::Truncated),
         _ if !intact => Err(ContentError::Damaged),
         Err(ParseError::End) => Err(ContentError::Malformed("it ends too early".into())),
@@ -409,10 +422,24 @@ fn hint(expected: Kind) -> &'static str {
     }
 }
 
-/// Reads a file.
+/// Reads a file. Numbers of a model stay in it until they are needed.
 pub fn read<T: Format>(path: &Path) -> Result<T, FileError> {
-    let bytes = read_bytes(path, T::KIND.limit())?;
-    decode(&bytes).map_err(|source| FileError::Contents { path: path.into(), source })
+    let bytes = match T::KIND {
+        Kind::Model | Kind::Encoder => map_bytes(path)?,
+        kind => read_bytes(path, kind.limit())?.into(),
+    };
+    decode(bytes).map_err(|source| FileError::Contents { path: path.into(), source })
+}
+
+/// The bytes of a file, which is mapped, if that is possible, and not read.
+fn map_bytes(path: &Path) -> Result<Bytes, FileError> {
+    let failed = |source| FileError::Read { path: path.into(), source };
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_file() && metadata.len() > 0 {
+        return Ok(Bytes::from_owner(map::map(&file).map_err(failed)?));
+    }
+    Ok(read_bytes(path, Kind::Model.limit())?.into())
 }
 
 /// The first `limit + 1` bytes of a file: enough to see that it is too large.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use circlet_core::circuit::{Circuit, CircuitError, ColumnId, Shape, Tree as Which};
+use circlet_core::field::{M31, QM31};
 use circlet_core::key::VerifyingKey;
 use circlet_core::pin;
 use circlet_core::poly::eq_table;
@@ -10,10 +11,12 @@ use circlet_core::profile::ProfileId;
 use circlet_core::program::{Data, Program};
 use circlet_core::protocol::Protocol;
 use circlet_core::security::{Report, SizeError, analyse, meets_target};
+use rayon::prelude::*;
 
 use crate::backend::encode::Encoder;
 use crate::backend::merkle::BulkHash;
-use crate::execute::Fixed;
+use crate::execute::{Cells, Fixed};
+use crate::numbers::Source;
 use crate::prove::adversary::{Adversary, Honest};
 use crate::prove::commit::Commitment;
 use crate::prove::opening::Twiddles;
@@ -68,7 +71,7 @@ impl<S: BulkHash> ProvingKey<S> {
     /// Commits to a program.
     pub fn new(program: Program, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
         let data = data.into();
-        check_data(&program, &data)?;
+        check(&program, &*data)?;
         let protocol = Protocol::new(&program, *profile.profile())?;
         secure(&protocol)?;
         Ok(Self::build(program, data, protocol, &mut Honest))
@@ -107,6 +110,7 @@ impl<S: BulkHash> ProvingKey<S> {
         let verifying = VerifyingKey { program, ..self.verifying.clone() };
         Ok(Self { digest: verifying.digest(), verifying, ..self.with_protocol(protocol) })
     }
+
     /// The key without the checks of its maker: for tests of what a verifier does with a bad one.
     pub fn build(
         program: Program,
@@ -115,29 +119,49 @@ impl<S: BulkHash> ProvingKey<S> {
         adversary: &mut dyn Adversary,
     ) -> Self {
         let data = data.into();
+        let columns = Fixed::new(&protocol.circuit, &program, &*data).into();
+        Self::commit(program, data, columns, protocol, adversary)
+    }
+
+    /// Commits to a program's columns, see [`Columns`]. The key has no constants beside them.
+    pub fn of_columns(columns: Columns, keep: Keep) -> Result<Self, KeyError> {
+        let Columns { program, tables, columns, protocol } = columns;
+        secure(&protocol)?;
+        let data = Data { constants: Vec::new(), tables }.into();
+        Ok(match keep {
+            Keep::Codewords => Self::commit(program, data, columns, protocol, &mut Honest),
+            Keep::Tree => {
+                let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
+                let fixed = Commitment::made(&protocol, &encoder, columns.clone());
+                Self::with_commitment(program, data, columns, protocol, encoder, fixed)
+            }
+        })
+    }
+
+    fn commit(
+        program: Program,
+        data: Arc<Data>,
+        columns: Arc<Fixed>,
+        protocol: Protocol,
+        adversary: &mut dyn Adversary,
+    ) -> Self {
         let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
-        let columns = Arc::new(Fixed::new(&protocol.circuit, &program, &data));
-        let cells = (0..protocol.circuit.columns.len() as u32)
-            .map(ColumnId)
-            .filter(|&id| protocol.circuit.column(id).tree() == Which::Fixed)
-            .map(|id| (id, columns.cells(id)));
+        let ids = (0..).map(ColumnId).zip(&protocol.circuit.columns);
+        let ids = ids.filter(|(_, column)| column.tree() == Which::Fixed);
+        let cells = ids.map(|(id, _)| (id, columns.cells(id)));
         let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, cells, adversary);
-        let pin = protocol.pinned().then(|| {
-            let point = pin::point::<S>(&protocol, fixed.tree.cap());
-            let value = pin::value(&protocol, &point, |id, at| {
-                let (offset, weights) = (protocol.stacking.offset_in_tree(id), eq_table(at));
-                fixed.cells(offset, weights.len()).zip(weights).map(|(cell, w)| w * cell).sum()
-            });
-            value.coordinates()
-        });
-        let verifying = VerifyingKey {
-            program,
-            profile: protocol.profile.id,
-            log_rows: protocol.stacking.log_rows as u8,
-            suite: S::ID,
-            fixed_cap: fixed.tree.cap().iter().map(S::digest_to_bytes).collect(),
-            pin,
-        };
+        Self::with_commitment(program, data, columns, protocol, encoder, fixed)
+    }
+
+    fn with_commitment(
+        program: Program,
+        data: Arc<Data>,
+        columns: Arc<Fixed>,
+        protocol: Protocol,
+        encoder: Encoder,
+        fixed: Commitment<S>,
+    ) -> Self {
+        let verifying = verifying::<S>(program, &protocol, &columns, fixed.tree.cap());
         let twiddles = Twiddles::new(&protocol).into();
         let (fixed, encoder) = (fixed.into(), encoder.into());
         Self { digest: verifying.digest(), verifying, data, columns, protocol, fixed, encoder, twiddles }
@@ -147,6 +171,79 @@ impl<S: BulkHash> ProvingKey<S> {
     pub fn circuit(&self) -> &Circuit {
         &self.protocol.circuit
     }
+}
+
+/// What is kept of a commitment to weights while there is a key to prove with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The weights as a matrix, its codewords and the tree: proofs take the least time.
+    Codewords,
+    /// The tree alone, for programs that are large for the memory there is: every proof encodes the weights again. The
+    /// proofs are the same.
+    Tree,
+}
+
+/// A program whose numbers are columns.
+pub struct Columns {
+    /// The program.
+    pub program: Program,
+    /// Values of its tables.
+    pub tables: Vec<Vec<i32>>,
+    /// Its constants and tables, which have been checked (see [`check`]).
+    pub columns: Arc<Fixed>,
+    /// The protocol for it.
+    pub protocol: Protocol,
+}
+
+impl Columns {
+    /// The verifying key alone, for which neither codewords nor a tree need be kept: it takes little memory however
+    /// large the program is.
+    pub fn verifying_key<S: BulkHash>(self) -> Result<VerifyingKey, KeyError> {
+        let Self { program, columns, protocol, .. } = self;
+        secure(&protocol)?;
+        let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
+        let fixed = Commitment::<S>::made(&protocol, &encoder, columns.clone());
+        Ok(verifying::<S>(program, &protocol, &columns, fixed.tree.cap()))
+    }
+}
+
+/// The key of a program with this cap over its fixed columns.
+fn verifying<S: BulkHash>(
+    program: Program,
+    protocol: &Protocol,
+    columns: &Fixed,
+    cap: &[S::Digest],
+) -> VerifyingKey {
+    let pin = protocol.pinned().then(|| {
+        let point = pin::point::<S>(protocol, cap);
+        let value = pin::value(protocol, &point, |id, at| {
+            let (cols, rows) =
+                at.split_at(at.len().min(protocol.circuit.column(id).shape.log_cols() as usize));
+            let (cols, rows) = (eq_table(cols), eq_table(rows));
+            match columns.cells(id) {
+                Cells::Narrow(cells) => evaluate(cells, &cols, &rows),
+                Cells::Wide(cells) => evaluate(cells, &cols, &rows),
+            }
+        });
+        value.coordinates()
+    });
+    VerifyingKey {
+        program,
+        profile: protocol.profile.id,
+        log_rows: protocol.stacking.log_rows as u8,
+        suite: S::ID,
+        fixed_cap: cap.iter().map(S::digest_to_bytes).collect(),
+        pin,
+    }
+}
+
+/// A column's value at a point, whose eq tables these are.
+fn evaluate<T: Copy + Into<i64> + Sync>(cells: &[T], cols: &[QM31], rows: &[QM31]) -> QM31 {
+    let row = |(row, &weight): (&[T], &QM31)| -> QM31 {
+        let cells = row.iter().zip(cols).map(|(&cell, &w)| w * M31::from_i64(cell.into()));
+        weight * cells.sum::<QM31>()
+    };
+    cells.par_chunks(cols.len()).zip(rows).map(row).reduce(|| QM31::ZERO, |a, b| a + b)
 }
 
 /// Refuses protocols that do not reach what their profile promises.
@@ -164,26 +261,37 @@ pub fn security(protocol: &Protocol) -> Result<Report, SizeError> {
     analyse(&protocol.profile, &protocol.sizes())
 }
 
+/// Entries that are checked by one task, or one row if it has more.
+const TASK: usize = 1 << 18;
+
 /// The numbers have the declared shapes and stay within the declared bounds.
-fn check_data(program: &Program, data: &Data) -> Result<(), KeyError> {
+pub fn check(program: &Program, source: &impl Source) -> Result<(), KeyError> {
     let error = |name: &str, what: &str| Err(KeyError::Data(format!("{name}: {what}")));
-    if data.constants.len() != program.constants.len() || data.tables.len() != program.tables.len() {
+    let tables = source.tables();
+    if source.constants() != program.constants.len() || tables.len() != program.tables.len() {
         return error(&program.name, "the number of constants or tables is not the program's");
     }
-    for (constant, cells) in program.constants.iter().zip(&data.constants) {
-        if cells.len() as u64 != u64::from(constant.rows) * u64::from(constant.cols) {
+    for (index, constant) in program.constants.iter().enumerate() {
+        let (rows, cols) = (constant.rows as usize, constant.cols as usize);
+        if source.len(index) as u64 != u64::from(constant.rows) * u64::from(constant.cols) {
             return error(&constant.name, "wrong number of entries");
         }
-        for row in cells.chunks(constant.cols as usize) {
-            if row.iter().any(|&v| i64::from(v).abs() > constant.bound) {
-                return error(&constant.name, "an entry is beyond the declared bound");
+        let count = (TASK / cols.max(1)).max(1);
+        (0..rows.div_ceil(count)).into_par_iter().try_for_each(|task| {
+            let mut cells = vec![0; count.min(rows - task * count) * cols];
+            source.read(index, task * count * cols, &mut cells);
+            for row in cells.chunks(cols.max(1)) {
+                if row.iter().any(|&v| i64::from(v).abs() > constant.bound) {
+                    return error(&constant.name, "an entry is beyond the declared bound");
+                }
+                if row.iter().map(|&v| i64::from(v).abs()).sum::<i64>() > constant.row_l1 {
+                    return error(&constant.name, "a row's L1 norm is beyond the declared one");
+                }
             }
-            if row.iter().map(|&v| i64::from(v).abs()).sum::<i64>() > constant.row_l1 {
-                return error(&constant.name, "a row's L1 norm is beyond the declared one");
-            }
-        }
+            Ok(())
+        })?;
     }
-    for (table, values) in program.tables.iter().zip(&data.tables) {
+    for (table, values) in program.tables.iter().zip(tables) {
         if values.len() as u64 != 1u64.checked_shl(table.bits.into()).unwrap_or(0) {
             return error(&table.name, "wrong number of values");
         }

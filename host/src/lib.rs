@@ -9,6 +9,8 @@ pub mod graph;
 pub mod import;
 pub mod keys;
 pub mod llm;
+mod map;
+pub mod numbers;
 pub mod pages;
 pub mod prove;
 pub mod quantize;

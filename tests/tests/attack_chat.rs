@@ -38,7 +38,7 @@ impl Talk {
     /// A conversation that begins with so many tokens of prompt.
     fn about(given: usize) -> Self {
         let (decoder, data) = decoder(1, 4, 2, false);
-        let prover = DecoderProver::new(decoder.clone(), data.clone(), ProfileId::P100U).unwrap();
+        let prover = DecoderProver::new(decoder.clone(), &data, ProfileId::P100U).unwrap();
         let mut talk = Self {
             standings: vec![(Run::default(), None)],
             chat: Chat::default(),

@@ -5,8 +5,11 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use circlet::backend::field::B;
+use circlet::backend::matrix::Matrix;
+use circlet::backend::merkle::BulkHash;
 use circlet::keys::security;
 use circlet::prove::adversary::{Adversary, Honest};
+use circlet::prove::commit::Commitment;
 use circlet_core::field::{M31, QM31};
 use circlet_core::merkle::sibling_positions;
 use circlet_core::profile::{Profile, ProfileId, Regime};
@@ -212,6 +215,21 @@ fn every_answer_is_checked() {
     assert_ne!(digest, bench.key.digest);
 }
 
+/// The codewords under a tree.
+fn codewords<S: BulkHash>(commitment: &mut Commitment<S>) -> &mut Vec<Vec<B>> {
+    match &mut commitment.matrix {
+        Matrix::Kept { codewords, .. } => codewords,
+        Matrix::Made { .. } => panic!("they are kept"),
+    }
+}
+
+fn kept<S: BulkHash>(commitment: &Commitment<S>) -> &Vec<Vec<B>> {
+    match &commitment.matrix {
+        Matrix::Kept { codewords, .. } => codewords,
+        Matrix::Made { .. } => panic!("they are kept"),
+    }
+}
+
 /// A tree of other numbers under this key: the cap of the key is not that of the tree.
 #[test]
 fn tree_of_another_key() {
@@ -227,7 +245,7 @@ fn tree_of_another_key() {
     assert_eq!(bench.verify(&other.statement, &other.proof()), Err(Reject::MerklePath));
     // Or he opens the tree of the key to another word.
     let (fixed, honest) = (Arc::get_mut(&mut other.key.fixed).unwrap(), &bench.key.fixed);
-    fixed.codewords.clone_from(&honest.codewords);
+    codewords(fixed).clone_from(kept(honest));
     let mut key = Bench::new(bench.case.clone(), TOY).key;
     std::mem::swap(&mut fixed.tree, &mut Arc::get_mut(&mut key.fixed).unwrap().tree);
     let verdict = bench.verify(&other.statement, &other.proof());
@@ -298,7 +316,7 @@ fn two_models_under_one_root() {
     for (profile, expected) in [(TOY, Reject::RowCombination), (JOHNSON, Reject::FinalClaim(Stage::Opening))]
     {
         let mut other = Bench::new(second.clone(), profile);
-        let words = &other.key.fixed.codewords;
+        let words = &kept(&other.key.fixed).clone();
         let mut mix = Words(|label, own: &mut [Vec<B>]| {
             assert_eq!(label, Label::Key);
             for (own, word) in own.iter_mut().zip(words) {
@@ -310,7 +328,7 @@ fn two_models_under_one_root() {
         // The second model's numbers with the tree, the digest and the pin of the key.
         let (tree, fixed) = (Arc::get_mut(&mut tree).unwrap(), Arc::get_mut(&mut other.key.fixed).unwrap());
         std::mem::swap(&mut fixed.tree, &mut tree.tree);
-        std::mem::swap(&mut fixed.codewords, &mut tree.codewords);
+        std::mem::swap(codewords(fixed), codewords(tree));
         other.key.digest = bench.key.digest;
         assert_eq!(other.key.verifying.fixed_cap.len(), bench.key.verifying.fixed_cap.len());
         other.key.verifying.pin = bench.key.verifying.pin;

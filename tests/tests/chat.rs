@@ -35,7 +35,7 @@ fn turns_are_proven_one_after_the_other() {
         let (layers, heads, groups, prefix) = shape;
         let (decoder, data) = uniform(layers, heads, groups, prefix);
         let prover =
-            DecoderProver::<Poseidon2Blake2s>::new(decoder.clone(), data.clone(), ProfileId::P100U).unwrap();
+            DecoderProver::<Poseidon2Blake2s>::new(decoder.clone(), &data, ProfileId::P100U).unwrap();
         let (mut chat, mut proofs) = (Chat::default(), Vec::new());
         let mut standing = Standing::default();
         let mut kept: Vec<Kept> = Vec::new();
@@ -100,7 +100,7 @@ fn what_is_handed_on_lies_where_it_is_read() {
     use circlet_core::circuit::{ColumnId, Tree};
     use circlet_core::protocol::Protocol;
     let (decoder, data) = uniform(2, 6, 3, true);
-    let prover = DecoderProver::<Blake2sBlake2s>::new(decoder.clone(), data, ProfileId::P100U).unwrap();
+    let prover = DecoderProver::<Blake2sBlake2s>::new(decoder.clone(), &data, ProfileId::P100U).unwrap();
     let protocol = |extent| Protocol::of_key(&prover.key.instance(extent)).unwrap();
     let places = |protocol: &Protocol, tree: Tree| -> Vec<_> {
         let columns = (0u32..).map(ColumnId).zip(&protocol.circuit.columns);

@@ -1,19 +1,26 @@
 //! Decoders: greedy texts of random models, executed and proven.
 
+use std::fs;
+
 use circlet::execute::{ExecuteError, Trace, execute_listed};
-use circlet::keys::ProvingKey;
+use circlet::keys::{Keep, ProvingKey};
+use circlet::llm::chat::Standing;
+use circlet::llm::prover::{DecoderProver, key};
+use circlet::llm::run::Runner;
 use circlet::llm::shape::Shape;
+use circlet::numbers::Numbers;
 use circlet::prove::prove_trace;
 use circlet::prove::{adversary::Honest, statement};
 use circlet_core::circuit::Circuit;
-use circlet_core::decoder::{Decoder, Text};
-use circlet_core::hash::suite::Poseidon2Blake2s;
+use circlet_core::decoder::{Decoder, Extent, Text};
+use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
+use circlet_core::profile::ProfileId;
 use circlet_core::program::Data;
 use circlet_core::protocol::Protocol;
 use circlet_tests::cheat::TOY;
 use circlet_tests::programs::{decoder, prompt};
 use circlet_tests::satisfied::violations;
-use circlet_verifier::verify_with;
+use circlet_verifier::{verify_text, verify_with};
 
 /// A text whose last token is not known yet.
 fn step(decoder: &Decoder, data: &Data, tokens: &[u32]) -> (Circuit, Result<Trace, ExecuteError>) {
@@ -70,7 +77,8 @@ fn wide_rows_are_normalized_in_blocks() {
         vocab: 50,
         qk_norm: true,
     };
-    let (decoder, data) = shape.decoder(1, 50, 8);
+    let (decoder, numbers) = shape.decoder(1, 50, 8);
+    let data = numbers.to_data();
     let tokens = [3, 1, 4, 1, 5];
     let (circuit, trace) = step(&decoder, &data, &tokens);
     let trace = trace.unwrap();
@@ -82,4 +90,60 @@ fn wide_rows_are_normalized_in_blocks() {
     let key = ProvingKey::<Poseidon2Blake2s>::build(program, data, protocol, &mut Honest);
     let proof = prove_trace(&key, &trace, &claimed, &mut Honest);
     verify_with(&key.protocol, &key.verifying, &claimed, &proof).unwrap();
+}
+
+/// Numbers packed or not, columns in memory or in a file, with a tree to prove from or for the key alone: one key.
+#[test]
+fn the_key_does_not_depend_on_where_the_numbers_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (decoder, data) = decoder(2, 6, 3, true);
+    let numbers = Numbers::from(data.clone());
+    for profile in [ProfileId::P100U, ProfileId::P100J] {
+        let prover = DecoderProver::<Poseidon2Blake2s>::new(decoder.clone(), &data, profile).unwrap();
+        assert_eq!(prover.key.pin.is_some(), profile == ProfileId::P100J);
+        let mapped = || Runner::in_file(decoder.clone(), &numbers, folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        for runner in [Runner::new(decoder.clone(), &numbers).unwrap(), mapped()] {
+            let key = key::<Poseidon2Blake2s>(&runner, profile).unwrap();
+            assert!(key == prover.key);
+        }
+        let other = key::<Blake2sBlake2s>(&mapped(), profile).unwrap();
+        assert_eq!((other.suite == prover.key.suite, other.fixed_cap == prover.key.fixed_cap), (false, true));
+
+        let from_file = DecoderProver::<Poseidon2Blake2s>::of(mapped(), profile, Keep::Tree).unwrap();
+        assert!(from_file.key == prover.key);
+        let given = prompt(&decoder, 5);
+        let generated = from_file.runner.generate(&Standing::default(), &given, 3, &[], |_| {}).unwrap();
+        let text = Text { tokens: [given.as_slice(), &generated].concat(), prompt: given.len() as u32 };
+        let (one, two) = (prover.run(text.clone()).unwrap(), from_file.run(text.clone()).unwrap());
+        assert!(one.trace == two.trace);
+        let proof = two.prove();
+        assert_eq!(verify_text(&prover.key, &text, &proof), Ok(()));
+        assert!(proof == one.prove());
+    }
+    // Numbers beyond their bounds, too many in a row, and a constant too few.
+    let refused = |change: &dyn Fn(&mut Data)| {
+        let mut data = data.clone();
+        change(&mut data);
+        let error = Runner::new(decoder.clone(), &data).err().unwrap().to_string();
+        assert_eq!(
+            Runner::in_file(decoder.clone(), &Numbers::from(data), folder.path()).err().unwrap().to_string(),
+            error
+        );
+        error
+    };
+    let bound = decoder.embedding.bound as i32;
+    assert!(refused(&|data| data.constants[0][9] = bound + 1).contains("embedding: an entry is beyond"));
+    assert!(refused(&|data| data.constants[0][9] = i32::MIN).contains("embedding: an entry is beyond"));
+    let query = decoder.layers[0].query.matrix.bound as i32;
+    let at = decoder
+        .program(Extent { rows: 1, first: 0, generated: 1, past: None })
+        .constants
+        .iter()
+        .position(|constant| constant.name == "layers.0.query")
+        .unwrap();
+    refused(&|data| data.constants[at][3] = -query - 1);
+    assert!(refused(&|data| data.constants.truncate(3)).contains("number of constants"));
+    assert!(refused(&|data| data.constants[0].truncate(7)).contains("wrong number of entries"));
+    assert!(refused(&|data| data.tables[0].truncate(7)).contains("wrong number of values"));
 }

@@ -31,7 +31,7 @@ fn proven(prover: &DecoderProver<Blake2sBlake2s>, before: &Standing, turn: &Turn
 #[test]
 fn a_continuation_is_that_of_the_program_which_proves_it() {
     let (decoder, data) = unlike();
-    let prover = DecoderProver::<Blake2sBlake2s>::new(decoder.clone(), data, ProfileId::P100U).unwrap();
+    let prover = DecoderProver::<Blake2sBlake2s>::new(decoder.clone(), &data, ProfileId::P100U).unwrap();
     let runner = &prover.runner;
     for given in [1, 2, 5, 12, 16, 17] {
         for count in [1, 2, 4, 9, 20] {

@@ -56,7 +56,8 @@ fn a_whole_encoder_is_close_and_proven() {
     }
     let quantized = quantize(&opened.weights, &maxima, 128, tokenizer.data().pad).unwrap();
     let prover =
-        EncoderProver::<Poseidon2Blake2s>::new(quantized.encoder, quantized.data, ProfileId::P100U).unwrap();
+        EncoderProver::<Poseidon2Blake2s>::new(quantized.encoder, &quantized.numbers, ProfileId::P100U)
+            .unwrap();
 
     let held_out = sentences(HELD_OUT);
     assert!(held_out.len() >= 40);

@@ -52,7 +52,8 @@ fn weights_in_eight_bits_are_read_from_onnx() {
     }
     let quantized = quantize(&codes.weights, &maxima, 32, tokenizer.data().pad).unwrap();
     let prover =
-        EncoderProver::<Poseidon2Blake2s>::new(quantized.encoder, quantized.data, ProfileId::P100U).unwrap();
+        EncoderProver::<Poseidon2Blake2s>::new(quantized.encoder, &quantized.numbers, ProfileId::P100U)
+            .unwrap();
     let tokens = tokenizer.encode(SENTENCES[1]);
     let run = prover.run(&tokens).unwrap();
     let exact = models[0].encode(&tokens, &mut Maxima::default()).unwrap();

@@ -9,6 +9,7 @@ use circlet::llm::float::FloatModel;
 use circlet::llm::prover::DecoderProver;
 use circlet::llm::quantize::{Options, calibrate, quantize};
 use circlet::llm::report::compare;
+use circlet::numbers::Spool;
 use circlet_core::decoder::{DecoderKey, Text};
 use circlet_core::hash::suite::Poseidon2Blake2s;
 use circlet_core::profile::ProfileId;
@@ -42,10 +43,13 @@ fn a_whole_model_is_close_and_proven() {
     let model = FloatModel::load(&*opened.checkpoint).unwrap();
     let calibration = calibrate(&*opened.checkpoint, prefix, &pieces(CALIBRATION)).unwrap();
     let options = Options { prefix, positions: 256 };
-    let quantized = quantize(&*opened.checkpoint, &calibration.maxima, &calibration.prefix, options).unwrap();
+    let quantized =
+        quantize(&*opened.checkpoint, &calibration.maxima, &calibration.prefix, options, Spool::memory());
+    let quantized = quantized.unwrap();
     let logit_bits = quantized.logit_bits;
     let prover =
-        DecoderProver::<Poseidon2Blake2s>::new(quantized.decoder, quantized.data, ProfileId::P100U).unwrap();
+        DecoderProver::<Poseidon2Blake2s>::new(quantized.decoder, &quantized.numbers, ProfileId::P100U)
+            .unwrap();
 
     let accuracy = compare(&model, &prover.runner, logit_bits, &pieces(HELD_OUT)[..3], |_| {}).unwrap();
     drop(model);

@@ -94,10 +94,10 @@ pub struct Builder<'p> {
 impl<'p> Builder<'p> {
     pub(super) fn new(program: &'p Program, executable: bool) -> Result<Self, CircuitError> {
         for tensor in &program.tensors {
-            extent_ok(&tensor.name, tensor.rows, tensor.cols, tensor.bound)?;
+            extent_ok(&tensor.name, tensor.rows, tensor.cols, tensor.bound, limits::LOG_ENTRIES)?;
         }
         for constant in &program.constants {
-            extent_ok(&constant.name, constant.rows, constant.cols, constant.bound)?;
+            extent_ok(&constant.name, constant.rows, constant.cols, constant.bound, limits::LOG_CONSTANT)?;
             if constant.row_l1 < 0 {
                 return Err(CircuitError::Malformed(format!("{}: negative norm", constant.name)));
             }
@@ -342,6 +342,9 @@ impl<'p> Builder<'p> {
         if !fits(row, shape.rows, constant.rows) || !fits(col, shape.cols, constant.cols) {
             return Err(self.refuse(&format!("constant {} has another shape", constant.name)));
         }
+        if shape.log_size() > limits::LOG_ENTRIES {
+            return Err(self.refuse(&format!("a block of constant {} is too large", constant.name)));
+        }
         let key = (id, row, col, shape);
         if let Some(column) = self.rectangles.get(&key) {
             return Ok(*column);
@@ -564,12 +567,12 @@ impl<'p> Builder<'p> {
     }
 }
 
-fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64) -> Result<(), CircuitError> {
+fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64, log_most: u32) -> Result<(), CircuitError> {
     if rows == 0 || cols == 0 || rows > limits::EXTENT || cols > limits::EXTENT {
         return Err(CircuitError::Malformed(format!("{name}: {rows} x {cols} entries")));
     }
     let shape = Shape { rows, cols };
-    if shape.log_size() > limits::LOG_ENTRIES || !(0..1 << 30).contains(&bound) {
+    if shape.log_size() > log_most || !(0..1 << 30).contains(&bound) {
         return Err(CircuitError::Malformed(format!("{name}: too large")));
     }
     Ok(())

@@ -231,6 +231,23 @@ fn extents_and_bounds_are_checked() {
     }
     malformed(|p| p.tensors.push(tensor(1 << 15, (1 << 15) + 1, 1)));
     assert!(change(|p| p.tensors.push(tensor(1 << 15, 1 << 15, 1))).is_ok());
+    // Constants may be larger, but not a column of theirs.
+    assert!(change(|p| p.constants.push(constant(1 << 17, 1 << 15, 1, 1))).is_ok());
+    malformed(|p| p.constants.push(constant(1 << 17, (1 << 15) + 1, 1, 1)));
+    let weights = |rows: u32, cols: u32| {
+        move |p: &mut Program| {
+            p.tensors.extend([tensor(1, cols, 1), tensor(1, rows, 127)]);
+            p.constants.push(constant(rows, cols, 1, 1));
+            let (x, y) = (TensorId(8), TensorId(9));
+            let factor = Factor::Weight(ConstantId(4));
+            p.ops.push(Op::MatMul { x, factor, bias: None, requantize: CLAMP, y });
+            p.inputs.push(x);
+        }
+    };
+    assert!(change(weights(1 << 16, 1 << 14)).is_ok());
+    assert!(refusal(weights(1 << 17, 1 << 14)).1.contains("a block of constant c is too large"));
+    // Two blocks of rows.
+    assert!(change(weights((1 << 16) + (1 << 15), 1 << 14)).is_ok());
     for bound in [-1, 1 << 30, i64::MIN, i64::MAX] {
         malformed(|p| p.tensors[1].bound = bound);
         malformed(|p| p.constants[1].bound = bound);
@@ -523,7 +540,7 @@ fn programs_beyond_all_models_are_malformed() {
     assert!(refused(&transposes(5, 1021, 1019)));
     assert!(refused(&transposes(1, 4093, 4091)));
     // Without any digits to weigh, but with 2^30 cells each.
-    let mut copies = transposes(4, 1, 1);
+    let mut copies = transposes(32, 1, 1);
     for tensor in &mut copies.tensors {
         (tensor.rows, tensor.cols) = (1 << 15, 1 << 15);
     }

@@ -10,6 +10,7 @@ use circlet_core::merkle::sibling_positions;
 use rayon::prelude::*;
 
 use super::field::{B, LANES};
+use super::matrix::Rows;
 use super::words::Wide;
 
 /// Leaves or parents that one task hashes.
@@ -23,6 +24,8 @@ pub trait BulkHash: HashSuite {
     fn parents(level: &[Self::Digest]) -> Vec<Self::Digest>;
     /// Level [`DROPPED`] over the rows of a matrix of at least [`SUBTREES`] rows, without those below.
     fn roots(columns: &[Vec<B>]) -> Vec<Self::Digest>;
+    /// The digests of rows that were absorbed.
+    fn absorbed(rows: Absorbed) -> Vec<Self::Digest>;
 }
 
 macro_rules! blake2s_bulk {
@@ -37,6 +40,9 @@ macro_rules! blake2s_bulk {
             fn roots(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
                 blake2s_roots(columns)
             }
+            fn absorbed(rows: Absorbed) -> Vec<[u8; 32]> {
+                rows.digests()
+            }
         }
     };
 }
@@ -48,25 +54,65 @@ const STRETCH: usize = 16;
 
 /// Digests of the rows of a stretch of vectors.
 fn hash_rows(columns: &[Vec<B>], range: Range<usize>) -> [[Wide; 8]; STRETCH] {
-    let zero = <Wide as Word>::splat(0);
     let length = 4 * columns.len() as u64;
-    let mut states = [initial_state(blake2s::LEAF).map(<Wide as Word>::splat); STRETCH];
-    let mut blocks = columns.chunks(16).peekable();
-    let mut hashed = 0;
-    while let Some(chunk) = blocks.next() {
-        let mut words = [[zero; 16]; STRETCH];
-        for (k, column) in chunk.iter().enumerate() {
-            for (words, vector) in words.iter_mut().zip(&column[range.clone()]) {
-                words[k] = Wide::new(vector.to_array().map(|x| x.0));
-            }
-        }
-        let last = blocks.peek().is_none();
-        hashed = if last { length } else { hashed + 64 };
-        for (state, words) in states.iter_mut().zip(&words).take(range.len()) {
-            compress(state, words, hashed, last);
-        }
+    let mut states = [begun(); STRETCH];
+    for (k, block) in (1..).zip(columns.chunks(BLOCK)) {
+        absorb(&mut states[..range.len()], block, range.start, length.min(64 * k), length);
     }
     states
+}
+
+/// Columns whose cells fill a block of the hash.
+pub const BLOCK: usize = 16;
+
+/// The state in which a row begins.
+fn begun() -> [Wide; 8] {
+    initial_state(blake2s::LEAF).map(<Wide as Word>::splat)
+}
+
+/// Absorbs a block of columns into the states of at most a stretch of vectors from one on. With it `hashed` of all
+/// `length` bytes of a row are absorbed.
+fn absorb(states: &mut [[Wide; 8]], block: &[Vec<B>], from: usize, hashed: u64, length: u64) {
+    let mut words = [[<Wide as Word>::splat(0); 16]; STRETCH];
+    for (k, column) in block.iter().enumerate() {
+        for (words, vector) in words.iter_mut().zip(&column[from..from + states.len()]) {
+            words[k] = Wide::new(vector.to_array().map(|x| x.0));
+        }
+    }
+    for (state, words) in states.iter_mut().zip(&words) {
+        compress(state, words, hashed, hashed == length);
+    }
+}
+
+/// Rows whose columns come a few at a time.
+pub struct Absorbed {
+    states: Vec<[Wide; 8]>,
+    /// Bytes of a row that are absorbed, and all.
+    hashed: u64,
+    length: u64,
+}
+
+impl Absorbed {
+    /// Rows of so many vectors, of so many columns in all.
+    pub fn new(vectors: usize, columns: usize) -> Self {
+        Self { states: vec![begun(); vectors], hashed: 0, length: 4 * columns as u64 }
+    }
+
+    /// Absorbs the next columns: a multiple of sixteen, unless they are the last.
+    pub fn absorb(&mut self, columns: &[Vec<B>]) {
+        for block in columns.chunks(BLOCK) {
+            self.hashed = self.length.min(self.hashed + 64);
+            let (hashed, length) = (self.hashed, self.length);
+            let states = self.states.par_chunks_mut(STRETCH).enumerate();
+            states.for_each(|(task, states)| absorb(states, block, task * STRETCH, hashed, length));
+        }
+    }
+
+    fn digests(self) -> Vec<[u8; 32]> {
+        let mut out = vec![[0; 32]; self.states.len() * LANES];
+        out.par_chunks_mut(LANES).zip(&self.states).for_each(|(out, state)| scatter(state, out));
+        out
+    }
 }
 
 fn blake2s_leaves(columns: &[Vec<B>]) -> Vec<[u8; 32]> {
@@ -159,12 +205,21 @@ impl<S: BulkHash> Tree<S> {
     pub fn new(columns: &[Vec<B>], cap_log: u32) -> Self {
         let rows = columns.first().map_or(0, Vec::len) * LANES;
         let height = rows.trailing_zeros();
+        if height >= cap_log + DROPPED && rows >= SUBTREES {
+            return Self::above(S::roots(columns), DROPPED, height, cap_log);
+        }
+        Self::over(S::leaves(columns), cap_log)
+    }
+
+    /// The tree over digests of rows.
+    pub fn over(leaves: Vec<S::Digest>, cap_log: u32) -> Self {
+        let height = leaves.len().trailing_zeros();
         let dropped = DROPPED.min(height.saturating_sub(cap_log));
-        let level = if dropped == DROPPED && rows >= SUBTREES {
-            S::roots(columns)
-        } else {
-            (0..dropped).fold(S::leaves(columns), |level, _| S::parents(&level))
-        };
+        let level = (0..dropped).fold(leaves, |level, _| S::parents(&level));
+        Self::above(level, dropped, height, cap_log)
+    }
+
+    fn above(level: Vec<S::Digest>, dropped: u32, height: u32, cap_log: u32) -> Self {
         let mut levels = vec![level];
         while levels[levels.len() - 1].len() > 1 << cap_log {
             let next = S::parents(&levels[levels.len() - 1]);
@@ -178,24 +233,35 @@ impl<S: BulkHash> Tree<S> {
         &self.levels[self.levels.len() - 1]
     }
 
-    /// The siblings that lead sorted, distinct leaves to the cap; `columns` are those of the tree.
-    pub fn multiproof(&self, columns: &[Vec<B>], indices: &[u32]) -> Vec<S::Digest> {
+    fn siblings(&self, indices: &[u32]) -> Vec<(u32, u32)> {
         sibling_positions(self.height, self.cap().len().trailing_zeros(), indices)
+    }
+
+    /// The rows that [`Self::multiproof`] asks for and that are opened with it.
+    pub fn needed(&self, indices: &[u32]) -> Vec<u32> {
+        let siblings = self.siblings(indices).into_iter().filter(|(level, _)| *level < self.dropped);
+        let under = siblings.flat_map(|(level, index)| index << level..(index + 1) << level);
+        indices.iter().copied().chain(under).collect()
+    }
+
+    /// The siblings that lead sorted, distinct leaves to the cap; `rows` are those of the tree's matrix.
+    pub fn multiproof(&self, rows: &Rows<'_>, indices: &[u32]) -> Vec<S::Digest> {
+        self.siblings(indices)
             .into_iter()
             .map(|(level, index)| match level.checked_sub(self.dropped) {
                 Some(kept) => self.levels[kept as usize][index as usize],
-                None => digest::<S>(columns, level, index),
+                None => digest::<S>(rows, level, index),
             })
             .collect()
     }
 }
 
 /// A node computed from the rows under it.
-fn digest<S: HashSuite>(columns: &[Vec<B>], level: u32, index: u32) -> S::Digest {
+fn digest<S: HashSuite>(rows: &Rows<'_>, level: u32, index: u32) -> S::Digest {
     match level.checked_sub(1) {
-        None => S::leaf(&row(columns, index)),
+        None => S::leaf(&rows.row(index)),
         Some(below) => {
-            let [left, right] = [0, 1].map(|side| digest::<S>(columns, below, 2 * index + side));
+            let [left, right] = [0, 1].map(|side| digest::<S>(rows, below, 2 * index + side));
             S::node(&left, &right)
         }
     }
@@ -227,7 +293,15 @@ mod tests {
             let plain = circlet_core::merkle::Tree::<S>::new(leaves).unwrap();
             assert_eq!(tree.cap(), plain.cap(2));
             let indices = [1, 2, 3, (1 << log) - 1];
-            assert_eq!(Some(tree.multiproof(&columns, &indices)), plain.multiproof(2, &indices));
+            assert_eq!(Some(tree.multiproof(&Rows::Of(&columns), &indices)), plain.multiproof(2, &indices));
+            let mut absorbed = Absorbed::new(columns[0].len(), width);
+            columns.chunks(32).for_each(|columns| absorbed.absorb(columns));
+            let other = Tree::<S>::over(S::absorbed(absorbed), 2);
+            assert_eq!(other.levels, tree.levels);
+            // Those that are needed are enough.
+            let needed = tree.needed(&indices).into_iter().map(|index| (index, row(&columns, index)));
+            let some = Rows::Some(needed.collect());
+            assert_eq!(Some(other.multiproof(&some, &indices)), plain.multiproof(2, &indices));
             let all = Tree::<S>::new(&columns, log);
             assert_eq!(all.cap(), plain.cap(log));
         }

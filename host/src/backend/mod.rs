@@ -9,6 +9,7 @@ pub mod fractions;
 pub mod grind;
 pub mod lazy;
 pub mod leaves;
+pub mod matrix;
 pub mod memory;
 pub mod merkle;
 pub mod products;

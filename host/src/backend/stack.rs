@@ -9,7 +9,8 @@ use circlet_core::opening::MESSAGE;
 use circlet_core::stacking::Stacking;
 use rayon::prelude::*;
 
-use super::field::{B, E, Ext};
+use super::field::{E, Ext};
+use super::matrix::Matrix;
 use super::slots::{Slots, Sparse};
 
 /// A contracted matrix column `scale f` with its weight `scale w`.
@@ -34,19 +35,24 @@ impl Stack {
     /// The matrix columns of all trees and the weights on them.
     pub fn new(
         slots: &Slots,
-        matrices: [&[Vec<B>]; 4],
+        matrices: [Option<&Matrix>; 4],
         weights: [Vec<Sparse>; 4],
         stacking: &Stacking,
     ) -> Self {
         let mut columns: Vec<Option<Column>> = Vec::new();
         for (matrix, weights) in matrices.into_iter().zip(weights).take(1 << stacking.log_trees) {
-            let contracted = matrix.par_iter().zip(weights).map(|(cells, w)| {
-                let f = slots.contract(cells);
-                let product = w.dot(&f);
-                Some(Column { f, w, scale: QM31::ONE, product })
-            });
             let end = columns.len() + (1 << stacking.log_columns);
-            columns.par_extend(contracted);
+            let mut weights = weights.into_iter();
+            for (matrix, range) in matrix.iter().flat_map(|matrix| matrix.groups().map(move |g| (matrix, g)))
+            {
+                let messages = matrix.messages(range);
+                let weights: Vec<Sparse> = weights.by_ref().take(messages.len()).collect();
+                columns.par_extend(messages.par_iter().zip(weights).map(|(cells, w)| {
+                    let f = slots.contract(cells);
+                    let product = w.dot(&f);
+                    Some(Column { f, w, scale: QM31::ONE, product })
+                }));
+            }
             columns.resize_with(end, || None);
         }
         let mut stack = Self { columns, cross: Vec::new() };

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::failure::{Failure, OrFail};
 use super::job::{Key, Suite};
-use super::llm::prover::commit;
+use super::llm::prover::{runner, verifying_key};
 use super::{encoder, text};
 
 /// One of the reasons.
@@ -99,14 +99,14 @@ fn committed(path: &Path) -> Result<[u8; 32], Failure> {
     };
     let kind = files::kind_of(path).or_bad()?;
     if kind == Some(Kind::Encoder) {
-        let EncoderFile { head, data } = files::read(path).or_bad()?;
-        let suite = suite(head.suite)?;
-        return Ok(encoder::prover::commit(head.encoder, data, head.profile, suite)?.key().digest());
+        let EncoderFile { head, numbers } = files::read(path).or_bad()?;
+        let (runner, suite) = (encoder::prover::runner(&head, &numbers)?, suite(head.suite)?);
+        return Ok(encoder::prover::commit(runner, head.profile, suite)?.key().digest());
     }
     if kind == Some(Kind::Model) {
-        let ModelFile { head, data } = files::read(path).or_bad()?;
+        let ModelFile { head, numbers } = files::read(path).or_bad()?;
         let suite = suite(head.suite)?;
-        return Ok(commit(head.decoder, data, head.profile, suite)?.key().digest());
+        return Ok(verifying_key(&runner(&head, numbers, None)?, head.profile, suite)?.digest());
     }
     let file: ProgramFile = files::read(path).or_bad()?;
     let suite = suite(file.suite)?;

@@ -130,15 +130,27 @@ struct Context {
 }
 
 impl Context {
+    /// The memory that there is, as far as is known.
+    fn memory(&self) -> Option<u64> {
+        match self.memory {
+            Some(system::Limit::Bytes(bytes)) => Some(bytes),
+            Some(system::Limit::Any) | None => system::available_memory(),
+        }
+    }
+
+    /// Whether work that is estimated to need so much memory may start.
+    fn fits(&self, needed: u64) -> bool {
+        self.memory == Some(system::Limit::Any) || self.memory().is_none_or(|limit| needed <= limit)
+    }
+
     /// Refuses work that is estimated to need more memory than there is.
     fn check_memory(&self, needed: u64, what: &str) -> Result<(), Failure> {
-        let (limit, there) = match self.memory {
-            Some(system::Limit::Any) => return Ok(()),
-            Some(system::Limit::Bytes(bytes)) => (Some(bytes), "--memory allows"),
-            None => (system::available_memory(), "this machine has available"),
+        let there = match self.memory {
+            Some(_) => "--memory allows",
+            None => "this machine has available",
         };
-        match limit {
-            Some(limit) if needed > limit => Err(Failure::file(format!(
+        match self.memory() {
+            Some(limit) if !self.fits(needed) => Err(Failure::file(format!(
                 "{what} is estimated to need {} of memory, {there} {}; use a machine with more, or a shorter text or \
                  smaller model, or start it anyway with --memory any",
                 text::bytes(needed),

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use circlet::files::{self, EncoderFile, Kind, ModelFile, Outputs, ProgramFile, RegistrationFile};
+use circlet::keys::Keep;
 use circlet_verifier::{registered, registered_encoder, verify_registration};
 use clap::Args;
 use serde_json::json;
 
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
-use super::llm::prover::commit_file;
+use super::llm::prover::{commit_file, runner};
 use super::{Context, Outcome, encoder, system, text};
 
 /// Prove, once per key, that the committed weights keep their declared bounds.
@@ -46,17 +47,17 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let failed = "cannot register this model";
     let kind = files::kind_of(&arguments.model).or_bad()?;
     let (name, key, key_digest, proofs) = if kind == Some(Kind::Encoder) {
-        let EncoderFile { head, data } = files::read(&arguments.model).or_bad()?;
+        let EncoderFile { head, numbers } = files::read(&arguments.model).or_bad()?;
         let suite = Suite::of(head.suite).ok_or_else(|| unknown(head.suite))?;
-        let prover = encoder::prover::commit_file(&head, data, suite)?;
+        let prover = encoder::prover::commit_file(&head, encoder::prover::runner(&head, &numbers)?, suite)?;
         let stage = tracing::info_span!("register").entered();
         let proofs = prover.register(&advance).or_file(failed)?;
         drop(stage);
         (head.encoder.name, registered_encoder(prover.key()), head.key_digest, proofs)
     } else if kind == Some(Kind::Model) {
-        let ModelFile { head, data } = files::read(&arguments.model).or_bad()?;
+        let ModelFile { head, numbers } = files::read(&arguments.model).or_bad()?;
         let suite = Suite::of(head.suite).ok_or_else(|| unknown(head.suite))?;
-        let prover = commit_file(&head, data, suite)?;
+        let prover = commit_file(&head, runner(&head, numbers, None)?, suite, Keep::Codewords)?;
         let stage = tracing::info_span!("register").entered();
         let proofs = prover.register(&advance).or_file(failed)?;
         drop(stage);

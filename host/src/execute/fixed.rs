@@ -1,10 +1,19 @@
 //! The columns of the fixed tree: built once for a program, shared by all its traces.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::{Deref, Range};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use circlet_core::circuit::{Circuit, Column, ColumnId, Content, Tree};
 use circlet_core::program::{Data, Program};
+use memmap2::Mmap;
 use rayon::prelude::*;
+
+use crate::map::map;
+use crate::numbers::Source;
 
 /// A column as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +43,36 @@ impl Cells<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stored {
     /// The cells, and the largest sum of absolute values in a row.
-    Narrow(Vec<i16>, i64),
+    Narrow(Shorts, i64),
     Wide(Vec<i32>),
 }
+
+/// Numbers of sixteen bits in memory or in a file.
+#[derive(Clone, Debug)]
+enum Shorts {
+    Memory(Vec<i16>),
+    /// The bytes of a file between two offsets that are even.
+    Mapped(Arc<Mmap>, Range<usize>),
+}
+
+impl Deref for Shorts {
+    type Target = [i16];
+
+    fn deref(&self) -> &[i16] {
+        match self {
+            Self::Memory(cells) => cells,
+            Self::Mapped(map, range) => bytemuck::cast_slice(&map[range.clone()]),
+        }
+    }
+}
+
+impl PartialEq for Shorts {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Shorts {}
 
 /// The columns of the fixed tree, in as few bits as their numbers take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,33 +80,76 @@ pub struct Fixed(Vec<Arc<Stored>>);
 
 impl Fixed {
     /// The fixed columns of a program.
-    pub fn new(circuit: &Circuit, program: &Program, data: &Data) -> Self {
+    pub fn new(circuit: &Circuit, program: &Program, source: &impl Source) -> Self {
         let stored = |column: &Column| {
-            if column.bound.low >= i16::MIN.into() && column.bound.high <= i16::MAX.into() {
-                // A key may hold numbers beyond their bounds; then they are stored as they are.
-                let cells = match content(column, program, data, |&v| i16::try_from(v)) {
-                    Some(Ok(cells)) => cells,
-                    Some(Err(_)) => return wide(column, program, data),
-                    None => Vec::new(),
-                };
-                let norm = |row: &[i16]| row.iter().map(|&v| i64::from(v).abs()).sum();
-                let norms = cells.chunks(1 << column.shape.log_cols()).map(norm);
-                let norm = norms.max().unwrap_or(0);
-                return Stored::Narrow(cells, norm);
-            }
-            wide(column, program, data)
+            let mut cells = Vec::with_capacity(if is_fixed(column) { column.shape.size() } else { 0 });
+            let Ok(norm) = narrow(column, program, source, |part| {
+                cells.extend_from_slice(part);
+                Ok::<(), Infallible>(())
+            });
+            Arc::new(match norm {
+                Some(norm) => Stored::Narrow(Shorts::Memory(cells), norm),
+                None => Stored::Wide(wide(column, program, source)),
+            })
         };
-        Self(circuit.columns.par_iter().map(|column| Arc::new(stored(column))).collect())
+        Self(circuit.columns.par_iter().map(stored).collect())
+    }
+
+    /// The same columns with nearly all of them in a nameless file in a folder, for programs that are larger than
+    /// memory: it is read when it is needed, and gone with the program.
+    pub fn in_file(
+        circuit: &Circuit,
+        program: &Program,
+        source: &impl Source,
+        folder: &Path,
+    ) -> io::Result<Self> {
+        /// A column while the file is written.
+        enum Made {
+            Narrow(Range<usize>, i64),
+            Wide(Vec<i32>),
+        }
+        let mut end = 0;
+        let starts: Vec<usize> = circuit
+            .columns
+            .iter()
+            .map(|column| {
+                let start = end;
+                end += if is_fixed(column) { 2 * column.shape.size() } else { 0 };
+                start
+            })
+            .collect();
+        let file = Mutex::new(tempfile::tempfile_in(folder)?);
+        let made = |(column, &start): (&Column, &usize)| {
+            let mut at = start;
+            let norm = narrow(column, program, source, |part| {
+                let bytes: &[u8] = bytemuck::cast_slice(part);
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                write_at(&mut file, at, bytes)?;
+                at += bytes.len();
+                Ok::<(), io::Error>(())
+            })?;
+            Ok(match norm {
+                Some(norm) => Made::Narrow(start..at, norm),
+                None => Made::Wide(wide(column, program, source)),
+            })
+        };
+        let made: Vec<Made> = circuit.columns.par_iter().zip(&starts).map(made).collect::<io::Result<_>>()?;
+        let map = Arc::new(map(&file.into_inner().unwrap_or_else(PoisonError::into_inner))?);
+        let stored = |made| match made {
+            Made::Narrow(range, norm) if range.is_empty() => Stored::Narrow(Shorts::Memory(Vec::new()), norm),
+            Made::Narrow(range, norm) => Stored::Narrow(Shorts::Mapped(map.clone(), range), norm),
+            Made::Wide(cells) => Stored::Wide(cells),
+        };
+        Ok(Self(made.into_iter().map(|made| Arc::new(stored(made))).collect()))
     }
 
     /// The same columns for another circuit of one family: its fixed columns are those of this one in order.
     #[must_use]
     pub fn of_family(&self, own: &Circuit, other: &Circuit) -> Self {
-        let fixed = |column: &&Column| column.tree() == Tree::Fixed;
-        let mut columns = own.columns.iter().zip(&self.0).filter(|(column, _)| fixed(column));
+        let mut columns = own.columns.iter().zip(&self.0).filter(|(column, _)| is_fixed(column));
         let empty = Arc::new(Stored::Wide(Vec::new()));
         let next = |column: &Column| {
-            if !fixed(&column) {
+            if !is_fixed(column) {
                 return empty.clone();
             }
             let (original, cells) = columns.next().expect("as many fixed columns");
@@ -98,50 +177,100 @@ impl Fixed {
     }
 }
 
-fn wide(column: &Column, program: &Program, data: &Data) -> Stored {
-    let cells = content(column, program, data, |&v| Ok::<i32, ()>(v));
-    Stored::Wide(cells.and_then(Result::ok).unwrap_or_default())
+fn is_fixed(column: &Column) -> bool {
+    column.tree() == Tree::Fixed
 }
 
-/// The cells of a fixed column, padded with zeros; nothing for other columns.
-fn content<T: Clone + Default, E>(
+fn write_at(file: &mut File, at: usize, bytes: &[u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(at as u64))?;
+    file.write_all(bytes)
+}
+
+/// Cells that are handed on at once, or one row if it has more.
+const PART: usize = 1 << 16;
+
+/// Hands on the cells of a fixed column part by part, each of whole rows padded with zeros; nothing for other columns.
+fn fill<E>(
     column: &Column,
     program: &Program,
-    data: &Data,
-    convert: impl Fn(&i32) -> Result<T, E>,
-) -> Option<Result<Vec<T>, E>> {
-    match column.content {
-        Content::Constant { constant, row, col } => {
-            let width = program.constants[constant.0 as usize].cols as usize;
-            let source = &data.constants[constant.0 as usize];
-            let shape = column.shape;
-            let (cols, stride) = (shape.cols as usize, 1 << shape.log_cols());
-            let mut cells = Vec::with_capacity(shape.size());
-            for t in 0..shape.rows as usize {
+    source: &impl Source,
+    mut emit: impl FnMut(&[i32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let Content::Constant { constant, row, col } = column.content else {
+        return match column.content {
+            Content::Table(table) => emit(&source.tables()[table.0 as usize]),
+            _ => Ok(()),
+        };
+    };
+    let width = program.constants[constant.0 as usize].cols as usize;
+    let shape = column.shape;
+    let (rows, cols, stride) = (shape.rows as usize, shape.cols as usize, 1 << shape.log_cols());
+    let count = (PART / stride).max(1);
+    let mut part = vec![0; count * stride];
+    for first in (0..1 << shape.log_rows()).step_by(count) {
+        let part = &mut part[..count.min((1 << shape.log_rows()) - first) * stride];
+        for (t, cells) in (first..).zip(part.chunks_exact_mut(stride)) {
+            // Cells behind the columns are zero from the start.
+            if t < rows {
                 let from = (row as usize + t) * width + col as usize;
-                for cell in &source[from..from + cols] {
-                    match convert(cell) {
-                        Ok(cell) => cells.push(cell),
-                        Err(error) => return Some(Err(error)),
-                    }
-                }
-                cells.resize((t + 1) * stride, T::default());
+                source.read(constant.0 as usize, from, &mut cells[..cols]);
+            } else {
+                cells.fill(0);
             }
-            cells.resize(shape.size(), T::default());
-            Some(Ok(cells))
         }
-        Content::Table(table) => Some(data.tables[table.0 as usize].iter().map(convert).collect()),
-        Content::Trace | Content::Multiplicity(_) | Content::State | Content::Past => None,
+        emit(part)?;
     }
+    Ok(())
+}
+
+/// The same in sixteen bits, with the largest sum of absolute values in a row; `None` if they are too few.
+fn narrow<E>(
+    column: &Column,
+    program: &Program,
+    source: &impl Source,
+    mut emit: impl FnMut(&[i16]) -> Result<(), E>,
+) -> Result<Option<i64>, E> {
+    /// Why it ends early.
+    enum Stop<E> {
+        Wide,
+        Failed(E),
+    }
+    if column.bound.low < i16::MIN.into() || column.bound.high > i16::MAX.into() {
+        return Ok(None);
+    }
+    let (mut most, mut shorts) = (0, Vec::new());
+    let stride = 1 << column.shape.log_cols();
+    let filled = fill(column, program, source, |part| {
+        shorts.clear();
+        for row in part.chunks(stride) {
+            let mut norm = 0;
+            for &cell in row {
+                // A key may hold numbers beyond their bounds; then they are stored as they are.
+                shorts.push(i16::try_from(cell).map_err(|_| Stop::Wide)?);
+                norm += i64::from(cell).abs();
+            }
+            most = most.max(norm);
+        }
+        emit(&shorts).map_err(Stop::Failed)
+    });
+    match filled {
+        Ok(()) => Ok(Some(most)),
+        Err(Stop::Wide) => Ok(None),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+fn wide(column: &Column, program: &Program, source: &impl Source) -> Vec<i32> {
+    let mut cells = Vec::new();
+    let Ok(()) = fill(column, program, source, |part| {
+        cells.extend_from_slice(part);
+        Ok::<(), Infallible>(())
+    });
+    cells
 }
 
 /// The columns of the fixed tree: constants and tables, padded with zeros.
 pub fn fixed_columns(circuit: &Circuit, program: &Program, data: &Data) -> Vec<(ColumnId, Vec<i32>)> {
-    let columns = circuit.columns.iter().enumerate();
-    columns
-        .filter_map(|(i, column)| {
-            let cells = content(column, program, data, |&v| Ok::<i32, ()>(v))?.ok()?;
-            Some((ColumnId(i as u32), cells))
-        })
-        .collect()
+    let columns = (0..).map(ColumnId).zip(&circuit.columns).filter(|(_, column)| is_fixed(column));
+    columns.map(|(id, column)| (id, wide(column, program, data))).collect()
 }

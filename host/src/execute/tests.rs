@@ -80,6 +80,9 @@ impl Columns {
             }
         }
         self.trace.fixed = Arc::new(Fixed::new(&self.circuit, &program, &data));
+        let folder = tempfile::tempdir().unwrap();
+        let in_file = Fixed::in_file(&self.circuit, &program, &data, folder.path()).unwrap();
+        assert_eq!(in_file, *self.trace.fixed);
         for (id, cells) in fixed_columns(&self.circuit, &program, &data) {
             let stored: Vec<i32> = (0..cells.len()).map(|i| self.trace.cell(id, i)).collect();
             assert_eq!(stored, cells);

@@ -1,16 +1,15 @@
 //! Files of sentence encoders: the compiled encoder and proofs of vectors.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use circlet_core::encoder::{Encoder, Encoding};
 use circlet_core::profile::ProfileId;
-use circlet_core::program::Data;
 use serde::{Deserialize, Serialize};
 
 use super::text::{read_numbers, with_numbers};
 use super::{Format, Kind, ParseError};
 use crate::llm::encoder::report::Accuracy;
 use crate::llm::encoder::wordpiece;
+use crate::numbers::Numbers;
 
 /// A compiled encoder: all that a prover needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +17,7 @@ pub struct EncoderFile {
     /// All but the numbers.
     pub head: EncoderHead,
     /// Weights and tables.
-    pub data: Arc<Data>,
+    pub numbers: Numbers,
 }
 
 /// A compiled encoder without its numbers.
@@ -54,12 +53,12 @@ pub struct EncodingFile {
 impl Format for EncoderFile {
     const KIND: Kind = Kind::Encoder;
 
-    fn payload(&self) -> Vec<u8> {
-        with_numbers(&self.head, &self.data)
+    fn payload(&self) -> Vec<Bytes> {
+        with_numbers(&self.head, &self.numbers)
     }
 
-    fn parse(payload: &[u8]) -> Result<Self, ParseError> {
-        let (head, data) = read_numbers(payload)?;
-        Ok(Self { head, data })
+    fn parse(payload: &Bytes) -> Result<Self, ParseError> {
+        let (head, numbers) = read_numbers(payload)?;
+        Ok(Self { head, numbers })
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use tempfile::NamedTempFile;
 
@@ -31,11 +32,18 @@ impl<const N: usize> Outputs<N> {
 
     /// Writes all files. None replaces its predecessor before all are safely on the disk.
     pub fn write(&self, contents: [&[u8]; N]) -> Result<(), FileError> {
+        self.write_parts(contents.each_ref().map(slice::from_ref))
+    }
+
+    /// Writes all files, whose contents are in parts.
+    pub fn write_parts<T: AsRef<[u8]>>(&self, contents: [&[T]; N]) -> Result<(), FileError> {
         let mut written = Vec::with_capacity(N);
-        for (path, bytes) in self.0.iter().zip(contents) {
+        for (path, parts) in self.0.iter().zip(contents) {
             let failed = |source| FileError::Write { path: path.clone(), source };
             let mut file = temporary(path)?;
-            file.write_all(bytes).map_err(failed)?;
+            for part in parts {
+                file.write_all(part.as_ref()).map_err(failed)?;
+            }
             file.as_file().sync_all().map_err(failed)?;
             written.push(file);
         }
@@ -51,7 +59,8 @@ impl<const N: usize> Outputs<N> {
     }
 }
 
-fn folder(path: &Path) -> &Path {
+/// The folder that a file is in.
+pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -5,6 +5,10 @@ use std::fs;
 
 use super::*;
 
+fn decode<T: Format>(bytes: &[u8]) -> Result<T, ContentError> {
+    super::decode(bytes.to_vec())
+}
+
 fn program() -> Program {
     let tensor = circlet_core::program::Tensor {
         name: "x".into(),
@@ -103,14 +107,14 @@ fn files_round_trip_and_damage_is_found() {
 fn sealed(kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut bytes = kind.magic().to_vec();
     bytes.extend(VERSION.to_le_bytes());
-    bytes.extend(checksum(kind, payload));
+    bytes.extend(checksum(kind, &[Bytes::copy_from_slice(payload)]));
     bytes.extend(payload);
     bytes
 }
 
 #[test]
 fn a_correct_digest_does_not_make_a_payload_good() {
-    let good = key().payload();
+    let good = key().payload().concat();
     assert!(decode::<VerifyingKey>(&sealed(Kind::Key, &good)).is_ok());
     let malformed = |payload: &[u8]| {
         let error = decode::<VerifyingKey>(&sealed(Kind::Key, payload)).unwrap_err();
@@ -169,4 +173,23 @@ fn outputs_replace_whole_files_or_nothing() {
     assert!(matches!(error, FileError::Read { .. }));
     let error = read::<VerifyingKey>(dir.path()).unwrap_err();
     assert!(matches!(error, FileError::Read { .. }));
+}
+
+/// The digest of a model's payload is of its bytes, however they are cut into parts.
+#[test]
+fn parts_do_not_matter() {
+    let bytes: Bytes = (0..5u32 << 20).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect::<Vec<_>>().into();
+    let whole = checksum(Kind::Model, std::slice::from_ref(&bytes));
+    for step in [999_999, 1 << 20, 3 << 20, bytes.len()] {
+        let parts: Vec<Bytes> = (0..bytes.len())
+            .step_by(step)
+            .flat_map(|from| [Bytes::new(), bytes.slice(from..bytes.len().min(from + step))])
+            .collect();
+        assert_eq!(checksum(Kind::Model, &parts), whole);
+        assert_eq!(checksum(Kind::Key, &parts), checksum(Kind::Key, std::slice::from_ref(&bytes)));
+    }
+    let digests: Vec<[u8; 32]> =
+        bytes.chunks(1 << 20).map(|piece| blake2s::hash(blake2s::DIGEST, piece)).collect();
+    assert_eq!(whole, blake2s::hash(blake2s::DIGEST, digests.as_flattened()));
+    assert_ne!(whole, checksum(Kind::Model, &[bytes.slice(1..)]));
 }

@@ -10,7 +10,6 @@ pub mod encoder;
 pub mod float;
 pub mod generate;
 pub mod gguf;
-mod map;
 mod open;
 pub mod prover;
 pub mod quantize;

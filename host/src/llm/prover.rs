@@ -1,19 +1,18 @@
 //! Proving texts: one commitment to the weights, a proof for every text.
 
-use std::sync::Arc;
-
 use anyhow::{Context, ensure};
 use circlet_core::circuit::CircuitError;
 use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text};
-use circlet_core::key::Statement;
+use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
-use circlet_core::program::{Data, Program};
+use circlet_core::program::Program;
 use circlet_core::protocol::Protocol;
 
 use super::run::Runner;
 use crate::backend::merkle::BulkHash;
 use crate::execute::Trace;
-use crate::keys::{KeyError, ProvingKey};
+use crate::keys::{Keep, KeyError, ProvingKey};
+use crate::numbers::Source;
 use crate::prove::adversary::Honest;
 use crate::prove::prove_trace;
 use crate::register::register;
@@ -22,7 +21,7 @@ use crate::register::register;
 const USUAL_ROWS: u32 = 32;
 
 /// The program that the layout of the commitment is chosen for.
-fn usual(decoder: &Decoder) -> Program {
+pub(super) fn usual(decoder: &Decoder) -> Program {
     let rows = USUAL_ROWS.min(decoder.positions);
     decoder.program(Extent { rows, first: rows - 1, generated: 1, past: None })
 }
@@ -32,6 +31,24 @@ pub fn protocol(decoder: &Decoder, profile: ProfileId, extent: Extent) -> Result
     let profile = *profile.profile();
     let log_rows = Protocol::new(&usual(decoder), profile)?.stacking.log_rows;
     Protocol::with_rows(&decoder.program(extent), profile, log_rows)
+}
+
+/// What verifiers hold of a decoder, given the key of its usual program.
+fn decoder_key(decoder: &Decoder, usual: &VerifyingKey) -> DecoderKey {
+    DecoderKey {
+        decoder: decoder.clone(),
+        profile: usual.profile,
+        suite: usual.suite,
+        log_rows: usual.log_rows,
+        fixed_cap: usual.fixed_cap.clone(),
+        pin: usual.pin,
+    }
+}
+
+/// What verifiers hold, for which nothing need be kept to prove with.
+pub fn key<S: BulkHash>(runner: &Runner, profile: ProfileId) -> Result<DecoderKey, KeyError> {
+    let usual = runner.columns(profile)?.verifying_key::<S>()?;
+    Ok(decoder_key(runner.decoder(), &usual))
 }
 
 /// A decoder whose weights are committed to.
@@ -58,20 +75,18 @@ pub struct Run<S: BulkHash> {
 
 impl<S: BulkHash> DecoderProver<S> {
     /// Commits to a decoder.
-    pub fn new(decoder: Decoder, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
-        let mut base = ProvingKey::<S>::new(usual(&decoder), data, profile)?;
-        // From here on the columns hold the numbers.
-        let tables = base.data.tables.clone();
-        base.data = Arc::new(Data { constants: Vec::new(), tables: tables.clone() });
-        let key = DecoderKey {
-            decoder: decoder.clone(),
-            profile,
-            suite: S::ID,
-            log_rows: base.verifying.log_rows,
-            fixed_cap: base.verifying.fixed_cap.clone(),
-            pin: base.verifying.pin,
-        };
-        let runner = Runner::with_columns(decoder, tables, base.circuit().clone(), base.columns.clone());
+    ///
+    /// # Errors
+    ///
+    /// Where the numbers are not as the decoder declares them, or there is no sound protocol.
+    pub fn new(decoder: Decoder, source: &impl Source, profile: ProfileId) -> anyhow::Result<Self> {
+        Ok(Self::of(Runner::new(decoder, source)?, profile, Keep::Codewords)?)
+    }
+
+    /// Commits to the decoder that this runs.
+    pub fn of(runner: Runner, profile: ProfileId, keep: Keep) -> Result<Self, KeyError> {
+        let base = ProvingKey::<S>::of_columns(runner.columns(profile)?, keep)?;
+        let key = decoder_key(runner.decoder(), &base.verifying);
         Ok(Self { key, runner, base })
     }
 

@@ -1,13 +1,19 @@
 //! Running a decoder of integers: texts with all that a proof needs, greedy continuations, logits.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use circlet_core::circuit::{Circuit, Step};
 use circlet_core::decoder::{Decoder, Extent, Text};
-use circlet_core::program::Data;
+use circlet_core::profile::ProfileId;
+use circlet_core::program::Program;
+use circlet_core::protocol::Protocol;
 
+use super::prover::usual;
 use crate::execute::{Fixed, State, Trace, execute_after, values};
+use crate::keys::{Columns, KeyError, check};
+use crate::numbers::Source;
 
 /// A decoder with its numbers.
 pub struct Runner {
@@ -20,16 +26,37 @@ pub struct Runner {
 
 impl Runner {
     /// A decoder with its numbers, which are kept as columns.
-    pub fn new(decoder: Decoder, data: &Data) -> anyhow::Result<Self> {
-        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
-        let family = Circuit::new(&program)?;
-        let fixed = Arc::new(Fixed::new(&family, &program, data));
-        Ok(Self { decoder, tables: data.tables.clone(), family, fixed })
+    ///
+    /// # Errors
+    ///
+    /// Where the numbers are not as the decoder declares them.
+    pub fn new(decoder: Decoder, source: &impl Source) -> anyhow::Result<Self> {
+        let (program, family) = Self::check(&decoder, source)?;
+        let fixed = Arc::new(Fixed::new(&family, &program, source));
+        Ok(Self { decoder, tables: source.tables().to_vec(), family, fixed })
     }
 
-    /// A decoder whose fixed columns are those of one of its circuits.
-    pub fn with_columns(decoder: Decoder, tables: Vec<Vec<i32>>, family: Circuit, fixed: Arc<Fixed>) -> Self {
-        Self { decoder, tables, family, fixed }
+    /// The same with the columns in a nameless file in a folder, for decoders that are larger than memory.
+    pub fn in_file(decoder: Decoder, source: &impl Source, folder: &Path) -> anyhow::Result<Self> {
+        let (program, family) = Self::check(&decoder, source)?;
+        let fixed = Fixed::in_file(&family, &program, source, folder);
+        let fixed = Arc::new(fixed.context("cannot write the weights of the model to a file")?);
+        Ok(Self { decoder, tables: source.tables().to_vec(), family, fixed })
+    }
+
+    fn check(decoder: &Decoder, source: &impl Source) -> anyhow::Result<(Program, Circuit)> {
+        let program = decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
+        check(&program, source)?;
+        let family = Circuit::new(&program)?;
+        Ok((program, family))
+    }
+
+    /// What a commitment to the weights is to, laid out for texts of the usual length.
+    pub fn columns(&self, profile: ProfileId) -> Result<Columns, KeyError> {
+        let program = usual(&self.decoder);
+        let protocol = Protocol::new(&program, *profile.profile())?;
+        let columns = self.fixed.of_family(&self.family, &protocol.circuit).into();
+        Ok(Columns { program, tables: self.tables.clone(), columns, protocol })
     }
 
     /// Its structure.

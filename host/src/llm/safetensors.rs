@@ -9,9 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::stored::{Found, Stores};
-use super::{
-    Activation, Block, Config, Family, Opened, Rope, RopePairs, RopeScaling, Weight, map, tokenizer,
-};
+use super::{Activation, Block, Config, Family, Opened, Rope, RopePairs, RopeScaling, Weight, tokenizer};
+use crate::map;
 
 /// Largest JSON file that is read.
 const LARGEST_JSON: u64 = 1 << 28;
@@ -25,7 +24,7 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
     let mut maps = Vec::new();
     let mut found = Vec::new();
     for file in &files {
-        let map = map::map(file)?;
+        let map = map::open(file)?;
         let tensors = tensors(&map, maps.len()).with_context(|| format!("cannot read {}", file.display()))?;
         found.extend(tensors);
         maps.push(map);

@@ -4,11 +4,12 @@
 //! real shape. Weights are eight bits with a standard deviation of 28, as a quantized matrix has.
 
 use circlet_core::decoder::{Decoder, Extent, HeadScale, Layer, Linear, Matrix};
-use circlet_core::program::{Data, Requantize, RmsNorm};
+use circlet_core::program::{Requantize, RmsNorm};
 use rayon::prelude::*;
 
 use super::quantize::tables::Tables;
 use super::{Activation, quantize};
+use crate::numbers::{List, Numbers};
 
 /// The numbers of a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl Shape {
     }
 
     /// A decoder of `layers` such blocks and a vocabulary of `vocab` tokens, with random weights.
-    pub fn decoder(self, layers: u32, vocab: u32, positions: u32) -> (Decoder, Data) {
+    pub fn decoder(self, layers: u32, vocab: u32, positions: u32) -> (Decoder, Numbers) {
         let mut tables = Tables::default();
         let clamp = |tables: &mut Tables, shift: u8, bound: i64| Requantize {
             shift,
@@ -169,12 +170,16 @@ impl Shape {
             exponentials,
         };
         let program = decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
-        let constants: Vec<Vec<i32>> = program
+        // Each packed, with the largest sum of absolute values in a row.
+        let constants: Vec<(List, i64)> = program
             .constants
             .iter()
             .enumerate()
             .map(|(index, constant)| {
                 let cols = constant.cols as usize;
+                let sum = |row: &[i32]| row.iter().map(|&v| i64::from(v).abs()).sum::<i64>();
+                let packed =
+                    |cells: &[i32]| (List::pack(cells), cells.chunks(cols).map(sum).max().unwrap_or(0));
                 if constant.name == "cos" || constant.name == "sin" {
                     let pairs = cols / 2;
                     let angle = |i: usize| {
@@ -185,24 +190,24 @@ impl Shape {
                         "cos" => libm::cos(angle(i)),
                         _ => sign(i) * libm::sin(angle(i)),
                     };
-                    let cells = 0..constant.rows as usize * cols;
-                    return cells.map(|i| (value(i) * 16384.0).round() as i32).collect();
+                    let cells =
+                        (0..constant.rows as usize * cols).map(|i| (value(i) * 16384.0).round() as i32);
+                    return packed(&cells.collect::<Vec<_>>());
                 }
-                (0..constant.rows as usize)
+                let cells: Vec<i32> = (0..constant.rows as usize)
                     .into_par_iter()
                     .flat_map_iter(|row| {
                         let mut noise = Noise::new(index as u64, row as u64);
                         (0..cols).map(move |_| noise.weight())
                     })
-                    .collect()
+                    .collect();
+                packed(&cells)
             })
             .collect();
         // The bounds of what was drawn.
         let bounds = |name: &str| {
             let of = program.constants.iter().zip(&constants).filter(|(c, _)| c.name.ends_with(name));
-            let rows = of.flat_map(|(c, cells)| cells.chunks(c.cols as usize));
-            let sum = |row: &[i32]| row.iter().map(|&v| i64::from(v).abs()).sum::<i64>();
-            Matrix { bound: 127, row_l1: rows.map(sum).max().unwrap_or(0) }
+            Matrix { bound: 127, row_l1: of.map(|(_, (_, row_l1))| *row_l1).max().unwrap_or(0) }
         };
         decoder.embedding = bounds("embedding");
         for layer in &mut decoder.layers {
@@ -214,7 +219,8 @@ impl Shape {
             layer.up.matrix = bounds(".up");
             layer.down = bounds(".down");
         }
-        (decoder, Data { constants, tables: table_values })
+        let constants = constants.into_iter().map(|(list, _)| list).collect();
+        (decoder, Numbers { constants, tables: table_values })
     }
 }
 

@@ -1,23 +1,24 @@
 //! Committing to the columns of one tree.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use circlet_core::circuit::{ColumnId, Tree as Which};
-use circlet_core::field::M31;
 use circlet_core::protocol::Protocol;
 use circlet_core::transcript::Label;
 use rayon::prelude::*;
 
 use super::adversary::Adversary;
 use crate::backend::encode::Encoder;
-use crate::backend::field::{B, LANES, from_stwo_base, pack_base};
-use crate::backend::merkle::{BulkHash, Tree};
-use crate::execute::Cells;
+use crate::backend::field::{B, LANES, pack_base};
+use crate::backend::matrix::Matrix;
+use crate::backend::merkle::{Absorbed, BulkHash, Tree};
+use crate::execute::{Cells, Fixed};
 
-/// A tree with everything under it.
+/// A tree with what is under it.
 pub struct Commitment<S: BulkHash> {
-    /// Matrix columns: the messages.
-    pub messages: Vec<Vec<B>>,
-    /// Their codewords.
-    pub codewords: Vec<Vec<B>>,
+    /// Matrix columns and their codewords.
+    pub matrix: Matrix,
     /// The tree over the codewords' rows.
     pub tree: Tree<S>,
 }
@@ -38,36 +39,59 @@ impl<S: BulkHash> Commitment<S> {
             Which::Past => Label::PastRoot,
         };
         let stacking = &protocol.stacking;
-        let mut columns: Vec<(usize, Cells<'_>)> =
-            columns.map(|(id, cells)| (stacking.offset_in_tree(id), cells)).collect();
-        columns.sort_by_key(|(offset, _)| *offset);
-        let messages = stack(&columns, stacking.matrix_columns[which.index()], 1 << stacking.log_rows);
+        let columns = placed(protocol, columns);
+        let messages = stack(&columns, 0..stacking.matrix_columns[which.index()], 1 << stacking.log_rows);
         let mut codewords = encoder.encode_all(&messages);
         adversary.codewords(label, &mut codewords);
         let tree = Tree::new(&codewords, protocol.cap_log(protocol.codeword_log()));
-        Self { messages, codewords, tree }
+        Self { matrix: Matrix::Kept { messages, codewords }, tree }
     }
 
-    /// Cells of the columns, by their place in the tree's vector.
-    pub fn cells(&self, offset: usize, len: usize) -> impl Iterator<Item = M31> {
-        let rows = self.messages[0].len() * LANES;
-        (offset / LANES..(offset + len).div_ceil(LANES))
-            .flat_map(move |at| {
-                let vector = self.messages[at * LANES / rows][at % (rows / LANES)];
-                vector.to_array().map(from_stwo_base)
-            })
-            .skip(offset % LANES)
-            .take(len)
+    /// The same for the fixed tree with nothing in memory but the tree: messages and codewords are made from the columns
+    /// a few at a time, now and in every proof.
+    pub fn made(protocol: &Protocol, encoder: &Encoder, columns: Arc<Fixed>) -> Self {
+        let stacking = &protocol.stacking;
+        let (count, rows) = (stacking.matrix_columns[Which::Fixed.index()], 1 << stacking.log_rows);
+        let ids = (0..).map(ColumnId).zip(&protocol.circuit.columns);
+        let mut places: Vec<(usize, ColumnId)> = ids
+            .filter(|(_, column)| column.tree() == Which::Fixed)
+            .map(|(id, _)| (stacking.offset_in_tree(id), id))
+            .collect();
+        places.sort_unstable();
+        let make = move |range| {
+            let columns: Vec<(usize, Cells<'_>)> =
+                places.iter().map(|&(offset, id)| (offset, columns.cells(id))).collect();
+            stack(&columns, range, rows)
+        };
+        let matrix = Matrix::Made { count, make: Box::new(make) };
+        let mut leaves = Absorbed::new((1 << protocol.codeword_log()) / LANES, count);
+        for range in matrix.groups() {
+            leaves.absorb(&encoder.encode_all(&matrix.messages(range)));
+        }
+        let tree = Tree::over(S::absorbed(leaves), protocol.cap_log(protocol.codeword_log()));
+        Self { matrix, tree }
     }
+}
+
+/// Columns with the place of each in the tree's vector, in their order there.
+fn placed<'a>(
+    protocol: &Protocol,
+    columns: impl Iterator<Item = (ColumnId, Cells<'a>)>,
+) -> Vec<(usize, Cells<'a>)> {
+    let place = |(id, cells)| (protocol.stacking.offset_in_tree(id), cells);
+    let mut columns: Vec<(usize, Cells<'_>)> = columns.map(place).collect();
+    columns.sort_by_key(|(offset, _)| *offset);
+    columns
 }
 
 /// Vectors that are filled by one task.
 const TASK: usize = 1 << 12;
 
-/// The matrix columns in which columns lie one after the other, given the first cell of each in increasing order.
-fn stack(columns: &[(usize, Cells<'_>)], count: usize, rows: usize) -> Vec<Vec<B>> {
-    let mut messages = vec![vec![pack_base(&[]); rows / LANES]; count];
-    let tasks = messages.par_iter_mut().enumerate().flat_map(|(j, message)| {
+/// Some of the matrix columns in which columns lie one after the other, given the first cell of each in increasing
+/// order.
+fn stack(columns: &[(usize, Cells<'_>)], range: Range<usize>, rows: usize) -> Vec<Vec<B>> {
+    let mut messages = vec![vec![pack_base(&[]); rows / LANES]; range.len()];
+    let tasks = messages.par_iter_mut().zip(range).flat_map(|(message, j)| {
         let chunks = message.par_chunks_mut(TASK).enumerate();
         chunks.map(move |(k, chunk)| (j * rows + k * TASK * LANES, chunk))
     });
@@ -127,6 +151,8 @@ impl Partial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::field::from_stwo_base;
+    use circlet_core::field::M31;
 
     #[test]
     fn columns_lie_where_they_belong() {
@@ -143,7 +169,17 @@ mod tests {
             all.resize(count * rows, 0);
             let views: Vec<(usize, Cells<'_>)> =
                 columns.iter().map(|(at, c)| (*at, Cells::Wide(c))).collect();
-            let messages = stack(&views, count, rows);
+            let messages = stack(&views, 0..count, rows);
+            for at in 0..count {
+                let range = at..count.min(at + 2);
+                let some = stack(&views, range.clone(), rows);
+                assert!(
+                    some.iter()
+                        .flatten()
+                        .map(|v| v.to_array())
+                        .eq(messages[range].iter().flatten().map(|v| v.to_array()))
+                );
+            }
             assert_eq!((messages.len(), messages[0].len()), (count, rows / LANES));
             let cells = messages.iter().flatten().flat_map(|v| v.to_array());
             assert!(cells.map(from_stwo_base).eq(all.iter().map(|&c| M31::from_i64(c.into()))));

@@ -14,7 +14,8 @@ use super::commit::Commitment;
 use super::weight::Weight;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, E, Ext, LANES, pack, to_stwo, to_stwo_base, unpack};
-use crate::backend::merkle::{BulkHash, Tree, row};
+use crate::backend::matrix::{Matrix, Rows};
+use crate::backend::merkle::{BulkHash, Tree};
 use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
 use crate::backend::table::{Table, low_round};
@@ -104,8 +105,8 @@ pub fn prove<S: BulkHash>(
     let Weight { slots, factors } = Weight::new(&protocol.circuit, stacking, claims, mu);
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "contract").entered();
-    let messages = commitments.map(|c| c.map_or(&[][..], |c| c.messages.as_slice()));
-    let mut stack = Stack::new(&slots, messages, factors, stacking);
+    let matrices = commitments.map(|c| c.map(|c| &c.matrix));
+    let mut stack = Stack::new(&slots, matrices, factors, stacking);
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "stack rounds").entered();
     let mut point = Vec::new();
@@ -122,12 +123,7 @@ pub fn prove<S: BulkHash>(
     point.reverse();
     let w = slots.expand(&stack.finish());
     let weights = column_weights(&point, stacking.log_columns);
-    let columns: Vec<(&[B], QM31)> = messages
-        .iter()
-        .zip(&weights)
-        .flat_map(|(messages, weights)| messages.iter().map(Vec::as_slice).zip(weights.iter().copied()))
-        .collect();
-    let u = combine(&columns);
+    let u = combine_all(matrices, &weights);
     drop(stage);
 
     let stage = tracing::debug_span!(target: "opening", "encode").entered();
@@ -165,7 +161,29 @@ pub fn prove<S: BulkHash>(
     }
     drop(stage);
     channel.work(profile.pow_bits);
-    answer(protocol, commitments, &layers, channel);
+    answer(protocol, encoder, commitments, &layers, channel);
+}
+
+/// `sum weight column` over all matrix columns.
+fn combine_all(matrices: [Option<&Matrix>; 4], weights: &[Vec<QM31>]) -> Vec<E> {
+    let weighted =
+        || matrices.into_iter().zip(weights).filter_map(|(matrix, weights)| Some((matrix?, weights)));
+    let mut columns: Vec<(&[B], QM31)> = Vec::new();
+    for (matrix, weights) in weighted() {
+        if let Matrix::Kept { messages, .. } = matrix {
+            columns.extend(messages.iter().map(Vec::as_slice).zip(weights.iter().copied()));
+        }
+    }
+    let mut sum = combine(&columns);
+    for (matrix, weights) in weighted().filter(|(matrix, _)| matches!(matrix, Matrix::Made { .. })) {
+        for range in matrix.groups() {
+            let messages = matrix.messages(range.clone());
+            let part: Vec<_> =
+                messages.iter().map(Vec::as_slice).zip(weights[range].iter().copied()).collect();
+            sum.par_iter_mut().zip(combine(&part)).for_each(|(sum, part)| *sum += part);
+        }
+    }
+    sum
 }
 
 /// Shows what is left to who might change it.
@@ -228,6 +246,7 @@ fn fold(word: &[QM31], twiddles: &[Vec<B>], challenges: &[QM31]) -> Vec<QM31> {
 /// Opens everything at the queried positions.
 fn answer<S: BulkHash>(
     protocol: &Protocol,
+    encoder: &Encoder,
     commitments: [Option<&Commitment<S>>; 4],
     layers: &[Layer<S>],
     channel: &mut Channel<'_, S>,
@@ -238,22 +257,23 @@ fn answer<S: BulkHash>(
     positions.sort_unstable();
     positions.dedup();
     for commitment in commitments.into_iter().flatten() {
-        open(&commitment.codewords, &commitment.tree, &positions, channel);
+        let rows = commitment.matrix.rows(encoder, &commitment.tree.needed(&positions));
+        open(&rows, &commitment.tree, &positions, channel);
     }
     for layer in layers {
         for position in &mut positions {
             *position >>= FoldSchedule::ARITY_LOG;
         }
         positions.dedup();
-        open(&layer.columns, &layer.tree, &positions, channel);
+        open(&Rows::Of(&layer.columns), &layer.tree, &positions, channel);
     }
 }
 
-fn open<S: BulkHash>(columns: &[Vec<B>], tree: &Tree<S>, indices: &[u32], channel: &mut Channel<'_, S>) {
+fn open<S: BulkHash>(rows: &Rows<'_>, tree: &Tree<S>, indices: &[u32], channel: &mut Channel<'_, S>) {
     for &index in indices {
-        channel.open(&row(columns, index));
+        channel.open(&rows.row(index));
     }
-    for digest in tree.multiproof(columns, indices) {
+    for digest in tree.multiproof(rows, indices) {
         channel.digest(&digest);
     }
 }
@@ -334,7 +354,7 @@ mod tests {
         for leaf in 0..word.len() / ARITY {
             let expected: Vec<M31> =
                 word[leaf * ARITY..][..ARITY].iter().flat_map(|x| x.coordinates()).collect();
-            assert_eq!(row(&layer.columns, leaf as u32), expected);
+            assert_eq!(*Rows::Of(&layer.columns).row(leaf as u32), expected);
         }
     }
 }

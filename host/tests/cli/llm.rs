@@ -134,10 +134,10 @@ fn changed_texts_and_proofs_are_refused() {
     }
     // Weights that are not those of the key, under a good checksum.
     let mut model: ModelFile = files::read(&bench.path("m.circlet")).unwrap();
-    let mut data = (*model.data).clone();
+    let mut data = model.numbers.to_data();
     let first = data.constants[0].iter().position(|&w| w > 0).unwrap();
     data.constants[0][first] -= 1;
-    model.data = data.into();
+    model.numbers = data.into();
     bench.write("bad", files::encode(&model));
     bench.fails(
         FILE,

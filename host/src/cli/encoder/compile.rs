@@ -110,10 +110,10 @@ pub fn run(
     let quantized = tracing::info_span!("quantize")
         .in_scope(|| quantize(&opened.weights, &maxima, positions, pad))
         .or_file(format!("cannot compile the model {}", text::name(&config.name)))?;
+    let runner = EncoderRunner::new(quantized.encoder, &quantized.numbers).or_file(unusable())?;
     let accuracy = if report.is_empty() {
         None
     } else {
-        let runner = EncoderRunner::new(quantized.encoder.clone(), &quantized.data).or_file(unusable())?;
         let progress = |done: usize| context.monitor.advance(done as f64 / report.len() as f64);
         let accuracy = tracing::info_span!("compare")
             .in_scope(|| compare(&model, &runner, report, progress))
@@ -122,12 +122,11 @@ pub fn run(
     };
 
     let usual = USUAL.min(positions);
-    let before = protocol(&quantized.encoder, arguments.profile, usual)?;
+    let before = protocol(runner.encoder(), arguments.profile, usual)?;
     let expected = estimate(&before, rayon::current_num_threads());
     context.check_memory(expected.key_bytes, "committing to the weights")?;
     let security = job::security(&before)?;
-    let data = std::sync::Arc::new(quantized.data);
-    let prover = commit(quantized.encoder, data.clone(), arguments.profile, arguments.suite)?;
+    let prover = commit(runner, arguments.profile, arguments.suite)?;
     let key = prover.key();
     let file = EncoderFile {
         head: EncoderHead {
@@ -139,7 +138,7 @@ pub fn run(
             key_digest: key.digest(),
             accuracy,
         },
-        data,
+        numbers: quantized.numbers,
     };
     let (program, verifying) = (files::encode(&file), files::encode(key));
     outputs.write([&program, &verifying]).or_bad()?;

@@ -41,9 +41,8 @@ pub fn source(path: &Path) -> Result<Outcome, Failure> {
 
 /// A compiled encoder.
 pub fn model(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let EncoderFile { head, data } = files::read(&arguments.file).or_bad()?;
-    let weights: u64 = data.constants.iter().map(|c| c.len() as u64).sum();
-    drop(data);
+    let EncoderFile { head, numbers } = files::read(&arguments.file).or_bad()?;
+    let weights = numbers.count();
     let tokenizer = match &head.tokenizer {
         Some(data) => format!("{} tokens", text::count(data.tokens.len() as u64)),
         None => "none: sentences are token numbers".into(),

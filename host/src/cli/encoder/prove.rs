@@ -6,7 +6,7 @@ use circlet::llm::encoder::WordPiece;
 use circlet_core::encoder::Encoder;
 use serde_json::json;
 
-use super::prover::{commit_file, protocol};
+use super::prover::{commit_file, protocol, runner};
 use super::{encoding_json, lines, tokenizer};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::{self, Suite};
@@ -49,12 +49,12 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
             "--tokens, --chat and --special are for language models that generate text",
         ));
     }
-    let EncoderFile { mut head, data } =
+    let EncoderFile { mut head, numbers } =
         tracing::info_span!("import").in_scope(|| files::read(&arguments.program)).or_bad()?;
     let unusable = || format!("cannot use {}", arguments.program.display());
+    let tokenizer = tokenizer(&mut head)?;
     let suite = Suite::of(head.suite)
         .ok_or_else(|| Failure::file(format!("{}: unknown hash suite {}", unusable(), head.suite)))?;
-    let tokenizer = tokenizer(&mut head)?;
     let tokens = tokens(arguments, &head.encoder, tokenizer.as_ref())?;
     let length = head.encoder.length(&tokens).or_usage("cannot prove this sentence")?;
     let protocol = protocol(&head.encoder, head.profile, length)?;
@@ -62,11 +62,11 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     context.check_memory(expected.memory_bytes, "this proof")?;
 
     let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&head, data, suite)?;
+    let prover = commit_file(&head, runner(&head, &numbers)?, suite)?;
     let (encoding, proof) = prover.prove(&tokens).or_file("cannot prove this sentence")?;
     drop(shown);
-    let file = EncodingFile { key_digest: head.key_digest, encoding, proof };
-    let bytes = files::encode(&file);
+    let proven = EncodingFile { key_digest: head.key_digest, encoding, proof };
+    let bytes = files::encode(&proven);
     outputs.write([&bytes]).or_bad()?;
 
     let stages = context.monitor.take();
@@ -77,9 +77,9 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     let security = job::security(&protocol)?;
     let memory = system::peak_memory();
     let mut out = format!("proved {}\n", text::name(&head.encoder.name));
-    out += &lines(&file.encoding, tokenizer.as_ref());
+    out += &lines(&proven.encoding, tokenizer.as_ref());
     out += &text::fields(&[
-        ("key", text::hex(&file.key_digest)),
+        ("key", text::hex(&proven.key_digest)),
         ("security", job::security_line(&security)),
         ("proof", format!("{} ({})", arguments.output.display(), text::bytes(bytes.len() as u64))),
         (
@@ -96,10 +96,10 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     out += &text::fields(&job::stage_fields(&stages));
     let mut json = json!({
         "model": head.encoder.name,
-        "key": text::hex(&file.key_digest),
+        "key": text::hex(&proven.key_digest),
         "security": job::security_json(&security),
         "proof": arguments.output,
-        "proof_bytes": file.proof.len(),
+        "proof_bytes": proven.proof.len(),
         "file_bytes": bytes.len(),
         "peak_memory_bytes": memory,
         "embedding_bits": head.bits,
@@ -108,7 +108,7 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
         "seconds": job::stage_json(&stages),
     });
     if let Some(object) = json.as_object_mut() {
-        object.extend(encoding_json(&file.encoding, tokenizer.as_ref()));
+        object.extend(encoding_json(&proven.encoding, tokenizer.as_ref()));
     }
     Ok(Outcome { text: out, json, rejected: None })
 }

@@ -1,15 +1,13 @@
 //! A committed encoder under any hash suite.
 
-use std::sync::Arc;
-
 use circlet::backend::merkle::BulkHash;
 use circlet::files::EncoderHead;
 use circlet::keys::KeyError;
-use circlet::llm::encoder::prover::EncoderProver;
+use circlet::llm::encoder::prover::{EncoderProver, EncoderRunner};
+use circlet::numbers::Numbers;
 use circlet_core::encoder::{Encoder, EncoderKey, Encoding};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
-use circlet_core::program::Data;
 use circlet_core::protocol::Protocol;
 
 use crate::cli::failure::{Failure, OrFail};
@@ -45,20 +43,15 @@ impl<S: BulkHash> Prover for EncoderProver<S> {
 }
 
 /// Commits to an encoder.
-pub fn commit(
-    encoder: Encoder,
-    data: Arc<Data>,
-    profile: ProfileId,
-    suite: Suite,
-) -> Result<Box<dyn Prover>, Failure> {
-    let name = encoder.name.clone();
+pub fn commit(runner: EncoderRunner, profile: ProfileId, suite: Suite) -> Result<Box<dyn Prover>, Failure> {
+    let name = runner.encoder().name.clone();
     let _stage = tracing::info_span!("weights").entered();
     let prover: Result<Box<dyn Prover>, KeyError> = match suite {
         Suite::Poseidon2 => {
-            EncoderProver::<Poseidon2Blake2s>::new(encoder, data, profile).map(|p| Box::new(p) as _)
+            EncoderProver::<Poseidon2Blake2s>::of(runner, profile).map(|prover| Box::new(prover) as _)
         }
         Suite::Blake2s => {
-            EncoderProver::<Blake2sBlake2s>::new(encoder, data, profile).map(|p| Box::new(p) as _)
+            EncoderProver::<Blake2sBlake2s>::of(runner, profile).map(|prover| Box::new(prover) as _)
         }
     };
     match prover {
@@ -68,14 +61,26 @@ pub fn commit(
 }
 
 /// Commits to the encoder of a file, which says what key that gives.
-pub fn commit_file(head: &EncoderHead, data: Arc<Data>, suite: Suite) -> Result<Box<dyn Prover>, Failure> {
-    let prover = commit(head.encoder.clone(), data, head.profile, suite)?;
+pub fn commit_file(
+    head: &EncoderHead,
+    runner: EncoderRunner,
+    suite: Suite,
+) -> Result<Box<dyn Prover>, Failure> {
+    let prover = commit(runner, head.profile, suite)?;
     if prover.key().digest() == head.key_digest {
         return Ok(prover);
     }
     Err(Failure::file(
         "the compiled encoder is inconsistent: its weights do not give the key that it names; compile it again",
     ))
+}
+
+/// The encoder of a file, ready to run.
+pub fn runner(head: &EncoderHead, numbers: &Numbers) -> Result<EncoderRunner, Failure> {
+    let name = || format!("cannot use the encoder {}", text::name(&head.encoder.name));
+    tracing::info_span!("import")
+        .in_scope(|| EncoderRunner::new(head.encoder.clone(), numbers))
+        .or_file(name())
 }
 
 /// The protocol for sentences of so many tokens, before there is a key.

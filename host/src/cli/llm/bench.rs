@@ -1,15 +1,16 @@
 //! `circlet bench --llm`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use circlet::estimate::{Estimate, estimate};
 use circlet::files::{self, ModelFile};
+use circlet::keys::Keep;
+use circlet::llm::run::Runner;
 use circlet::llm::shape::{SHAPES, Shape};
+use circlet::numbers::Numbers;
 use circlet_core::decoder::{Decoder, Extent, Text};
 use circlet_core::profile::ProfileId;
-use circlet_core::program::Data;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
@@ -82,46 +83,42 @@ struct Row {
 }
 
 /// The model to measure, and tokens of a text.
-fn load(context: &Context, options: &Options) -> Result<(Decoder, Arc<Data>, Vec<u32>), Failure> {
+fn load(context: &Context, options: &Options) -> Result<(Decoder, Numbers, Vec<u32>), Failure> {
     if let Some(shape) = options.shape.as_deref().and_then(Shape::named) {
         let layers = options.layers.iter().copied().max().unwrap_or(1);
         if !(1..=shape.layers).contains(&layers) {
             return Err(Failure::usage(format!("--layers {layers}: {} has {}", shape.name, shape.layers)));
         }
-        let (decoder, data) = shape.decoder(layers, SHAPE_VOCABULARY, SHAPE_POSITIONS);
-        return Ok((
-            decoder,
-            Arc::new(data),
-            (0..2048).map(|i| (i * 7919 + 11) % SHAPE_VOCABULARY).collect(),
-        ));
+        let (decoder, numbers) = shape.decoder(layers, SHAPE_VOCABULARY, SHAPE_POSITIONS);
+        return Ok((decoder, numbers, (0..2048).map(|i| (i * 7919 + 11) % SHAPE_VOCABULARY).collect()));
     }
     let path = options.llm.as_deref().unwrap_or(Path::new(BUNDLED));
     if path.as_os_str() == BUNDLED {
         let bundled::Bundled { integers, tokenizer, .. } = bundled::model(context, 0)?;
         let text = tokenizer.encode(bundled::CALIBRATION, false);
-        return Ok((integers.runner.decoder().clone(), integers.data, text));
+        return Ok((integers.runner.decoder().clone(), integers.numbers, text));
     }
-    let ModelFile { mut head, data } = files::read(path).or_bad()?;
+    let ModelFile { mut head, numbers } = files::read(path).or_bad()?;
     let text = match tokenizer(&mut head)? {
         Some(tokenizer) => tokenizer.encode(bundled::CALIBRATION, false),
         None => (0..2048).map(|i| (i * 7919 + 11) % head.decoder.vocab).collect(),
     };
-    Ok((head.decoder, data, text))
+    Ok((head.decoder, numbers, text))
 }
 
 /// The first layers of a decoder, with their numbers.
-fn truncated(decoder: &Decoder, data: &Data, layers: usize) -> anyhow::Result<(Decoder, Data)> {
+fn truncated(decoder: &Decoder, numbers: &Numbers, layers: usize) -> anyhow::Result<(Decoder, Numbers)> {
     let one = Extent { rows: 1, first: 0, generated: 1, past: None };
     let all = decoder.program(one);
     let mut short = decoder.clone();
     short.layers.truncate(layers);
     let named = |name: &str| {
         let at = all.constants.iter().position(|c| c.name == name);
-        at.and_then(|at| data.constants.get(at)).cloned()
+        at.and_then(|at| numbers.constants.get(at)).cloned()
     };
     let constants = short.program(one).constants.iter().map(|c| named(&c.name)).collect::<Option<_>>();
     let constants = constants.ok_or_else(|| anyhow::anyhow!("the model lacks numbers; compile it again"))?;
-    Ok((short, Data { constants, tables: data.tables.clone() }))
+    Ok((short, Numbers { constants, tables: numbers.tables.clone() }))
 }
 
 /// Counts within a limit; the default ones if none are given.
@@ -147,7 +144,7 @@ pub fn run(
     runs: u32,
 ) -> Result<Outcome, Failure> {
     let timed = Instant::now();
-    let (decoder, data, words) = load(context, options)?;
+    let (decoder, numbers, words) = load(context, options)?;
     let loaded = timed.elapsed().as_secs_f64();
     let all = decoder.layers.len() as u32;
     let usual = if options.shape.is_some() { &[1][..] } else { &[1, 5, 15, 30, all] };
@@ -158,7 +155,7 @@ pub fn run(
         for &profile in profiles {
             measure(
                 context,
-                (&decoder, &data, &words),
+                (&decoder, &numbers, &words),
                 layers as usize,
                 &positions,
                 profile,
@@ -344,20 +341,15 @@ impl Row {
 /// Measures one number of layers at all positions over one commitment.
 fn measure(
     context: &Context,
-    (decoder, data, words): (&Decoder, &Arc<Data>, &[u32]),
+    (decoder, numbers, words): (&Decoder, &Numbers, &[u32]),
     layers: usize,
     positions: &[u32],
     profile: ProfileId,
     runs: u32,
     rows: &mut Vec<Row>,
 ) -> Result<(), Failure> {
-    let (short, data) = if layers == decoder.layers.len() {
-        (decoder.clone(), data.clone())
-    } else {
-        let (short, data) = truncated(decoder, data, layers).or_file("cannot take the first layers")?;
-        (short, Arc::new(data))
-    };
-    let weights = data.constants.iter().map(|c| c.len() as u64).sum();
+    let (short, numbers) = truncated(decoder, numbers, layers).or_file("cannot take the first layers")?;
+    let weights = numbers.count();
     let mut planned = Vec::new();
     for &n in positions {
         let extent = extent(&short, n, 1).or_usage("cannot use these --positions")?;
@@ -367,7 +359,9 @@ fn measure(
     }
     system::reset_peak_memory();
     let timed = Instant::now();
-    let prover = commit(short, data, profile, Suite::default())?;
+    let runner = Runner::new(short, &numbers).or_file("the model cannot be measured")?;
+    drop(numbers);
+    let prover = commit(runner, profile, Suite::default(), Keep::Codewords)?;
     let commit = timed.elapsed().as_secs_f64();
     let commit_memory = system::peak_memory();
     for (extent, expected) in planned {

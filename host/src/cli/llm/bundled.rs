@@ -5,7 +5,7 @@ use std::fs;
 use circlet::llm::quantize::Options;
 use circlet::llm::{Opened, Tokenizer};
 
-use super::source::{self, Budget, Integers, Texts, integers};
+use super::source::{self, Budget, Integers, Room, Texts, integers};
 use crate::cli::Context;
 use crate::cli::failure::{Failure, OrFail};
 
@@ -61,7 +61,8 @@ pub fn model(context: &Context, report: usize) -> Result<Bundled, Failure> {
     } else {
         Texts { calibration: budget.calibration(&tokens), report: Vec::new(), own: true }
     };
-    let integers = integers(context, &opened, &texts, Options { prefix, positions: POSITIONS }, None)?;
+    let integers =
+        integers(context, &opened, &texts, Options { prefix, positions: POSITIONS }, Room::Memory, None)?;
     let parameters = circlet::llm::parameters(config);
     Ok(Bundled { integers, tokenizer, end: config.eos.clone(), parameters })
 }

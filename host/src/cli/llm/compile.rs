@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use circlet::estimate::estimate;
-use circlet::files::{self, Head, ModelFile, Outputs};
+use circlet::files::{self, Head, ModelFile, Outputs, folder};
 use circlet::llm;
 use circlet::llm::quantize::Options as Quantize;
 use circlet::llm::report::Accuracy;
@@ -12,8 +12,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::partial::Partial;
-use super::prover::{commit, extent, protocol};
-use super::source::{self, Budget, Integers, describe_prefix, integers};
+use super::prover::{extent, protocol, verifying_key};
+use super::source::{self, Budget, Integers, Room, describe_prefix, integers};
 use crate::cli::compile::Arguments;
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::{Context, Outcome, job, text};
@@ -110,25 +110,25 @@ pub fn run(
         (None, Some(_)) => budget.both(&tokens, &[]),
         (None, None) => budget.split(&tokens),
     };
-    context.check_memory(source::memory(config), "quantizing this model")?;
+    let room = Room::new(context, config, folder(&arguments.output));
+    context.check_memory(source::memory(config, room), "quantizing this model")?;
 
     let shown = context.monitor.plan(&source::plan(config, &texts), 1);
     let choice = Quantize { prefix, positions };
     let mut partial = Partial::new(&arguments.output, &arguments.model, &texts, choice)?;
-    let Integers { data, runner, logit_bits, accuracy } =
-        integers(context, &opened, &texts, choice, Some(&mut partial))?;
+    let Integers { numbers, runner, logit_bits, accuracy } =
+        integers(context, &opened, &texts, choice, room, Some(&mut partial))?;
     drop(shown);
-    let decoder = runner.decoder().clone();
-    drop(runner);
-    let usual = extent(&decoder, USUAL.0.min(positions), USUAL.1.min(positions.div_ceil(2)))
-        .or_else(|_| extent(&decoder, 1, 1))
+    let decoder = runner.decoder();
+    let usual = extent(decoder, USUAL.0.min(positions), USUAL.1.min(positions.div_ceil(2)))
+        .or_else(|_| extent(decoder, 1, 1))
         .or_file("this decoder cannot be proven")?;
-    let expected = estimate(&protocol(&decoder, arguments.profile, usual)?, rayon::current_num_threads());
-    context.check_memory(expected.key_bytes, "committing to the weights")?;
+    let expected = estimate(&protocol(decoder, arguments.profile, usual)?, rayon::current_num_threads());
+    let needed = expected.key_alone_bytes + room.bytes(config);
+    context.check_memory(needed, "committing to the weights")?;
     let shown = context.monitor.plan(&[("weights", expected.times.weights)], 1);
-    let prover = commit(decoder, data.clone(), arguments.profile, arguments.suite)?;
-    drop(shown);
-    let key = prover.key();
+    let key = &verifying_key(&runner, arguments.profile, arguments.suite)?;
+    drop((shown, runner));
     let file = ModelFile {
         head: Head {
             decoder: key.decoder.clone(),
@@ -141,10 +141,12 @@ pub fn run(
             key_digest: key.digest(),
             accuracy,
         },
-        data,
+        numbers,
     };
-    let (model, verifying) = (files::encode(&file), files::encode(key));
-    outputs.write([&model, &verifying]).or_bad()?;
+    let (model, verifying) = (files::encode_parts(&file), files::encode_parts(key));
+    outputs.write_parts([&model, &verifying]).or_bad()?;
+    let [model_bytes, verifying_bytes] =
+        [&model, &verifying].map(|parts| parts.iter().map(|part| part.len() as u64).sum::<u64>());
     partial.remove();
 
     let stages = context.monitor.take();
@@ -166,8 +168,8 @@ pub fn run(
         ("prefix", describe_prefix(prefix, &origin, opened.tokenizer.as_ref())),
         ("key", digest.clone()),
         ("security", job::security_line(&security)),
-        ("model", format!("{} ({})", arguments.output.display(), text::bytes(model.len() as u64))),
-        ("verifying key", format!("{} ({})", vk.display(), text::bytes(verifying.len() as u64))),
+        ("model", format!("{} ({})", arguments.output.display(), text::bytes(model_bytes))),
+        ("verifying key", format!("{} ({})", vk.display(), text::bytes(verifying_bytes))),
         (
             "proof, estimated",
             format!(
@@ -202,8 +204,8 @@ pub fn run(
         "calibration_tokens": texts.calibration.iter().map(Vec::len).sum::<usize>(),
         "key": digest,
         "security": job::security_json(&security),
-        "program": arguments.output, "program_bytes": model.len(),
-        "verifying_key": vk, "verifying_key_bytes": verifying.len(),
+        "program": arguments.output, "program_bytes": model_bytes,
+        "verifying_key": vk, "verifying_key_bytes": verifying_bytes,
         "accuracy": accuracy.as_ref().map(accuracy_json),
         "seconds": job::stage_json(&stages),
     });

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use circlet::estimate::estimate;
+use circlet::keys::Keep;
 use circlet_core::profile::ProfileId;
 use circlet_core::protocol::Protocol;
 use clap::Args;
@@ -48,9 +49,8 @@ pub fn run(context: &Context, options: &Options, profile: ProfileId) -> Result<O
         let tokenizer = Some(&model.tokenizer);
         continued(context, &model.integers.runner, &prompt, options.tokens, &model.end, tokenizer)
     })?;
-    drop(model.integers.runner);
     let shown = context.monitor.plan(&job::plan(&times), 1);
-    let prover = commit(decoder.clone(), model.integers.data, profile, Suite::default())?;
+    let prover = commit(model.integers.runner, profile, Suite::default(), Keep::Codewords)?;
     let proof = prover.prove(&said).or_file("the bundled language model cannot be proven")?;
     let key = prover.key();
     let start = Instant::now();

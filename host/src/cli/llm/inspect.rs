@@ -6,8 +6,10 @@ use std::path::Path;
 
 use circlet::estimate::{Estimate, estimate};
 use circlet::files::{self, Head, ModelFile, TextFile};
+use circlet::keys::Keep;
 use circlet::llm::quantize::{Options as Quantize, calibrate, quantize};
 use circlet::llm::{self, Checkpoint, Config, Opened, RopeScaling, Weight};
+use circlet::numbers::Spool;
 use circlet_core::decoder::{Decoder, DecoderKey, Extent};
 use circlet_core::profile::ProfileId;
 use circlet_core::protocol::Protocol;
@@ -15,7 +17,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::compile::{USUAL, accuracy_fields, accuracy_json};
-use super::prover::{extent, protocol};
+use super::prover::{Holding, extent, protocol};
 use super::source;
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::inspect::{Arguments, estimate_fields, estimate_json, fields_json, suite};
@@ -52,9 +54,8 @@ impl Options {
 
 /// A compiled model.
 pub fn model(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let ModelFile { head, data } = files::read(&arguments.file).or_bad()?;
-    let weights: u64 = data.constants.iter().map(|c| c.len() as u64).sum();
-    drop(data);
+    let ModelFile { head, numbers } = files::read(&arguments.file).or_bad()?;
+    let weights = numbers.count();
     let tokenizer = match &head.tokenizer {
         Some(data) => format!("{} tokens", text::count(data.tokens.len() as u64)),
         None => "none: prompts are token numbers".into(),
@@ -162,11 +163,25 @@ fn estimated(
         extent.rows
     );
     *out += &estimate_fields(&expected, threads, &security);
+    let lean = Holding { keep: Keep::Tree, in_file: false }.expected(expected);
+    *out += &text::fields(&[(
+        "with less memory",
+        format!(
+            "about {}, and {} longer for every proof; {} with the weights in a file",
+            text::bytes(lean.memory_bytes),
+            text::seconds(expected.lean_seconds),
+            text::bytes(expected.lean_bytes)
+        ),
+    )]);
     if let Some(object) = json.as_object_mut() {
         object.insert("prompt_tokens".into(), json!(prompt));
         object.insert("tokens".into(), json!(tokens));
         object.insert("rows".into(), json!(extent.rows));
         object.insert("estimate".into(), estimate_json(&expected, threads));
+        let (memory, beside) = (lean.memory_bytes, expected.lean_bytes);
+        let lean = json!({ "memory_bytes": memory, "memory_bytes_without_weights": beside,
+                           "more_seconds": expected.lean_seconds });
+        object.insert("with_less_memory".into(), lean);
         object.insert("security".into(), job::security_json(&security));
     }
     Ok(())
@@ -282,7 +297,8 @@ fn sketch(opened: &Opened) -> anyhow::Result<Decoder> {
     let tokens: Vec<u32> = (0..16.min(positions)).map(|i| i * 7919 % first.config.vocab as u32).collect();
     let calibration = calibrate(&first, prefix, &[tokens])?;
     let options = Quantize { prefix, positions };
-    let mut decoder = quantize(&first, &calibration.maxima, &calibration.prefix, options)?.decoder;
+    let (maxima, spool) = (&calibration.maxima, Spool::memory());
+    let mut decoder = quantize(&first, maxima, &calibration.prefix, options, spool)?.decoder;
     decoder.layers = vec![decoder.layers[0].clone(); layers];
     Ok(decoder)
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use circlet::estimate::estimate;
-use circlet::files::{self, Head, ModelFile, Outputs, TextFile};
+use circlet::files::{self, Head, ModelFile, Outputs, TextFile, folder};
 use circlet::llm::Tokenizer;
 use circlet::llm::chat::Standing;
 use circlet::llm::generate::Said;
@@ -14,7 +14,7 @@ use circlet_core::decoder::Text;
 use serde_json::{Value, json};
 
 use super::prompt::check_room;
-use super::prover::{commit_file, extent, protocol};
+use super::prover::{Holding, commit_file, extent, protocol, runner};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::{self, Suite};
 use crate::cli::prove::Arguments;
@@ -38,12 +38,12 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     if arguments.chain.is_given() {
         return super::chat::prove(context, arguments, outputs);
     }
-    let ModelFile { mut head, data } =
+    let ModelFile { mut head, numbers } =
         tracing::info_span!("import").in_scope(|| files::read(&arguments.program)).or_bad()?;
     let unusable = || format!("cannot use {}", arguments.program.display());
+    let tokenizer = tokenizer(&mut head)?;
     let suite = Suite::of(head.suite)
         .ok_or_else(|| Failure::file(format!("{}: unknown hash suite {}", unusable(), head.suite)))?;
-    let tokenizer = tokenizer(&mut head)?;
     let (decoder, profile) = (&head.decoder, head.profile);
     let count = arguments.tokens.unwrap_or(TOKENS);
     let prompt = arguments.prompt.tokens(decoder, tokenizer.as_ref())?;
@@ -51,14 +51,15 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     let skip = usize::from(decoder.prefix.is_some());
     let most = extent(decoder, (prompt.len() - skip) as u32, count).or_file(unusable())?;
     let expected = estimate(&protocol(decoder, profile, most)?, rayon::current_num_threads());
-    context.check_memory(expected.memory_bytes, "this proof")?;
+    let holding = Holding::new(context, &expected)?;
+    let expected = holding.expected(expected);
 
-    let runner = Runner::new(decoder.clone(), &data).or_file(unusable())?;
+    let folder = holding.in_file.then(|| folder(&arguments.output));
+    let runner = runner(&head, numbers, folder)?;
     let texts = tracing::info_span!("generate")
         .in_scope(|| continued(context, &runner, &prompt, count, &head.end, tokenizer.as_ref()))?;
-    drop(runner);
     let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&head, data, suite)?;
+    let prover = commit_file(&head, runner, suite, holding.keep)?;
     let proof = prover.prove(&texts).or_file("cannot prove this text")?;
     drop(shown);
     let proof = TextFile { key_digest: head.key_digest, text: texts, proof };
@@ -88,7 +89,7 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
         let ids: Vec<String> = text.tokens[text.prompt as usize..].iter().map(u32::to_string).collect();
         let _ = writeln!(out, "  tokens {}", ids.join(","));
     }
-    out += &text::fields(&[
+    let mut fields = vec![
         ("key", text::hex(&proof.key_digest)),
         ("security", job::security_line(&security)),
         ("proof", format!("{} ({})", arguments.output.display(), text::bytes(bytes.len() as u64))),
@@ -102,7 +103,9 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
             ),
         ),
         ("peak memory", memory.map_or_else(|| "unknown on this system".into(), text::bytes)),
-    ]);
+    ];
+    fields.extend(holding.note());
+    out += &text::fields(&fields);
     out += "times\n";
     out += &text::fields(&job::stage_fields(&stages));
     let mut json = json!({

@@ -1,22 +1,23 @@
 //! A committed decoder under any hash suite.
 
-use std::sync::Arc;
+use std::path::Path;
 
 use circlet::backend::merkle::BulkHash;
+use circlet::estimate::Estimate;
 use circlet::files::Head;
-use circlet::keys::KeyError;
+use circlet::keys::{Keep, KeyError};
 use circlet::llm::chat::Standing;
-use circlet::llm::prover::DecoderProver;
+use circlet::llm::prover::{self, DecoderProver};
 use circlet::llm::run::Runner;
+use circlet::numbers::Numbers;
 use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text, TextError, Turn};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
-use circlet_core::program::Data;
 use circlet_core::protocol::Protocol;
 
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::Suite;
-use crate::cli::text;
+use crate::cli::{Context, text};
 
 /// Proves texts, whatever the hash suite.
 pub trait Prover {
@@ -60,38 +61,126 @@ impl<S: BulkHash> Prover for DecoderProver<S> {
     }
 }
 
-/// Commits to a decoder.
-pub fn commit(
-    decoder: Decoder,
-    data: Arc<Data>,
-    profile: ProfileId,
-    suite: Suite,
-) -> Result<Box<dyn Prover>, Failure> {
-    let name = decoder.name.clone();
-    let _stage = tracing::info_span!("weights").entered();
-    let prover: Result<Box<dyn Prover>, KeyError> = match suite {
-        Suite::Poseidon2 => {
-            DecoderProver::<Poseidon2Blake2s>::new(decoder, data, profile).map(|p| Box::new(p) as _)
-        }
-        Suite::Blake2s => {
-            DecoderProver::<Blake2sBlake2s>::new(decoder, data, profile).map(|p| Box::new(p) as _)
-        }
-    };
-    match prover {
+/// Says what is wrong where there is no commitment.
+fn committed<T>(result: Result<T, KeyError>, decoder: &str) -> Result<T, Failure> {
+    match result {
         Err(error @ KeyError::Security { .. }) => Err(error).or_usage("cannot use this --profile"),
-        other => other.or_file(format!("cannot commit to {}", text::name(&name))),
+        other => other.or_file(format!("cannot commit to {}", text::name(decoder))),
     }
 }
 
+/// How a decoder is held while it is run and proven.
+#[derive(Clone, Copy, Debug)]
+pub struct Holding {
+    /// What is kept of the commitment.
+    pub keep: Keep,
+    /// Whether its weights are in a file.
+    pub in_file: bool,
+}
+
+impl Holding {
+    /// Everything in memory.
+    pub const MEMORY: Self = Self { keep: Keep::Codewords, in_file: false };
+
+    /// All ways, the one that leads to a proof soonest first.
+    const ALL: [Self; 3] =
+        [Self::MEMORY, Self { keep: Keep::Tree, in_file: false }, Self { keep: Keep::Tree, in_file: true }];
+
+    /// What leads to a proof soonest in the memory that there is.
+    pub fn new(context: &Context, expected: &Estimate) -> Result<Self, Failure> {
+        if let Some(holding) = Self::first(expected, |needed| context.fits(needed)) {
+            return Ok(holding);
+        }
+        let least = Self::ALL.map(|holding| holding.expected(*expected).memory_bytes).into_iter().min();
+        context.check_memory(least.unwrap_or(u64::MAX), "this proof")?;
+        Ok(Self::MEMORY)
+    }
+
+    fn first(expected: &Estimate, fits: impl Fn(u64) -> bool) -> Option<Self> {
+        Self::ALL.into_iter().find(|holding| fits(holding.expected(*expected).memory_bytes))
+    }
+
+    /// What a proof takes then.
+    pub fn expected(self, mut expected: Estimate) -> Estimate {
+        if self.keep == Keep::Tree {
+            expected.times.opening += expected.lean_seconds;
+            expected.memory_bytes =
+                expected.lean_bytes + if self.in_file { 0 } else { expected.column_bytes };
+        }
+        expected
+    }
+
+    /// What to say of it.
+    pub fn note(self) -> Option<(&'static str, String)> {
+        let note = match self {
+            Self { keep: Keep::Codewords, .. } => return None,
+            Self { in_file: false, .. } => {
+                "too little to keep the codewords of the weights: they were made twice"
+            }
+            Self { in_file: true, .. } => {
+                "too little for the weights: they were read from a file again and again"
+            }
+        };
+        Some(("memory", note.into()))
+    }
+}
+
+/// Commits to a decoder.
+pub fn commit(
+    runner: Runner,
+    profile: ProfileId,
+    suite: Suite,
+    keep: Keep,
+) -> Result<Box<dyn Prover>, Failure> {
+    let name = runner.decoder().name.clone();
+    let _stage = tracing::info_span!("weights").entered();
+    let prover: Result<Box<dyn Prover>, KeyError> = match suite {
+        Suite::Poseidon2 => {
+            DecoderProver::<Poseidon2Blake2s>::of(runner, profile, keep).map(|prover| Box::new(prover) as _)
+        }
+        Suite::Blake2s => {
+            DecoderProver::<Blake2sBlake2s>::of(runner, profile, keep).map(|prover| Box::new(prover) as _)
+        }
+    };
+    committed(prover, &name)
+}
+
+/// Commits to a decoder for the key alone, which takes less memory.
+pub fn verifying_key(runner: &Runner, profile: ProfileId, suite: Suite) -> Result<DecoderKey, Failure> {
+    let _stage = tracing::info_span!("weights").entered();
+    let key = match suite {
+        Suite::Poseidon2 => prover::key::<Poseidon2Blake2s>(runner, profile),
+        Suite::Blake2s => prover::key::<Blake2sBlake2s>(runner, profile),
+    };
+    committed(key, &runner.decoder().name)
+}
+
 /// Commits to the decoder of a file, which says what key that gives.
-pub fn commit_file(head: &Head, data: Arc<Data>, suite: Suite) -> Result<Box<dyn Prover>, Failure> {
-    let prover = commit(head.decoder.clone(), data, head.profile, suite)?;
+pub fn commit_file(
+    head: &Head,
+    runner: Runner,
+    suite: Suite,
+    keep: Keep,
+) -> Result<Box<dyn Prover>, Failure> {
+    let prover = commit(runner, head.profile, suite, keep)?;
     if prover.key().digest() == head.key_digest {
         return Ok(prover);
     }
     Err(Failure::file(
         "the compiled model is inconsistent: its weights do not give the key that it names; compile it again",
     ))
+}
+
+/// The decoder of a file, ready to run, with its weights in a nameless file in a folder, if one is given. The numbers
+/// are not needed any more.
+pub fn runner(head: &Head, numbers: Numbers, folder: Option<&Path>) -> Result<Runner, Failure> {
+    let _stage = tracing::info_span!("import").entered();
+    let runner = match folder {
+        Some(folder) => Runner::in_file(head.decoder.clone(), &numbers, folder),
+        None => Runner::new(head.decoder.clone(), &numbers),
+    };
+    drop(numbers);
+    runner.or_file(format!("cannot use the model {}", text::name(&head.decoder.name)))
 }
 
 /// The extent of a text of so many tokens, the constant first one not counted.
@@ -104,5 +193,46 @@ pub fn extent(decoder: &Decoder, prompt: u32, generated: u32) -> Result<Extent, 
 
 /// The protocol for texts of one extent, before there is a key.
 pub fn protocol(decoder: &Decoder, profile: ProfileId, extent: Extent) -> Result<Protocol, Failure> {
-    circlet::llm::prover::protocol(decoder, profile, extent).or_file("this decoder cannot be proven")
+    prover::protocol(decoder, profile, extent).or_file("this decoder cannot be proven")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use circlet::estimate::estimate;
+    use circlet::llm::shape::Shape;
+
+    #[test]
+    fn less_memory_is_taken_before_none() {
+        let shape = Shape {
+            name: "large",
+            layers: 2,
+            width: 1024,
+            ffn: 4096,
+            heads: 8,
+            groups: 2,
+            channels: 64,
+            vocab: 16_384,
+            qk_norm: false,
+        };
+        let (decoder, _) = shape.decoder(2, 16_384, 16);
+        let extent = extent(&decoder, 2, 1).unwrap();
+        let whole = estimate(&protocol(&decoder, ProfileId::P100U, extent).unwrap(), 2);
+        let needed = Holding::ALL.map(|holding| holding.expected(whole).memory_bytes);
+        assert!(needed[0] > needed[1] && needed[1] > needed[2], "{needed:?}");
+        assert_eq!((needed[0], needed[1] - needed[2]), (whole.memory_bytes, whole.column_bytes));
+        let chosen = |memory: u64| {
+            let holding = Holding::first(&whole, |needed| needed <= memory)?;
+            Some((holding.keep == Keep::Tree, holding.in_file, holding.note().is_some()))
+        };
+        assert_eq!(chosen(needed[0]), Some((false, false, false)));
+        assert_eq!(chosen(needed[0] - 1), Some((true, false, true)));
+        assert_eq!(chosen(needed[1]), Some((true, false, true)));
+        assert_eq!(chosen(needed[1] - 1), Some((true, true, true)));
+        assert_eq!(chosen(needed[2]), Some((true, true, true)));
+        assert_eq!(chosen(needed[2] - 1), None);
+        let times = |holding: Holding| holding.expected(whole).times.prove();
+        let more = times(Holding::ALL[1]) - times(Holding::MEMORY);
+        assert!((more - whole.lean_seconds).abs() < 1e-9 && more > 0.0);
+    }
 }

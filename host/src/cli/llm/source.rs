@@ -1,16 +1,15 @@
 //! Language models as they come: opening them, texts for calibration, and the way to integers.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use circlet::estimate::{MODEL_COSTS, model_times};
 use circlet::files::{PartialFile, PrefixOrigin};
 use circlet::llm::float::FloatModel;
-use circlet::llm::quantize::{Calibrating, Calibration, Options, quantize};
+use circlet::llm::quantize::{Calibrating, Calibration, Options, Quantized, quantize};
 use circlet::llm::report::{Accuracy, compare};
 use circlet::llm::run::Runner;
 use circlet::llm::{self, Config, Opened, Tokenizer};
-use circlet_core::program::Data;
+use circlet::numbers::{Numbers, Spool};
 
 use super::partial::Partial;
 use super::prompt::{parse_ids, read_text};
@@ -162,7 +161,7 @@ impl Budget {
 /// A decoder of integers that can be run.
 pub struct Integers {
     /// Its numbers.
-    pub data: Arc<Data>,
+    pub numbers: Numbers,
     /// Runs it.
     pub runner: Runner,
     /// Fraction bits of its logits.
@@ -182,9 +181,49 @@ pub fn plan(config: &Config, texts: &Texts) -> Vec<Stage> {
     vec![("calibrate", times.calibrate), ("quantize", times.quantize), ("compare", times.compare)]
 }
 
-/// Memory for [`integers`]: the integers, and a layer of floats beside them.
-pub fn memory(config: &Config) -> u64 {
-    llm::parameters(config) * MODEL_COSTS.quantize_bytes
+/// Memory for [`integers`]: a layer of floats, and the integers.
+pub fn memory(config: &Config, room: Room<'_>) -> u64 {
+    room.bytes(config) + MODEL_COSTS.quantize_bytes * llm::parameters(config) / config.layers.max(1) as u64
+}
+
+/// What the integers of a model take.
+fn integer_bytes(config: &Config) -> u64 {
+    2 * llm::parameters(config)
+}
+
+/// Where integers are put.
+#[derive(Clone, Copy, Debug)]
+pub enum Room<'a> {
+    /// In memory.
+    Memory,
+    /// In memory, but nameless files in a folder hold what is not computed with.
+    Beside(&'a Path),
+    /// In nameless files in a folder.
+    Folder(&'a Path),
+}
+
+impl<'a> Room<'a> {
+    /// For a model: files in a folder if the integers would take more than a third of the memory there is.
+    pub fn new(context: &Context, config: &Config, folder: &'a Path) -> Self {
+        match context.memory() {
+            Some(memory) if integer_bytes(config) > memory / 3 => Self::Folder(folder),
+            _ => Self::Beside(folder),
+        }
+    }
+
+    /// Memory that the integers take.
+    pub fn bytes(self, config: &Config) -> u64 {
+        if matches!(self, Self::Folder(_)) { 0 } else { integer_bytes(config) }
+    }
+
+    fn spool(self) -> Result<Spool, Failure> {
+        match self {
+            Self::Memory => Ok(Spool::memory()),
+            Self::Beside(folder) | Self::Folder(folder) => {
+                Spool::file(folder).or_file(format!("cannot write to the folder {}", folder.display()))
+            }
+        }
+    }
 }
 
 /// Calibrates, quantizes and compares; goes on where a stopped compilation was.
@@ -193,6 +232,7 @@ pub fn integers(
     opened: &Opened,
     texts: &Texts,
     options: Options,
+    room: Room<'_>,
     mut partial: Option<&mut Partial>,
 ) -> Result<Integers, Failure> {
     let checkpoint = &*opened.checkpoint;
@@ -219,11 +259,16 @@ pub fn integers(
         Ok::<_, Failure>(calibrating)
     })?;
     let Calibration { maxima, prefix } = calibrating.found();
-    let quantized = tracing::info_span!("quantize")
-        .in_scope(|| quantize(checkpoint, maxima, prefix, options))
-        .or_file(unusable())?;
-    let runner = Runner::new(quantized.decoder, &quantized.data).or_file(unusable())?;
-    let logit_bits = quantized.logit_bits;
+    let spool = room.spool()?;
+    let stage = tracing::info_span!("quantize").entered();
+    let quantized = quantize(checkpoint, maxima, prefix, options, spool).or_file(unusable())?;
+    let Quantized { decoder, numbers, logit_bits } = quantized;
+    let runner = match room {
+        Room::Folder(folder) => Runner::in_file(decoder, &numbers, folder),
+        Room::Memory | Room::Beside(_) => Runner::new(decoder, &numbers),
+    };
+    let runner = runner.or_file(unusable())?;
+    drop(stage);
     let accuracy = if texts.report.is_empty() || known.is_some() {
         known
     } else {
@@ -235,5 +280,5 @@ pub fn integers(
         state(&calibrating, Some(compared))?;
         Some(compared)
     };
-    Ok(Integers { data: Arc::new(quantized.data), runner, logit_bits, accuracy })
+    Ok(Integers { numbers, runner, logit_bits, accuracy })
 }

@@ -12,9 +12,10 @@ use serde_json::Value;
 use super::wordpiece::{self, WordPiece};
 use super::{EncoderConfig, EncoderWeight, EncoderWeights};
 use crate::import::encoder as onnx;
+use crate::llm::Activation;
 use crate::llm::safetensors::{files, json, tensors};
 use crate::llm::stored::{Found, store};
-use crate::llm::{Activation, map};
+use crate::map;
 
 /// An opened encoder.
 pub struct OpenedEncoder {
@@ -66,7 +67,7 @@ pub fn open(path: &Path) -> anyhow::Result<OpenedEncoder> {
     let (_, files) = files(path)?;
     let mut stored = Tensors::default();
     for file in &files {
-        let map = map::map(file)?;
+        let map = map::open(file)?;
         let found =
             tensors(&map, stored.maps.len()).with_context(|| format!("cannot read {}", file.display()))?;
         for tensor in found {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use anyhow::Context;
 use circlet_core::circuit::{Circuit, CircuitError};
 use circlet_core::encoder::{Encoder, EncoderKey, Encoding};
-use circlet_core::key::Statement;
+use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
-use circlet_core::program::Data;
 use circlet_core::protocol::Protocol;
 
 use crate::backend::merkle::BulkHash;
 use crate::execute::{Fixed, Trace, execute_with};
-use crate::keys::{KeyError, ProvingKey};
+use crate::keys::{Columns, Keep, KeyError, ProvingKey, check};
+use crate::numbers::Source;
 use crate::prove::adversary::Honest;
 use crate::prove::{prove_trace, statement};
 use crate::register::register;
@@ -42,11 +42,24 @@ pub struct EncoderRunner {
 
 impl EncoderRunner {
     /// An encoder with its numbers, which are kept as columns.
-    pub fn new(encoder: Encoder, data: &Data) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Where the numbers are not as the encoder declares them.
+    pub fn new(encoder: Encoder, source: &impl Source) -> anyhow::Result<Self> {
         let program = encoder.program(1);
+        check(&program, source)?;
         let family = Circuit::new(&program)?;
-        let fixed = Arc::new(Fixed::new(&family, &program, data));
-        Ok(Self { encoder, tables: data.tables.clone(), family, fixed })
+        let fixed = Arc::new(Fixed::new(&family, &program, source));
+        Ok(Self { encoder, tables: source.tables().to_vec(), family, fixed })
+    }
+
+    /// What a commitment to the weights is to, laid out for sentences of the usual length.
+    fn columns(&self, profile: ProfileId) -> Result<Columns, KeyError> {
+        let program = self.encoder.program(usual(&self.encoder));
+        let protocol = Protocol::new(&program, *profile.profile())?;
+        let columns = self.fixed.of_family(&self.family, &protocol.circuit).into();
+        Ok(Columns { program, tables: self.tables.clone(), columns, protocol })
     }
 
     /// Its structure.
@@ -95,21 +108,20 @@ pub struct Run<S: BulkHash> {
 
 impl<S: BulkHash> EncoderProver<S> {
     /// Commits to an encoder.
-    pub fn new(encoder: Encoder, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
-        let mut base = ProvingKey::<S>::new(encoder.program(usual(&encoder)), data, profile)?;
-        // From here on the columns hold the numbers.
-        let tables = base.data.tables.clone();
-        base.data = Arc::new(Data { constants: Vec::new(), tables: tables.clone() });
-        let key = EncoderKey {
-            encoder: encoder.clone(),
-            profile,
-            suite: S::ID,
-            log_rows: base.verifying.log_rows,
-            fixed_cap: base.verifying.fixed_cap.clone(),
-            pin: base.verifying.pin,
-        };
-        let (family, fixed) = (base.circuit().clone(), base.columns.clone());
-        Ok(Self { key, runner: EncoderRunner { encoder, tables, family, fixed }, base })
+    ///
+    /// # Errors
+    ///
+    /// Where the numbers are not as the encoder declares them, or there is no sound protocol.
+    pub fn new(encoder: Encoder, source: &impl Source, profile: ProfileId) -> anyhow::Result<Self> {
+        Ok(Self::of(EncoderRunner::new(encoder, source)?, profile)?)
+    }
+
+    /// Commits to the encoder that this runs.
+    pub fn of(runner: EncoderRunner, profile: ProfileId) -> Result<Self, KeyError> {
+        let base = ProvingKey::<S>::of_columns(runner.columns(profile)?, Keep::Codewords)?;
+        let VerifyingKey { profile, suite, log_rows, pin, .. } = base.verifying;
+        let (encoder, fixed_cap) = (runner.encoder.clone(), base.verifying.fixed_cap.clone());
+        Ok(Self { key: EncoderKey { encoder, profile, suite, log_rows, fixed_cap, pin }, runner, base })
     }
 
     /// Proves that the weights keep their declared bounds, see [`register`].

@@ -4,20 +4,19 @@
 //! activations one scale for each layer and site from a calibration run. Every sum before a norm has a scale of its own
 //! and twenty bits: sums reach magnitudes far beyond those of activations.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, ensure};
 use circlet_core::decoder::{Linear, Matrix};
 use circlet_core::encoder::{Encoder, Layer, Norm};
-use circlet_core::program::{Data, Requantize, RmsNorm, WIDE};
+use circlet_core::program::{Requantize, RmsNorm, WIDE};
 
 use super::float::{Maxima, NormMaxima};
 use super::{EncoderWeight, EncoderWeights};
-use crate::llm::quantize::fit::{Fitted, fit};
+use crate::llm::quantize::fit::Floats;
 use crate::llm::quantize::tables::Tables;
 use crate::llm::quantize::{
     ACCUMULATOR, ACTIVATION, HEAD, SCORE, SCORE_BITS, align_to, domain, fraction, pair_bound, shift,
 };
+use crate::numbers::{Numbers, Spool};
 
 /// Bound of biases at an accumulator's scale; accumulators leave that much room.
 const BIAS: i64 = 1 << 28;
@@ -30,7 +29,7 @@ pub struct Quantized {
     /// Its structure.
     pub encoder: Encoder,
     /// Its numbers.
-    pub data: Data,
+    pub numbers: Numbers,
     /// An entry `q` of a sentence's vector stands for `q * 2^-bits`.
     pub bits: i32,
 }
@@ -38,7 +37,7 @@ pub struct Quantized {
 struct Work<'a> {
     weights: &'a EncoderWeights,
     tables: Tables,
-    constants: BTreeMap<String, Vec<i32>>,
+    spool: Spool,
 }
 
 /// Quantizes an encoder for sentences of up to `positions` tokens, a power of two. `pad` stands at unused positions.
@@ -56,16 +55,16 @@ pub fn quantize(
         config.positions
     );
     ensure!((pad as usize) < config.vocab, "padding token {pad} is not in the vocabulary");
-    let mut work = Work { weights, tables: Tables::default(), constants: BTreeMap::new() };
+    let mut work = Work { weights, tables: Tables::default(), spool: Spool::memory() };
 
-    let (words, word_bits) = work.fine("words", weights.get(W::WordEmbedding));
+    let (words, word_bits) = work.fine("words", weights.get(W::WordEmbedding))?;
     let width = config.width;
     let kind = &weights.get(W::TypeEmbedding)[..width];
     let places: Vec<f32> = weights.get(W::PositionEmbedding)[..positions as usize * width]
         .chunks_exact(width)
         .flat_map(|row| row.iter().zip(kind).map(|(place, kind)| place + kind))
         .collect();
-    let (places, place_bits) = work.fine("places", &places);
+    let (places, place_bits) = work.fine("places", &places)?;
     let sum_bits = sum_bits(&maxima.embedding);
     let (embedding_norm, mut bits) = work.norm(
         "embedding",
@@ -100,12 +99,9 @@ pub fn quantize(
     };
     let tables;
     (encoder.tables, tables) = work.tables.finish();
-    let mut constants = Vec::new();
-    for constant in &encoder.program(1).constants {
-        let cells = work.constants.remove(&constant.name);
-        constants.push(cells.with_context(|| format!("no numbers for {}", constant.name))?);
-    }
-    Ok(Quantized { encoder, data: Data { constants, tables }, bits })
+    let program = encoder.program(1);
+    let names = program.constants.iter().map(|constant| constant.name.as_str());
+    Ok(Quantized { numbers: work.spool.finish(names, tables)?, encoder, bits })
 }
 
 /// Fraction bits of a sum.
@@ -115,10 +111,22 @@ fn sum_bits(maxima: &NormMaxima) -> i32 {
 
 impl Work<'_> {
     /// Numbers that no product sums up, as fine as thirteen bits and a sign allow.
-    fn fine(&mut self, name: &str, cells: &[f32]) -> (Matrix, i32) {
-        let fitted = fit(cells, self.weights.config().width, (ACTIVATION, i64::MAX), 13);
-        let bits = fitted.fraction;
-        (fitted.keep(&mut self.constants, name), bits)
+    fn fine(&mut self, name: &str, cells: &[f32]) -> anyhow::Result<(Matrix, i32)> {
+        let floats = Floats::of(cells, self.weights.config().width, 1.0);
+        self.fitted(name, &floats, (ACTIVATION, i64::MAX), 13)
+    }
+
+    /// A matrix as fine as limits allow: its bounds and fraction bits.
+    fn fitted(
+        &mut self,
+        name: &str,
+        floats: &Floats<'_>,
+        limits: (i64, i64),
+        bits: i32,
+    ) -> anyhow::Result<(Matrix, i32)> {
+        let fitted = floats.fit(limits, bits)?;
+        floats.keep(&fitted, &mut self.spool, name)?;
+        Ok((fitted.matrix, fitted.fraction))
     }
 
     /// A weight matrix for inputs of a bound: its bounds and fraction bits.
@@ -129,11 +137,10 @@ impl Work<'_> {
         cols: usize,
         factor: f32,
         input: i64,
-    ) -> (Matrix, i32) {
-        let cells: Vec<f32> = self.weights.get(weight).iter().map(|w| w * factor).collect();
-        let fitted = fit(&cells, cols, (input, ACCUMULATOR - BIAS), 13);
-        let bits = fitted.fraction;
-        (fitted.keep(&mut self.constants, name), bits)
+    ) -> anyhow::Result<(Matrix, i32)> {
+        let weights = self.weights;
+        let floats = Floats::of(weights.get(weight), cols, factor);
+        self.fitted(name, &floats, (input, ACCUMULATOR - BIAS), 13)
     }
 
     /// Numbers at a scale: their bound.
@@ -143,7 +150,7 @@ impl Work<'_> {
         let cells: Vec<i32> = self.weights.get(weight).iter().map(round).collect();
         let bound = cells.iter().map(|&b| i64::from(b).abs()).max().unwrap_or(0);
         ensure!(bound < BIAS, "{name}: a bias is too large for its scale");
-        self.constants.insert(name.into(), cells);
+        self.spool.put(name, &cells)?;
         Ok(bound)
     }
 
@@ -174,13 +181,14 @@ impl Work<'_> {
                 table: self.tables.clamp(bits as u8, ACTIVATION),
             },
         };
-        let gains = fit(self.weights.get(gain), config.width, (ACTIVATION, i64::MAX), 12);
-        let result = fraction(maxima.result.into(), ACTIVATION).min(middle + gains.fraction);
-        let bias = self.vector(&format!("{name}.bias"), bias, 1.0, middle + gains.fraction)?;
-        let requantize = self.rounding(middle + gains.fraction, result, ACTIVATION, name)?;
-        let Fitted { matrix, cells, .. } = gains;
-        self.constants.insert(format!("{name}.gain"), cells);
-        Ok((Norm { offset, norm, gain: matrix.bound, bias, requantize }, result))
+        let weights = self.weights;
+        let gains = Floats::of(weights.get(gain), config.width, 1.0);
+        let (gains, gain_bits) = self.fitted(&format!("{name}.gain"), &gains, (ACTIVATION, i64::MAX), 12)?;
+        let bits = middle + gain_bits;
+        let result = fraction(maxima.result.into(), ACTIVATION).min(bits);
+        let bias = self.vector(&format!("{name}.bias"), bias, 1.0, bits)?;
+        let requantize = self.rounding(bits, result, ACTIVATION, name)?;
+        Ok((Norm { offset, norm, gain: gains.bound, bias, requantize }, result))
     }
 
     /// Rounds an accumulator of `from` fraction bits to `to` within a bound.
@@ -199,7 +207,7 @@ impl Work<'_> {
         (bits, bound): (i32, i64),
     ) -> anyhow::Result<Linear> {
         let width = self.weights.config().width;
-        let (matrix, weight_bits) = self.matrix(name, weight, width, factor, ACTIVATION);
+        let (matrix, weight_bits) = self.matrix(name, weight, width, factor, ACTIVATION)?;
         let bias = Some(self.vector(&format!("{name}.bias"), bias, factor, input + weight_bits)?);
         let requantize = self.rounding(input + weight_bits, bits, bound, name)?;
         Ok(Linear { matrix, bias, requantize })
@@ -238,7 +246,7 @@ impl Work<'_> {
         )?;
         let score = self.rounding(query_bits + key_bits + halvings, SCORE_BITS, SCORE, "scores")?;
         let (output, output_bits) =
-            self.matrix(&name("output"), W::Output(index), config.width, 1.0, HEAD + 1);
+            self.matrix(&name("output"), W::Output(index), config.width, 1.0, HEAD + 1)?;
         let sum_bits = sum_bits(&maxima.attention).min(value_bits + output_bits);
         let output_shift = shift(value_bits + output_bits, sum_bits, "output projection")?;
         let attention_align = align_to(input, sum_bits);
@@ -246,7 +254,7 @@ impl Work<'_> {
         let (attention_norm, middle) =
             self.norm(&name("attention_norm"), norms, sum_bits, &maxima.attention)?;
 
-        let (up, up_weight) = self.matrix(&name("up"), W::Up(index), config.width, 1.0, ACTIVATION);
+        let (up, up_weight) = self.matrix(&name("up"), W::Up(index), config.width, 1.0, ACTIVATION)?;
         let bias = Some(self.vector(&name("up.bias"), W::UpBias(index), 1.0, middle + up_weight)?);
         // The table takes arguments of four times the bound of its values.
         let hidden_bits = fraction(maxima.hidden.into(), ACTIVATION)
@@ -255,7 +263,7 @@ impl Work<'_> {
         let up_shift = shift(middle + up_weight, hidden_bits, "first projection")?;
         let table = self.tables.activation(config.activation, domain(up_shift), hidden_bits);
         let up = Linear { matrix: up, bias, requantize: Requantize { shift: up_shift, table } };
-        let (down, down_weight) = self.matrix(&name("down"), W::Down(index), config.ffn, 1.0, ACTIVATION);
+        let (down, down_weight) = self.matrix(&name("down"), W::Down(index), config.ffn, 1.0, ACTIVATION)?;
         let bits = hidden_bits + down_weight;
         let down_bias = Some(self.vector(&name("down.bias"), W::DownBias(index), 1.0, bits)?);
         let sum_bits = self::sum_bits(&maxima.output).min(bits);

@@ -15,7 +15,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::stored::Stores;
-use super::{Opened, Tokenizer, Weight, map, tokenizer};
+use super::{Opened, Tokenizer, Weight, tokenizer};
+use crate::map;
 
 /// Opens a GGUF file: weights, and its tokenizer if it is of a supported kind.
 pub fn open(path: &Path) -> anyhow::Result<Opened> {
@@ -26,7 +27,7 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
 
 /// Opens a GGUF file for its weights and metadata.
 pub fn open_parts(path: &Path) -> anyhow::Result<(Stores, Metadata)> {
-    let map = map::map(path)?;
+    let map = map::open(path)?;
     let (metadata, found) = read(&map).with_context(|| format!("cannot read {}", path.display()))?;
     let config = config::config(&metadata, &found, &map);
     let config = config.with_context(|| format!("cannot use {}", path.display()))?;
@@ -36,7 +37,7 @@ pub fn open_parts(path: &Path) -> anyhow::Result<(Stores, Metadata)> {
 
 /// Only the tokenizer of a GGUF file.
 pub fn open_tokenizer(path: &Path) -> anyhow::Result<Tokenizer> {
-    let map = map::map(path)?;
+    let map = map::open(path)?;
     let (metadata, _) = read(&map).with_context(|| format!("cannot read {}", path.display()))?;
     tokenizer::from_gguf(&metadata).with_context(|| format!("cannot use the tokenizer of {}", path.display()))
 }

@@ -15,17 +15,16 @@ mod calibrate;
 pub(super) mod fit;
 pub mod tables;
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, bail, ensure};
 use circlet_core::decoder::{Decoder, Extent, HeadScale, Layer, Linear, Matrix};
-use circlet_core::program::{Data, Requantize, RmsNorm};
+use circlet_core::program::{Requantize, RmsNorm};
 
 pub use calibrate::{Calibrating, Calibration, LayerMaxima, Maxima, calibrate};
-use fit::{Fitted, fit};
+use fit::Floats;
 use tables::Tables;
 
 use super::{Checkpoint, Config, RopePairs, Weight};
+use crate::numbers::{Numbers, Spool};
 
 /// Bound of ordinary activations: fourteen bits.
 pub const ACTIVATION: i64 = (1 << 13) - 1;
@@ -62,7 +61,7 @@ pub struct Quantized {
     /// Its structure.
     pub decoder: Decoder,
     /// Its numbers.
-    pub data: Data,
+    pub numbers: Numbers,
     /// A logit `q` stands for `q * 2^-logit_bits`.
     pub logit_bits: i32,
 }
@@ -84,23 +83,24 @@ struct Work<'a> {
     config: &'a Config,
     maxima: &'a Maxima,
     tables: Tables,
-    constants: BTreeMap<String, Vec<i32>>,
+    spool: Spool,
     /// Fraction bits of the residual sum.
     residual: i32,
 }
 
-/// Quantizes a decoder. `prefix` holds, for every layer, rotated keys and values of the constant first token.
+/// Quantizes a decoder. `prefix` holds, for every layer, rotated keys and values of the constant first token. The
+/// integers go into the spool as they come; a few rows of floats are in memory at a time.
 pub fn quantize(
     checkpoint: &dyn Checkpoint,
     maxima: &Maxima,
     prefix: &[(Vec<f32>, Vec<f32>)],
     options: Options,
+    spool: Spool,
 ) -> anyhow::Result<Quantized> {
     let config = checkpoint.config();
     refuse(config, options)?;
     let residual = fraction(maxima.residual.into(), (1 << 19) - 1).min(12);
-    let mut work =
-        Work { checkpoint, config, maxima, tables: Tables::default(), constants: BTreeMap::new(), residual };
+    let mut work = Work { checkpoint, config, maxima, tables: Tables::default(), spool, residual };
 
     // The head first: a tied one decides about the embeddings.
     let final_fraction = fraction(maxima.final_normalized.into(), ACTIVATION);
@@ -112,26 +112,25 @@ pub fn quantize(
     if config.tied_head {
         let fitted = work.matrix("embedding", Weight::Embedding, None, 1.0, (ACTIVATION, limit))?;
         let scaled = fraction(maxima.final_norm.into(), ACTIVATION);
-        let gains = fit(&gain, gain.len(), (ACTIVATION, i64::MAX), 12);
+        let (gains, fraction) = work.gains("final.gain", &gain, 1.0)?;
         let requantize = Requantize {
-            shift: shift(final_fraction + gains.fraction, scaled, "final norm")?,
+            shift: shift(final_fraction + fraction, scaled, "final norm")?,
             table: work.tables.clamp(16, ACTIVATION),
         };
-        final_gain = Some((gains.matrix.bound, requantize));
-        work.constants.insert("final.offset".into(), vec![0; config.width]);
-        work.constants.insert("final.gain".into(), gains.cells);
+        final_gain = Some((gains, requantize));
+        work.spool.put("final.offset", &vec![0; config.width])?;
         align = align_to(fitted.1, residual);
         (embedding, head, logit_bits) = (fitted.0, None, scaled + fitted.1);
     } else {
-        let rows = work.rows(Weight::Embedding)?;
-        let cells: Vec<i32> =
-            rows.iter().map(|&w| (f64::from(w) * 2f64.powi(residual)).round_ties_even() as i32).collect();
-        embedding = Fitted::of(cells, config.width, residual).keep(&mut work.constants, "embedding");
+        let floats = work.floats(Weight::Embedding, None, 1.0)?;
+        let fitted = floats.at(residual)?;
+        floats.keep(&fitted, &mut work.spool, "embedding")?;
+        embedding = fitted.matrix;
         align = (0, 0);
         let fitted = work.matrix("head", Weight::Head, Some(&gain), 1.0, (ACTIVATION, limit))?;
         (head, final_gain, logit_bits) = (Some(fitted.0), None, final_fraction + fitted.1);
     }
-    work.angles(options);
+    work.angles(options)?;
     let mut layers = Vec::new();
     for index in 0..config.layers {
         let context = || format!("layer {index}");
@@ -166,12 +165,8 @@ pub fn quantize(
     let tables;
     (decoder.tables, tables) = work.tables.finish();
     let program = decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
-    let mut constants = Vec::new();
-    for constant in &program.constants {
-        let cells = work.constants.remove(&constant.name);
-        constants.push(cells.with_context(|| format!("no numbers for {}", constant.name))?);
-    }
-    Ok(Quantized { decoder, data: Data { constants, tables }, logit_bits })
+    let names = program.constants.iter().map(|constant| constant.name.as_str());
+    Ok(Quantized { numbers: work.spool.finish(names, tables)?, decoder, logit_bits })
 }
 
 /// Bits to the left and bits rounded away that bring one scale to another.
@@ -203,17 +198,41 @@ fn refuse(config: &Config, options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Work<'_> {
-    fn rows(&self, weight: Weight) -> anyhow::Result<Vec<f32>> {
-        let (rows, cols) =
-            self.checkpoint.shape(weight).with_context(|| format!("the model has no {weight:?}"))?;
+impl<'a> Work<'a> {
+    fn shape(&self, weight: Weight) -> anyhow::Result<(usize, usize)> {
+        self.checkpoint.shape(weight).with_context(|| format!("the model has no {weight:?}"))
+    }
+
+    fn vector(&self, weight: Weight) -> anyhow::Result<Vec<f32>> {
+        let (rows, cols) = self.shape(weight)?;
         let mut out = vec![0.0; rows * cols];
         self.checkpoint.read(weight, 0..rows, &mut out)?;
         Ok(out)
     }
 
-    fn vector(&self, weight: Weight) -> anyhow::Result<Vec<f32>> {
-        self.rows(weight)
+    /// A matrix times a factor and the gains of its input channels.
+    fn floats<'b>(&self, weight: Weight, gain: Option<&'b [f32]>, factor: f32) -> anyhow::Result<Floats<'b>>
+    where
+        'a: 'b,
+    {
+        let (checkpoint, shape) = (self.checkpoint, self.shape(weight)?);
+        Ok(Floats::new(shape, move |rows, out| {
+            checkpoint.read(weight, rows, out)?;
+            for row in out.chunks_mut(shape.1) {
+                for (k, cell) in row.iter_mut().enumerate() {
+                    *cell *= factor * gain.map_or(1.0, |gain| gain[k]);
+                }
+            }
+            Ok(())
+        }))
+    }
+
+    /// Gains times a factor, as fine as twelve bits and a sign allow: their bound and fraction bits.
+    fn gains(&mut self, name: &str, gains: &[f32], factor: f32) -> anyhow::Result<(i64, i32)> {
+        let floats = Floats::of(gains, gains.len(), factor);
+        let fitted = floats.fit((ACTIVATION, i64::MAX), 12)?;
+        floats.keep(&fitted, &mut self.spool, name)?;
+        Ok((fitted.matrix.bound, fitted.fraction))
     }
 
     /// A matrix whose input channels have gains, fitted to inputs of a bound and a largest accumulator: its
@@ -226,16 +245,10 @@ impl Work<'_> {
         factor: f32,
         (input, limit): (i64, i64),
     ) -> anyhow::Result<(Matrix, i32)> {
-        let mut cells = self.rows(weight)?;
-        let cols = self.checkpoint.shape(weight).map_or(1, |s| s.1);
-        for row in cells.chunks_mut(cols) {
-            for (k, cell) in row.iter_mut().enumerate() {
-                *cell *= factor * gain.map_or(1.0, |gain| gain[k]);
-            }
-        }
-        let fitted = fit(&cells, cols, (input, limit), 13);
-        let fraction = fitted.fraction;
-        Ok((fitted.keep(&mut self.constants, name), fraction))
+        let floats = self.floats(weight, gain, factor)?;
+        let fitted = floats.fit((input, limit), 13)?;
+        floats.keep(&fitted, &mut self.spool, name)?;
+        Ok((fitted.matrix, fitted.fraction))
     }
 
     /// A bias at an accumulator's scale.
@@ -253,7 +266,7 @@ impl Work<'_> {
         let scale = f64::from(factor) * 2f64.powi(fraction);
         let cells: Vec<i32> = rows.iter().map(|&b| (f64::from(b) * scale).round_ties_even() as i32).collect();
         let bound = cells.iter().map(|&b| i64::from(b).abs()).max().unwrap_or(0);
-        self.constants.insert(format!("{name}.bias"), cells);
+        self.spool.put(&format!("{name}.bias"), &cells)?;
         Ok(Some(bound))
     }
 
@@ -284,7 +297,7 @@ impl Work<'_> {
         Ok(Requantize { shift, table: self.tables.clamp(domain(shift), bound) })
     }
 
-    fn angles(&mut self, options: Options) {
+    fn angles(&mut self, options: Options) -> anyhow::Result<()> {
         let (channels, rope) = (self.config.head_dim, &self.config.rope);
         let frequencies = rope.frequencies();
         let first = usize::from(options.prefix.is_some());
@@ -302,8 +315,8 @@ impl Work<'_> {
                 sin.push(if lower { -s } else { s });
             }
         }
-        self.constants.insert("cos".into(), cos);
-        self.constants.insert("sin".into(), sin);
+        self.spool.put("cos", &cos)?;
+        Ok(self.spool.put("sin", &sin)?)
     }
 
     /// A projection into heads with its norm, at `fraction` bits in the end.
@@ -330,11 +343,9 @@ impl Work<'_> {
         let requantize = self.rounding(input + weight_bits, raw, ACTIVATION, name)?;
         let middle = self::fraction(normalized.into(), ACTIVATION);
         let norm = self.rms(self.config.head_dim, raw, middle)?;
-        let gains: Vec<f32> = self.vector(weights[2])?.iter().map(|g| g * factor).collect();
-        let gains = fit(&gains, gains.len(), (ACTIVATION, i64::MAX), 12);
-        let scaled = self.rounding(middle + gains.fraction, fraction, bound, name)?;
-        let scale = HeadScale { norm, gain: gains.matrix.bound, requantize: scaled };
-        self.constants.insert(format!("{name}.gain"), gains.cells);
+        let (gain, bits) = self.gains(&format!("{name}.gain"), &self.vector(weights[2])?, factor)?;
+        let scaled = self.rounding(middle + bits, fraction, bound, name)?;
+        let scale = HeadScale { norm, gain, requantize: scaled };
         Ok((Linear { matrix, bias, requantize }, Some(scale)))
     }
 
@@ -383,8 +394,8 @@ impl Work<'_> {
             {
                 let scale = 2f64.powi(bits);
                 let round = |&v: &f32| (f64::from(v) * scale).round_ties_even() as i64;
-                let cells = numbers.iter().map(|v| round(v).clamp(-bound, bound) as i32).collect();
-                self.constants.insert(name(&format!("prefix.{what}")), cells);
+                let cells: Vec<i32> = numbers.iter().map(|v| round(v).clamp(-bound, bound) as i32).collect();
+                self.spool.put(&name(&format!("prefix.{what}")), &cells)?;
             }
         }
         let (output, output_bits) =

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::field::{B, pack_base, unpack};
+use crate::backend::matrix::Matrix;
 use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
 use circlet_core::axis::{Axis, Digit};
@@ -163,7 +164,8 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
             assert_eq!(unpack(&slots.expand(factors)), w[start * rows..][..rows]);
         }
     }
-    let mut stack = Stack::new(&slots, messages.each_ref().map(Vec::as_slice), factors, &stacking);
+    let matrices = messages.clone().map(|messages| Matrix::Kept { messages, codewords: Vec::new() });
+    let mut stack = Stack::new(&slots, matrices.each_ref().map(Some), factors, &stacking);
     let mut point = Vec::new();
     for _ in 0..stacking.stack_variables() {
         assert_eq!(stack.round(), dense_round(&f, &w));
