@@ -44,11 +44,20 @@ fn a_conversation_of_three_turns() {
             assert_eq!(turn[part], said[part], "{part}");
         }
     }
-    assert!(verified["security"]["bits"].as_f64().unwrap() >= 100.0);
+    let bits = |name: &str| verified["security"][name].as_f64().unwrap();
+    assert!(bits("bits") >= 100.0);
+    // One forged proof of three forges the conversation.
+    let lost = bits("bits") - bits("bits_of_all");
+    assert!(lost > 1.0 && lost <= 3f64.log2() + 1e-9, "{lost}");
     let (text, _) = bench.run(OK, &["verify", "m.vk", "2", "--tokenizer", "m.circlet"]);
-    for part in
-        ["accepted: model", "turn 1\n", "  | <|begin_of_text|>Alice was very\n", "turn 2\n", " and the"]
-    {
+    for part in [
+        "accepted: model",
+        "turn 1\n",
+        "  | <|begin_of_text|>Alice was very\n",
+        "turn 2\n",
+        " and the",
+        "all proofs together 9",
+    ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     bench.run(OK, &["verify", "m.vk", "1"]);

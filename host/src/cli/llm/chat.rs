@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use circlet::estimate::estimate;
-use circlet::files::{self, ChatFile, Kind, ModelFile, Outputs};
+use circlet::files::{self, ChatFile, Kind, ModelFile, Outputs, folder};
 use circlet::llm::Tokenizer;
 use circlet::llm::chat::Standing;
-use circlet::llm::run::Runner;
 use circlet_core::circuit::CircuitError;
 use circlet_core::decoder::{Chat, Decoder, DecoderKey, Reached, Text, Turn};
 use circlet_core::profile::Regime;
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::prompt::check_room;
 use super::prove::{STOPPED, TOKENS, generate, text_json, tokenizer, tokens_in_words};
-use super::prover::{commit_file, protocol};
+use super::prover::{Holding, commit_file, protocol, runner};
 use super::verify::{claims, lines, open_tokenizer};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::{self, Suite};
@@ -95,9 +94,10 @@ pub fn prove(
     arguments: &prove::Arguments,
     outputs: &Outputs<1>,
 ) -> Result<Outcome, Failure> {
-    let ModelFile { mut head, data } =
+    let ModelFile { mut head, numbers } =
         tracing::info_span!("import").in_scope(|| files::read(&arguments.program)).or_bad()?;
     let unusable = || format!("cannot use {}", arguments.program.display());
+    let tokenizer = tokenizer(&mut head)?;
     let suite = Suite::of(head.suite)
         .ok_or_else(|| Failure::file(format!("{}: unknown hash suite {}", unusable(), head.suite)))?;
     let profile = head.profile;
@@ -111,7 +111,6 @@ pub fn prove(
         chat: Chat::default(),
         proofs: Vec::new(),
     });
-    let tokenizer = tokenizer(&mut head)?;
     let decoder = &head.decoder;
     let reached = reached(decoder, &file.chat).or_file("cannot go on from these proofs")?;
     let given = match reached {
@@ -123,9 +122,11 @@ pub fn prove(
     let longest = Turn { given: given.clone(), generated: vec![decoder.pad; count as usize] };
     let most = decoder.turn(reached, &longest).or_file(unusable())?.extent;
     let expected = estimate(&protocol(decoder, profile, most)?, rayon::current_num_threads());
-    context.check_memory(expected.memory_bytes, "this proof")?;
+    let holding = Holding::new(context, &expected)?;
+    let expected = holding.expected(expected);
 
-    let runner = Runner::new(decoder.clone(), &data).or_file(unusable())?;
+    let folder = holding.in_file.then(|| folder(&arguments.output));
+    let runner = runner(&head, numbers, folder)?;
     let (standing, turn) =
         tracing::info_span!("generate").in_scope(|| -> Result<(Standing, Turn), Failure> {
             let standing = runner.replay(&file.chat).or_file("cannot go on from these proofs")?;
@@ -133,9 +134,8 @@ pub fn prove(
                 generate(context, &runner, &standing, &given, count, &head.end, tokenizer.as_ref())?;
             Ok((standing, Turn { given, generated }))
         })?;
-    drop(runner);
     let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&head, data, suite)?;
+    let prover = commit_file(&head, runner, suite, holding.keep)?;
     // Before work goes into a proof that goes on from them.
     if !file.proofs.is_empty() {
         let verdict = circlet_verifier::verify_chat(prover.key(), &file.chat, &file.proofs);
@@ -171,9 +171,9 @@ pub fn prove(
         let ids: Vec<String> = turn.generated.iter().map(u32::to_string).collect();
         let _ = writeln!(out, "  tokens {}", ids.join(","));
     }
-    out += &text::fields(&[
+    let mut fields = vec![
         ("key", text::hex(&file.key_digest)),
-        ("security", job::security_line(&security)),
+        ("security", security_line(&security)),
         (
             "proof",
             format!(
@@ -193,7 +193,9 @@ pub fn prove(
             ),
         ),
         ("peak memory", memory.map_or_else(|| "unknown on this system".into(), text::bytes)),
-    ]);
+    ];
+    fields.extend(holding.note());
+    out += &text::fields(&fields);
     out += "times\n";
     out += &text::fields(&job::stage_fields(&stages));
     let mut json = json!({
@@ -201,7 +203,7 @@ pub fn prove(
         "key": text::hex(&file.key_digest),
         "turn": file.chat.turns.len(),
         "stopped_by": STOPPED[usize::from(ended)],
-        "security": job::security_json(&security),
+        "security": security_json(&security),
         "proof": arguments.output,
         "proof_bytes": proof_bytes,
         "file_bytes": bytes.len(),
@@ -221,19 +223,37 @@ fn reached(decoder: &Decoder, chat: &Chat) -> Result<Option<Reached>, circlet_co
     chat.turns.iter().try_fold(None, |before, turn| Ok(Some(decoder.turn(before, turn)?.reached)))
 }
 
-/// The security of the weakest of all proofs.
-fn security(key: &DecoderKey, chat: &Chat) -> Result<Report, Failure> {
-    let (mut before, mut weakest) = (None, None::<Report>);
+/// The security of a conversation, which is forged if any of its proofs is.
+struct Security {
+    /// That of the weakest proof.
+    weakest: Report,
+    /// Bits of all proofs together: their errors add up.
+    bits: f64,
+}
+
+fn security(key: &DecoderKey, chat: &Chat) -> Result<Security, Failure> {
+    let (mut before, mut reports) = (None, Vec::new());
     for turn in &chat.turns {
         let program = key.decoder.turn(before, turn).or_file("cannot use the key")?;
         let protocol = Protocol::of_key(&key.instance(program.extent)).or_file("cannot use the key")?;
-        let report = job::security(&protocol)?;
-        if weakest.as_ref().is_none_or(|weakest| report.bits < weakest.bits) {
-            weakest = Some(report);
-        }
+        reports.push(job::security(&protocol)?);
         before = Some(program.reached);
     }
-    weakest.ok_or_else(|| Failure::file("the conversation has no turns"))
+    let bits = -reports.iter().map(|report| (-report.bits).exp2()).sum::<f64>().log2();
+    let weakest = reports.into_iter().min_by(|a, b| a.bits.total_cmp(&b.bits));
+    let weakest = weakest.ok_or_else(|| Failure::file("the conversation has no turns"))?;
+    Ok(Security { weakest, bits })
+}
+
+fn security_line(security: &Security) -> String {
+    let all = text::bits(security.bits);
+    format!("{}\nall proofs together {all} bits: their errors add up", job::security_line(&security.weakest))
+}
+
+fn security_json(security: &Security) -> Value {
+    let mut json = job::security_json(&security.weakest);
+    json["bits_of_all"] = json!(security.bits);
+    json
 }
 
 /// A turn as what is given and what follows.
@@ -269,7 +289,7 @@ pub fn verify(arguments: &verify::Arguments) -> Result<Outcome, Failure> {
     };
     let report = security(&key, &file.chat)?;
     let turns = &file.chat.turns;
-    json.insert("security".into(), job::security_json(&report));
+    json.insert("security".into(), security_json(&report));
     json.insert("prefix".into(), json!(key.decoder.prefix));
     json.insert("turns".into(), turns_json(turns, tokenizer.as_ref()));
     let mut out = format!(
@@ -280,12 +300,12 @@ pub fn verify(arguments: &verify::Arguments) -> Result<Outcome, Failure> {
         let _ = writeln!(out, "turn {number}");
         out += &lines(&whole(turn), tokenizer.as_ref());
     }
-    if !meets_target(&report) {
+    if !meets_target(&report.weakest) {
         out += "warning: for a text of this size the profile does not reach the bits that it promises\n";
     }
     let mut fields = claims(&key, arguments, tokenizer.is_some());
     fields.extend([
-        ("security", job::security_line(&report)),
+        ("security", security_line(&report)),
         ("proofs", format!("{}, one for each turn", text::bytes(proof_bytes as u64))),
         ("time", text::seconds(seconds)),
     ]);
