@@ -137,8 +137,8 @@ pub struct Estimate {
     pub lean_bytes: u64,
     /// What the weights as columns take.
     pub column_bytes: u64,
-    /// Seconds that a proof takes longer then.
-    pub lean_seconds: f64,
+    /// Times then.
+    pub lean_times: Times,
     /// The peak while the weights of a program are committed to.
     pub key_bytes: u64,
     /// The same where only the verifying key is wanted, beside the columns (see [`crate::keys::Columns`]).
@@ -153,6 +153,7 @@ pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
     let [fixed, witness, ..] = trees;
     let multiplications = multiplications(protocol);
     let sizes = protocol.sizes();
+    let times = times(protocol, trees, multiplications, threads);
     Estimate {
         fixed,
         witness,
@@ -167,10 +168,10 @@ pub fn estimate(protocol: &Protocol, threads: usize) -> Estimate {
         memory_bytes: (BASELINE + prove_bytes(protocol, 0) + kept_bytes(protocol)).max(key_bytes(protocol)),
         lean_bytes: lean_bytes(protocol, threads),
         column_bytes: column_bytes(protocol),
-        lean_seconds: encode_seconds(protocol) / speed(threads),
+        lean_times: lean_times(protocol, times, trees, threads),
         key_bytes: key_bytes(protocol),
         key_alone_bytes: key_alone_bytes(protocol, threads),
-        times: times(protocol, trees, multiplications, threads),
+        times,
     }
 }
 
@@ -266,12 +267,6 @@ fn tree_bytes(protocol: &Protocol) -> u64 {
 /// What a key takes: the numbers as columns of two or four bytes, their matrix, codewords and tree, and coordinates.
 fn kept_bytes(protocol: &Protocol) -> u64 {
     column_bytes(protocol) + committed(protocol, Tree::Fixed) + 3 * 4 * slots(protocol)
-}
-
-/// Seconds of one core to encode the weights again.
-fn encode_seconds(protocol: &Protocol) -> f64 {
-    let columns = protocol.stacking.matrix_columns[Tree::Fixed.index()] as f64;
-    COSTS.encode_again * columns * slots(protocol) as f64
 }
 
 /// What the columns of the fixed tree take, in two or four bytes a cell.
@@ -393,6 +388,25 @@ fn times(protocol: &Protocol, trees: [TreeSize; 4], multiplications: u64, thread
                 / speed,
         verify: COSTS.verify_hash * (elements / 16.0 + digests)
             + COSTS.verify_element * sent(protocol) as f64,
+    }
+}
+
+/// Times where nothing is kept of the commitment to weights but its tree: they are encoded twice, but everything is
+/// encoded in memory that has been used before.
+fn lean_times(protocol: &Protocol, times: Times, trees: [TreeSize; 4], threads: usize) -> Times {
+    let (log, speed) = (protocol.codeword_log(), speed(threads));
+    let slots = libm::exp2(f64::from(log));
+    let encode = |tree: TreeSize| COSTS.encode_again * tree.matrix_columns as f64 * slots;
+    let commit = |tree: TreeSize| match tree.matrix_columns {
+        0 => 0.0,
+        columns => encode(tree) + COSTS.compression * compressions(columns, log),
+    };
+    let [fixed, filled @ ..] = trees;
+    Times {
+        weights: COSTS.domain * slots + commit(fixed) / speed,
+        commit: filled.into_iter().map(commit).sum::<f64>() / speed,
+        opening: times.opening + encode(fixed) / speed,
+        ..times
     }
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::partial::Partial;
-use super::prover::{extent, protocol, verifying_key};
+use super::prover::{Holding, extent, protocol, verifying_key};
 use super::source::{self, Budget, Integers, Room, describe_prefix, integers};
 use crate::cli::compile::Arguments;
 use crate::cli::failure::{Failure, OrFail};
@@ -124,9 +124,11 @@ pub fn run(
         .or_else(|_| extent(decoder, 1, 1))
         .or_file("this decoder cannot be proven")?;
     let expected = estimate(&protocol(decoder, arguments.profile, usual)?, rayon::current_num_threads());
+    let soonest =
+        Holding::soonest(&expected, |_| true).map_or(expected, |holding| holding.expected(expected));
     let needed = expected.key_alone_bytes + room.bytes(config);
     context.check_memory(needed, "committing to the weights")?;
-    let shown = context.monitor.plan(&[("weights", expected.times.weights)], 1);
+    let shown = context.monitor.plan(&[("weights", expected.lean_times.weights)], 1);
     let key = &verifying_key(&runner, arguments.profile, arguments.suite)?;
     drop((shown, runner));
     let file = ModelFile {
@@ -175,8 +177,8 @@ pub fn run(
             format!(
                 "{}, {}, {} of memory for {} positions and {} token{} that follow",
                 text::bytes(expected.proof_bytes),
-                text::seconds(expected.times.prove()),
-                text::bytes(expected.memory_bytes),
+                text::seconds(soonest.times.prove()),
+                text::bytes(soonest.memory_bytes),
                 usual.rows,
                 usual.generated,
                 if usual.generated == 1 { "" } else { "s" }

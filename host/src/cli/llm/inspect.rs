@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use circlet::estimate::{Estimate, estimate};
+use circlet::estimate::{Estimate, Times, estimate};
 use circlet::files::{self, Head, ModelFile, TextFile};
-use circlet::keys::Keep;
 use circlet::llm::quantize::{Options as Quantize, calibrate, quantize};
 use circlet::llm::{self, Checkpoint, Config, Opened, RopeScaling, Weight};
 use circlet::numbers::Spool;
@@ -153,7 +152,8 @@ fn estimated(
     json: &mut Value,
 ) -> Result<(), Failure> {
     let threads = rayon::current_num_threads();
-    let expected: Estimate = estimate(protocol, threads);
+    let whole: Estimate = estimate(protocol, threads);
+    let expected = Holding::soonest(&whole, |_| true).map_or(whole, |holding| holding.expected(whole));
     let security = job::security(protocol)?;
     let (prompt, tokens) = arguments.llm.counts();
     let _ = writeln!(
@@ -163,25 +163,25 @@ fn estimated(
         extent.rows
     );
     *out += &estimate_fields(&expected, threads, &security);
-    let lean = Holding { keep: Keep::Tree, in_file: false }.expected(expected);
-    *out += &text::fields(&[(
-        "with less memory",
-        format!(
-            "about {}, and {} longer for every proof; {} with the weights in a file",
-            text::bytes(lean.memory_bytes),
-            text::seconds(expected.lean_seconds),
-            text::bytes(expected.lean_bytes)
-        ),
-    )]);
+    let ways = Holding::ALL.map(|holding| (holding, holding.expected(whole)));
+    *out += "ways to hold the weights, of which prove takes the soonest that fits\n";
+    let lines = ways.each_ref().map(|(holding, way)| {
+        let Times { weights, .. } = way.times;
+        let (memory, weights) = (text::bytes(way.memory_bytes), text::seconds(weights));
+        let prove = text::seconds(way.times.prove());
+        (holding.name(), format!("{memory}, {weights} to commit and {prove} to prove"))
+    });
+    *out += &text::fields(&lines);
     if let Some(object) = json.as_object_mut() {
         object.insert("prompt_tokens".into(), json!(prompt));
         object.insert("tokens".into(), json!(tokens));
         object.insert("rows".into(), json!(extent.rows));
         object.insert("estimate".into(), estimate_json(&expected, threads));
-        let (memory, beside) = (lean.memory_bytes, expected.lean_bytes);
-        let lean = json!({ "memory_bytes": memory, "memory_bytes_without_weights": beside,
-                           "more_seconds": expected.lean_seconds });
-        object.insert("with_less_memory".into(), lean);
+        let ways = ways.map(|(holding, way)| {
+            json!({ "way": holding.name(), "memory_bytes": way.memory_bytes,
+                    "seconds": { "weights": way.times.weights, "prove": way.times.prove() } })
+        });
+        object.insert("ways".into(), json!(ways));
         object.insert("security".into(), job::security_json(&security));
     }
     Ok(())
