@@ -209,22 +209,21 @@ impl Claims {
             values.push((from, value));
             value
         };
-        let mut sum = QM31::ZERO;
-        let mut claim = QM31::ZERO;
-        let mut current = 0;
-        let power = |claim: u32| powers.get(claim as usize).copied().unwrap_or(QM31::ZERO);
+        // Neighbours often have the same claim and weights: one product with them is enough.
+        let (mut sum, mut run, mut weight, mut current) = (QM31::ZERO, QM31::ZERO, QM31::ZERO, None);
         for term in &self.terms {
-            if term.claim != current {
-                sum += power(current) * claim;
-                (current, claim) = (term.claim, QM31::ZERO);
-            }
             let shape = circuit.column(term.column).shape;
-            let (log_rows, log_cols) = (shape.log_rows(), shape.log_cols());
+            let own = Some((term.claim, term.rows, term.cols, shape.log_rows(), shape.log_cols()));
+            if own != current {
+                sum += weight * run;
+                let power = powers.get(term.claim as usize).copied().unwrap_or(QM31::ZERO);
+                let rows = along(term.rows, shape.log_cols(), shape.log_rows());
+                let cols = along(term.cols, 0, shape.log_cols());
+                (current, run, weight) = (own, QM31::ZERO, power * rows * cols);
+            }
             let place = places.get(term.column.0 as usize).copied().unwrap_or(QM31::ZERO);
-            let rows = along(term.rows, log_cols, log_rows);
-            let cols = along(term.cols, 0, log_cols);
-            claim += term.coefficient * place * rows * cols;
+            run += term.coefficient * place;
         }
-        sum + power(current) * claim
+        sum + weight * run
     }
 }

@@ -35,7 +35,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
-use crate::circuit::{Circuit, Form, Kind, Product, Shape};
+use crate::circuit::{Circuit, ColumnId, Form, Kind, Product, Shape};
 use crate::claims::{Claims, PointId, Reading, Slice};
 use crate::field::QM31;
 use crate::poly::{eq, powers};
@@ -139,6 +139,9 @@ pub struct Point {
     pub gammas: Vec<QM31>,
 }
 
+/// The numbers of the operands so far. The first column of a form tells most of them apart.
+type Known = BTreeMap<(Option<ColumnId>, Operand), usize>;
+
 impl Reduction {
     /// Collects the products of a circuit.
     pub fn new(circuit: &Circuit) -> Self {
@@ -155,17 +158,21 @@ impl Reduction {
             row_variables: shapes().map(Shape::log_rows).max().unwrap_or(0),
             col_variables: shapes().map(Shape::log_cols).max().unwrap_or(0),
         };
-        let mut known = BTreeMap::new();
+        let mut known = Known::new();
         for (relation, r) in circuit.relations.iter().enumerate() {
             for product in &r.value.products {
                 reduction.push(relation, product, &mut known);
             }
         }
+        let mut operands: Vec<(usize, Operand)> =
+            known.into_iter().map(|((_, operand), index)| (index, operand)).collect();
+        operands.sort_unstable_by_key(|(index, _)| *index);
+        reduction.operands = operands.into_iter().map(|(_, operand)| operand).collect();
         reduction.rounds = reduction.terms.iter().map(|t| t.variables).max().unwrap_or(0);
         reduction
     }
 
-    fn push(&mut self, relation: usize, product: &Product, known: &mut BTreeMap<Operand, usize>) {
+    fn push(&mut self, relation: usize, product: &Product, known: &mut Known) {
         let Product { coefficient, kind, a_shape, b_shape, .. } = *product;
         let low = a_shape.log_cols();
         let part = |len: u32, at: At| Part { len, at };
@@ -219,16 +226,13 @@ impl Reduction {
         };
         let a = Operand { form: product.a.clone(), shape: a_shape, rows: a_rows, cols: a_cols };
         let b = Operand { form: product.b.clone(), shape: b_shape, rows: b_rows, cols: b_cols };
-        let (a, b) = (self.operand(a, known), self.operand(b, known));
+        let mut index = |operand: Operand| {
+            let (first, count) = (operand.form.terms.first().map(|(_, column)| *column), known.len());
+            *known.entry((first, operand)).or_insert(count)
+        };
+        let (a, b) = (index(a), index(b));
         let len = a_shape.cols;
         self.terms.push(Term { relation, coefficient, kind, variables, low, len, high_len, inner, a, b });
-    }
-
-    fn operand(&mut self, operand: Operand, known: &mut BTreeMap<Operand, usize>) -> usize {
-        *known.entry(operand).or_insert_with_key(|operand| {
-            self.operands.push(operand.clone());
-            self.operands.len() - 1
-        })
     }
 
     /// The claim that the linear parts sum to `-V`.

@@ -355,8 +355,11 @@ impl<'p> Builder<'p> {
         Ok(column)
     }
 
-    /// A name within the op that is being defined.
+    /// A name within the op that is being defined; verifiers have no use for one.
     fn scoped(&self, name: &str) -> String {
+        if !self.executable {
+            return String::new();
+        }
         let mut scoped = String::with_capacity(self.scope.len() + 1 + name.len());
         for part in [self.scope.as_str(), ".", name] {
             scoped.push_str(part);
@@ -365,7 +368,8 @@ impl<'p> Builder<'p> {
     }
 
     fn column(&mut self, name: &str, shape: Shape, bound: Interval, content: Content) -> ColumnId {
-        self.named(String::from(name), shape, bound, content)
+        let name = if self.executable { String::from(name) } else { String::new() };
+        self.named(name, shape, bound, content)
     }
 
     fn named(&mut self, name: String, shape: Shape, bound: Interval, content: Content) -> ColumnId {
