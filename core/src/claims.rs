@@ -213,7 +213,8 @@ impl Claims {
         let (mut sum, mut run, mut weight, mut current) = (QM31::ZERO, QM31::ZERO, QM31::ZERO, None);
         for term in &self.terms {
             let shape = circuit.column(term.column).shape;
-            let own = Some((term.claim, term.rows, term.cols, shape.log_rows(), shape.log_cols()));
+            // An axis has one length: that of `cols` says where `rows` begins.
+            let own = Some((term.claim, term.rows, term.cols));
             if own != current {
                 sum += weight * run;
                 let power = powers.get(term.claim as usize).copied().unwrap_or(QM31::ZERO);

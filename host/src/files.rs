@@ -439,7 +439,8 @@ fn map_bytes(path: &Path) -> Result<Bytes, FileError> {
     if metadata.is_file() && metadata.len() > 0 {
         return Ok(Bytes::from_owner(map::map(&file).map_err(failed)?));
     }
-    Ok(read_bytes(path, Kind::Model.limit())?.into())
+    // A pipe fills memory.
+    Ok(read_bytes(path, Kind::Encoder.limit())?.into())
 }
 
 /// The first `limit + 1` bytes of a file: enough to see that it is too large.

@@ -142,8 +142,43 @@ fn the_key_does_not_depend_on_where_the_numbers_are() {
         .iter()
         .position(|constant| constant.name == "layers.0.query")
         .unwrap();
-    refused(&|data| data.constants[at][3] = -query - 1);
+    assert!(refused(&|data| data.constants[at][3] = -query - 1).contains("query: an entry is beyond"));
+    let mut tight = decoder.clone();
+    tight.layers[0].query.matrix.row_l1 = query.into();
+    let error = Runner::new(tight, &data).err().unwrap().to_string();
+    assert!(error.contains("layers.0.query: a row's L1 norm is beyond"), "{error}");
+    let most = decoder.tables[0].bound as i32;
+    assert!(refused(&|data| data.tables[0][5] = most + 1).contains("a value is beyond"));
     assert!(refused(&|data| data.constants.truncate(3)).contains("number of constants"));
     assert!(refused(&|data| data.constants[0].truncate(7)).contains("wrong number of entries"));
     assert!(refused(&|data| data.tables[0].truncate(7)).contains("wrong number of values"));
+}
+
+/// Nor does it, or a proof, depend on the groups in which matrix columns are made.
+#[test]
+fn groups_of_matrix_columns_do_not_show() {
+    let shape = Shape {
+        name: "grouped",
+        layers: 2,
+        width: 128,
+        ffn: 1024,
+        heads: 4,
+        groups: 2,
+        channels: 32,
+        vocab: 2048,
+        qk_norm: false,
+    };
+    let (decoder, numbers) = shape.decoder(2, 2048, 16);
+    let runner = || Runner::new(decoder.clone(), &numbers).unwrap();
+    let given = [7, 1, 2000];
+    let generated = runner().generate(&Standing::default(), &given, 2, &[], |_| {}).unwrap();
+    let text = Text { tokens: [&given[..], &generated].concat(), prompt: 3 };
+    let [kept, made] = [Keep::Codewords, Keep::Tree].map(|keep| {
+        let prover = DecoderProver::<Poseidon2Blake2s>::of(runner(), ProfileId::P100U, keep).unwrap();
+        let run = prover.run(text.clone()).unwrap();
+        assert!(run.key.protocol.stacking.matrix_columns[0] > 32);
+        (prover.key.clone(), run.prove())
+    });
+    assert!(kept == made);
+    assert_eq!(verify_text(&made.0, &text, &made.1), Ok(()));
 }

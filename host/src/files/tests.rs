@@ -193,3 +193,56 @@ fn parts_do_not_matter() {
     assert_eq!(whole, blake2s::hash(blake2s::DIGEST, digests.as_flattened()));
     assert_ne!(whole, checksum(Kind::Model, &[bytes.slice(1..)]));
 }
+
+/// A model's payload in which only the digest is right.
+#[test]
+fn numbers_are_read_whole_or_not_at_all() {
+    let shape = crate::llm::shape::Shape {
+        name: "tiny",
+        layers: 1,
+        width: 8,
+        ffn: 8,
+        heads: 1,
+        groups: 1,
+        channels: 8,
+        vocab: 6,
+        qk_norm: false,
+    };
+    let (decoder, numbers) = shape.decoder(1, 6, 4);
+    let head = Head {
+        decoder,
+        tokenizer: None,
+        end: vec![5],
+        logit_bits: 3,
+        prefix: PrefixOrigin::None,
+        profile: ProfileId::P100U,
+        suite: 1,
+        key_digest: [2; 32],
+        accuracy: None,
+    };
+    let file = ModelFile { head, numbers };
+    let good = file.payload().concat();
+    let read = |payload: &[u8]| decode::<ModelFile>(&sealed(Kind::Model, payload));
+    assert_eq!(read(&good).as_ref(), Ok(&file));
+    let malformed = |payload: &[u8]| match read(payload) {
+        Err(ContentError::Malformed(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(malformed(&[good.as_slice(), &[0]].concat()).contains("1 bytes follow"));
+    let head = to_postcard(&file.head).len();
+    for end in (0..head).step_by(7).chain(head..head + 40).chain(good.len() - 40..good.len()) {
+        malformed(&good[..end]);
+    }
+    // More lists than there are, up to the largest number.
+    for byte in 0..8 {
+        let mut more = good.clone();
+        more[head + byte] = 0xff;
+        malformed(&more);
+    }
+    // A first list that is longer than the file, and one of no width.
+    for (at, value) in [(head + 8 + 8, 0x7f), (head + 8, 3)] {
+        let mut changed = good.clone();
+        changed[at] = value;
+        malformed(&changed);
+    }
+}

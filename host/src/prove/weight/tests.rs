@@ -10,7 +10,7 @@ use circlet_core::circuit::{Column, Content, Interval, Shape, Tree};
 use circlet_core::claims::Slice;
 use circlet_core::field::M31;
 use circlet_core::opening::column_weights;
-use circlet_core::poly::bind_high;
+use circlet_core::poly::{bind_high, evaluate};
 use circlet_core::profile::{P100_U, Profile};
 use circlet_core::program::TableId;
 
@@ -108,8 +108,13 @@ fn axis(random: &mut Random, log: u32) -> Axis {
 fn claims(random: &mut Random, circuit: &Circuit) -> Claims {
     let mut claims = Claims::default();
     let points: Vec<_> = (0..3).map(|_| claims.point(random.elements(40))).collect();
+    let ends = (ColumnId(0), circuit.columns[0].shape);
     for _ in 0..6 {
         claims.begin(random.element());
+        // The last term of one claim and the first of the next have the same weights.
+        let place = |from| Slice { point: points[0], from };
+        let weights = (claims.eq(place(7), ends.1.log_rows()), claims.eq(place(0), ends.1.log_cols()));
+        claims.add(random.element(), ends.0, weights.0, weights.1);
         for (id, column) in (0u32..).map(ColumnId).zip(&circuit.columns) {
             let coefficient = random.element();
             match random.below(8) {
@@ -121,6 +126,12 @@ fn claims(random: &mut Random, circuit: &Circuit) -> Claims {
                     let rows = claims.eq(slice(random), column.shape.log_rows());
                     let cols = claims.eq(slice(random), column.shape.log_cols());
                     claims.add(coefficient, id, rows, cols);
+                    // A neighbour with the same weights, or those of one axis.
+                    let others = [claims.eq(slice(random), column.shape.log_rows()), rows];
+                    let rows = others[random.below(2) as usize];
+                    let others = [claims.eq(slice(random), column.shape.log_cols()), cols];
+                    let cols = others[random.below(2) as usize];
+                    claims.add(random.element(), id, rows, cols);
                 }
                 4 | 5 => {
                     let rows = claims.axis(axis(random, column.shape.log_rows()));
@@ -130,6 +141,7 @@ fn claims(random: &mut Random, circuit: &Circuit) -> Claims {
                 _ => {}
             }
         }
+        claims.add(random.element(), ends.0, weights.0, weights.1);
     }
     claims
 }
@@ -177,6 +189,10 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
     }
     point.reverse();
     assert_eq!(unpack(&slots.expand(&stack.finish())), w);
+    // The verifier's closed form at the whole point, its low coordinates first.
+    let whole = [random.elements(stacking.log_rows as usize), point.clone()].concat();
+    let low = &whole[..stacking.log_rows as usize];
+    assert_eq!(claims.weight_at(&circuit, &stacking, mu, &whole), evaluate(&w, low));
     let weights = column_weights(&point, stacking.log_columns);
     let columns: Vec<(&[B], QM31)> = messages
         .iter()
