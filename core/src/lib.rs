@@ -16,6 +16,7 @@ pub mod decoder;
 mod draft;
 pub mod encoder;
 pub mod field;
+pub mod file;
 pub mod hash;
 pub mod key;
 pub mod limits;

@@ -1,11 +1,7 @@
 //! The files that circlet writes: compiled programs, verifying keys and proofs.
 //!
-//! | bytes | content |
-//! |---|---|
-//! | 8 | magic: `CIRCLETP` (program and numbers), `CIRCLETK` (verifying key) or `CIRCLETX` (statement and proof); of language models `CIRCLETL` (decoder, numbers, tokenizer), `CIRCLETV` (verifying key) or `CIRCLETT` (text and proof), `CIRCLETC` (conversation and proofs), `CIRCLETU` (unfinished compilation); of sentence encoders `CIRCLETE` (encoder, numbers, tokenizer), `CIRCLETW` (verifying key) or `CIRCLETS` (sentence, vector and proof) |
-//! | 2 | [`VERSION`], little-endian |
-//! | 32 | Blake2s digest of the payload; of a language model or encoder, of the digests of its pieces |
-//! | rest | payload: postcard, in its one canonical encoding; numbers of a language model or encoder follow it packed, see [`crate::numbers`] |
+//! How they begin is written in [`circlet_core::file`]; numbers of a language model or encoder follow their payload
+//! packed, see [`crate::numbers`].
 //!
 //! Readers are total: any bytes give a value or a [`FileError`] that names what is wrong. The digest finds
 //! accidents, not attacks: nothing read here is trusted, and a key or proof is judged by the verifier alone.
@@ -18,8 +14,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use circlet_core::decoder::DecoderKey;
 use circlet_core::encoder::EncoderKey;
+pub use circlet_core::file::{
+    ChatFile, ContentError, EncodingFile, HEADER, Header, Kind, ProofFile, RegistrationFile, TextFile,
+};
 use circlet_core::hash::blake2s::{self, Hasher};
-use circlet_core::key::{Statement, VERSION, VerifyingKey};
+use circlet_core::key::VerifyingKey;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::{Data, Program};
 use serde::de::DeserializeOwned;
@@ -32,115 +31,10 @@ mod outputs;
 mod partial;
 mod text;
 
-pub use encoding::{EncoderFile, EncoderHead, EncodingFile};
+pub use encoding::{EncoderFile, EncoderHead};
 pub use outputs::{Outputs, folder};
 pub use partial::PartialFile;
-pub use text::{ChatFile, Head, ModelFile, PrefixOrigin, TextFile};
-
-const MAGIC_LEN: usize = 8;
-const DIGEST_AT: usize = MAGIC_LEN + 2;
-/// Bytes before the payload.
-pub const HEADER: usize = DIGEST_AT + 32;
-
-/// What a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A [`ProgramFile`].
-    Program,
-    /// A verifying key.
-    Key,
-    /// A [`ProofFile`].
-    Proof,
-    /// A [`ModelFile`].
-    Model,
-    /// A [`DecoderKey`].
-    ModelKey,
-    /// A [`TextFile`].
-    Text,
-    /// An [`EncoderFile`].
-    Encoder,
-    /// An [`EncoderKey`].
-    EncoderKey,
-    /// An [`EncodingFile`].
-    Encoding,
-    /// A [`ChatFile`].
-    Chat,
-    /// A [`RegistrationFile`].
-    Registration,
-    /// A [`PartialFile`].
-    Partial,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 12] = [
-        Self::Program,
-        Self::Key,
-        Self::Proof,
-        Self::Model,
-        Self::ModelKey,
-        Self::Text,
-        Self::Encoder,
-        Self::EncoderKey,
-        Self::Encoding,
-        Self::Chat,
-        Self::Registration,
-        Self::Partial,
-    ];
-
-    /// The first bytes of such a file.
-    pub const fn magic(self) -> &'static [u8; MAGIC_LEN] {
-        match self {
-            Self::Program => b"CIRCLETP",
-            Self::Key => b"CIRCLETK",
-            Self::Proof => b"CIRCLETX",
-            Self::Model => b"CIRCLETL",
-            Self::ModelKey => b"CIRCLETV",
-            Self::Text => b"CIRCLETT",
-            Self::Encoder => b"CIRCLETE",
-            Self::EncoderKey => b"CIRCLETW",
-            Self::Encoding => b"CIRCLETS",
-            Self::Chat => b"CIRCLETC",
-            Self::Registration => b"CIRCLETR",
-            Self::Partial => b"CIRCLETU",
-        }
-    }
-
-    /// The largest such file that is read.
-    pub const fn limit(self) -> u64 {
-        match self {
-            Self::Program => 1 << 32,
-            Self::Key | Self::ModelKey | Self::EncoderKey => 1 << 26,
-            Self::Proof | Self::Text | Self::Chat | Self::Encoding | Self::Registration => 1 << 28,
-            Self::Encoder | Self::Partial => 1 << 34,
-            Self::Model => 1 << 40,
-        }
-    }
-
-    /// The kind whose magic these bytes start with.
-    pub fn of(bytes: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| bytes.starts_with(kind.magic()))
-    }
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Program => "a compiled program (.circlet)",
-            Self::Key => "a verifying key (.vk)",
-            Self::Proof => "a proof (.proof)",
-            Self::Model => "a compiled language model (.circlet)",
-            Self::ModelKey => "a language model's verifying key (.vk)",
-            Self::Text => "a proof of a text (.proof)",
-            Self::Encoder => "a compiled sentence encoder (.circlet)",
-            Self::EncoderKey => "a sentence encoder's verifying key (.vk)",
-            Self::Encoding => "a proof of a sentence's vector (.proof)",
-            Self::Chat => "proofs of a conversation (.proof)",
-            Self::Registration => "a registration (.reg)",
-            Self::Partial => "an unfinished compilation (.partial)",
-        })
-    }
-}
+pub use text::{Head, ModelFile, PrefixOrigin};
 
 /// A compiled model: all that a prover needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,26 +60,6 @@ pub struct InputPort {
     pub name: String,
     /// Its dimensions.
     pub shape: Vec<u32>,
-}
-
-/// A statement with its proof.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProofFile {
-    /// Digest of the key that the proof is for.
-    pub key_digest: [u8; 32],
-    /// The public inputs and outputs.
-    pub statement: Statement,
-    /// The proof.
-    pub proof: Vec<u8>,
-}
-
-/// The proofs that the numbers under a key keep their declared bounds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistrationFile {
-    /// Digest of the key that they are for.
-    pub key_digest: [u8; 32],
-    /// The proofs, in order.
-    pub proofs: Vec<Vec<u8>>,
 }
 
 /// A type that has a file of its own.
@@ -300,58 +174,6 @@ pub enum FileError {
     },
 }
 
-/// Why the contents of a file cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ContentError {
-    /// There are no bytes.
-    #[error("the file is empty; {expected} was expected")]
-    Empty {
-        /// What should be there.
-        expected: Kind,
-    },
-    /// There are too many bytes.
-    #[error("the file has more than {limit} bytes, the most that {expected} may have")]
-    TooLarge {
-        /// What should be there.
-        expected: Kind,
-        /// The most that is read.
-        limit: u64,
-    },
-    /// Not a file of circlet.
-    #[error("this is no file that circlet wrote; {expected} was expected{hint}")]
-    Foreign {
-        /// What should be there.
-        expected: Kind,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// A file of another kind.
-    #[error("this is {found}; {expected} was expected")]
-    WrongKind {
-        /// What should be there.
-        expected: Kind,
-        /// What is there.
-        found: Kind,
-    },
-    /// A file of another version.
-    #[error(
-        "the file has format version {found}, this circlet reads version {VERSION}; compile the model again"
-    )]
-    Version {
-        /// The version in the file.
-        found: u16,
-    },
-    /// The file ends too early.
-    #[error("the file is cut short; copy or make it again")]
-    Truncated,
-    /// The payload does not have the digest that the header names.
-    #[error("the file is damaged: its contents do not match their checksum; copy or make it again")]
-    Damaged,
-    /// The payload does not decode, or is not the canonical encoding of what it decodes to.
-    #[error("the file is malformed: {0}; make it again")]
-    Malformed(String),
-}
-
 /// The bytes of a file.
 pub fn encode<T: Format>(value: &T) -> Vec<u8> {
     encode_parts(value).concat()
@@ -360,9 +182,7 @@ pub fn encode<T: Format>(value: &T) -> Vec<u8> {
 /// The bytes of a file in parts, of which large ones are shared with the value.
 pub fn encode_parts<T: Format>(value: &T) -> Vec<Bytes> {
     let payload = value.payload();
-    let mut header = T::KIND.magic().to_vec();
-    header.extend(VERSION.to_le_bytes());
-    header.extend(checksum(T::KIND, &payload));
+    let header = Header { kind: T::KIND, digest: checksum(T::KIND, &payload) }.to_bytes();
     [vec![header.into()], payload].concat()
 }
 
@@ -383,42 +203,15 @@ fn checksum(kind: Kind, payload: &[Bytes]) -> [u8; 32] {
 /// Reads the bytes of a file. The value may share them.
 pub fn decode<T: Format>(bytes: impl Into<Bytes>) -> Result<T, ContentError> {
     let (bytes, expected) = (bytes.into(), T::KIND);
-    if bytes.is_empty() {
-        return Err(ContentError::Empty { expected });
-    }
-    if bytes.len() as u64 > expected.limit() {
-        return Err(ContentError::TooLarge { expected, limit: expected.limit() });
-    }
-    match Kind::of(&bytes) {
-        Some(found) if found == expected => {}
-        Some(found) => return Err(ContentError::WrongKind { expected, found }),
-        None if expected.magic().starts_with(&bytes) => return Err(ContentError::Truncated),
-        None => return Err(ContentError::Foreign { expected, hint: hint(expected) }),
-    }
-    let (header, payload) = bytes.split_at_checked(HEADER).ok_or(ContentError::Truncated)?;
-    let found = u16::from_le_bytes([header[MAGIC_LEN], header[MAGIC_LEN + 1]]);
-    if found != VERSION {
-        return Err(ContentError::Version { found });
-    }
+    let (header, payload) = Header::split(&bytes, &[expected])?;
     let payload = bytes.slice_ref(payload);
-    let intact = header[DIGEST_AT..] == checksum(expected, std::slice::from_ref(&payload));
+    let intact = header.digest == checksum(expected, std::slice::from_ref(&payload));
     match T::parse(&payload) {
         Err(ParseError::End) if !intact => Err(ContentError::Truncated),
         _ if !intact => Err(ContentError::Damaged),
         Err(ParseError::End) => Err(ContentError::Malformed("it ends too early".into())),
         Err(ParseError::Malformed(what)) => Err(ContentError::Malformed(what)),
         Ok(value) => Ok(value),
-    }
-}
-
-fn hint(expected: Kind) -> &'static str {
-    match expected {
-        Kind::Program | Kind::Key | Kind::Model | Kind::ModelKey | Kind::Encoder | Kind::EncoderKey => {
-            " (`circlet compile` makes one from a model)"
-        }
-        Kind::Proof | Kind::Text | Kind::Chat | Kind::Encoding => " (`circlet prove` makes one)",
-        Kind::Registration => " (`circlet register` makes one)",
-        Kind::Partial => "",
     }
 }
 
@@ -455,7 +248,7 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 
 /// The kind of a file, by its first bytes.
 pub fn kind_of(path: &Path) -> Result<Option<Kind>, FileError> {
-    Ok(Kind::of(&read_bytes(path, MAGIC_LEN as u64)?))
+    Ok(Kind::of(&read_bytes(path, HEADER as u64)?))
 }
 
 #[cfg(test)]

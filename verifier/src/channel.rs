@@ -9,39 +9,36 @@ use circlet_core::pow;
 use circlet_core::transcript::{Label, Transcript};
 
 use crate::Reject;
+use crate::source::{Source, elements};
 
 /// Bytes of a proof that are not yet read, and the transcript of those that are.
 pub struct Channel<'a, S: HashSuite> {
     transcript: S::Transcript,
-    rest: &'a [u8],
+    source: &'a mut dyn Source,
 }
 
 impl<'a, S: HashSuite> Channel<'a, S> {
     /// A channel at the start of a proof.
-    pub fn new(transcript: S::Transcript, proof: &'a [u8]) -> Self {
-        Self { transcript, rest: proof }
+    pub fn new(transcript: S::Transcript, source: &'a mut dyn Source) -> Self {
+        Self { transcript, source }
     }
 
-    fn take(&mut self, n: usize) -> Result<&'a [u8], Reject> {
-        let (head, tail) = self.rest.split_at_checked(n).ok_or(Reject::TooShort)?;
-        self.rest = tail;
-        Ok(head)
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Reject> {
+        let mut bytes = [0; N];
+        self.source.read(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Reads field elements that answer queries: they come after the last challenge and are not absorbed.
     pub fn opened(&mut self, n: usize) -> Result<Vec<M31>, Reject> {
-        let bytes = self.take(4 * n)?;
-        let mut words = Vec::with_capacity(n);
-        for word in bytes.chunks_exact(4) {
-            let word = word.try_into().map_or(u32::MAX, u32::from_le_bytes);
-            words.push(M31::new(word).map_err(|_| Reject::NonCanonical)?);
-        }
+        let mut words = alloc::vec![M31::ZERO; n];
+        elements(self.source, &mut words)?;
         Ok(words)
     }
 
     /// Reads a digest of a Merkle path; not absorbed, like all answers to queries.
     pub fn digest(&mut self) -> Result<S::Digest, Reject> {
-        S::digest_from_bytes(self.take(S::DIGEST_BYTES)?).ok_or(Reject::NonCanonical)
+        S::digest_from_bytes(&self.take::<32>()?).ok_or(Reject::NonCanonical)
     }
 
     /// Receives a message of extension elements.
@@ -72,7 +69,7 @@ impl<'a, S: HashSuite> Channel<'a, S> {
         if bits == 0 {
             return Ok(());
         }
-        let nonce = self.take(8)?.try_into().map_or(0, u64::from_le_bytes);
+        let nonce = u64::from_le_bytes(self.take()?);
         if !pow::check(&self.transcript.pow_seed(), bits, nonce) {
             return Err(Reject::Work);
         }
@@ -97,6 +94,6 @@ impl<'a, S: HashSuite> Channel<'a, S> {
 
     /// Accepts only if every byte of the proof was read.
     pub fn finish(self) -> Result<(), Reject> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Reject::TooLong) }
+        if self.source.is_at_end()? { Ok(()) } else { Err(Reject::TooLong) }
     }
 }

@@ -3,8 +3,8 @@
 use circlet_core::decoder::{Chat, DecoderKey, Reached, Turn};
 use circlet_core::protocol::Protocol;
 
+use crate::source::Source;
 use crate::{Reject, State, verify_after};
-use alloc::boxed::Box;
 
 /// A conversation that has been verified up to here. Only the verifier makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,17 @@ pub fn verify_turn(
     key: &DecoderKey,
     before: Option<&Standing>,
     turn: &Turn,
-    proof: &[u8],
+    mut proof: &[u8],
+) -> Result<Standing, Reject> {
+    verify_turn_from(key, before, turn, &mut proof)
+}
+
+/// [`verify_turn`] for a proof that is read as it comes.
+pub fn verify_turn_from(
+    key: &DecoderKey,
+    before: Option<&Standing>,
+    turn: &Turn,
+    proof: &mut dyn Source,
 ) -> Result<Standing, Reject> {
     let digest = key.digest();
     if before.is_some_and(|before| before.key != digest) {
@@ -53,7 +63,7 @@ pub fn verify_chat<P: AsRef<[u8]>>(key: &DecoderKey, chat: &Chat, proofs: &[P]) 
     let mut standing = None;
     for (index, (turn, proof)) in chat.turns.iter().zip(proofs).enumerate() {
         let next = verify_turn(key, standing.as_ref(), turn, proof.as_ref());
-        standing = Some(next.map_err(|reason| Reject::Turn { turn: index + 1, reason: Box::new(reason) })?);
+        standing = Some(next.map_err(|reason| reason.in_turn(index + 1))?);
     }
     Ok(())
 }

@@ -2,11 +2,21 @@
 
 use circlet_core::encoder::{EncoderKey, Encoding};
 
-use crate::{Reject, verify};
+use crate::source::Source;
+use crate::{Reject, verify_from};
 
 /// Accepts exactly if `proof` shows that the encoder committed to in `key` gives the vector of `encoding` for its tokens.
-pub fn verify_encoding(key: &EncoderKey, encoding: &Encoding, proof: &[u8]) -> Result<(), Reject> {
-    let length = key.encoder.length(&encoding.tokens).map_err(Reject::Encoding)?;
-    let statement = key.encoder.statement(encoding).map_err(Reject::Encoding)?;
-    verify(&key.instance(length), &statement, proof)
+pub fn verify_encoding(key: &EncoderKey, encoding: &Encoding, mut proof: &[u8]) -> Result<(), Reject> {
+    verify_encoding_from(key, encoding, &mut proof)
+}
+
+/// [`verify_encoding`] for a proof that is read as it comes.
+pub fn verify_encoding_from(
+    key: &EncoderKey,
+    encoding: &Encoding,
+    proof: &mut dyn Source,
+) -> Result<(), Reject> {
+    let length = key.encoder.length(&encoding.tokens).map_err(Reject::Sentence)?;
+    let statement = key.encoder.statement(encoding).map_err(Reject::Sentence)?;
+    verify_from(&key.instance(length), &statement, proof)
 }

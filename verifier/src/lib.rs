@@ -19,8 +19,10 @@ extern crate alloc;
 pub mod channel;
 mod chat;
 mod encoding;
+pub mod file;
 mod registration;
 mod reject;
+pub mod source;
 pub mod stages;
 mod text;
 
@@ -36,17 +38,26 @@ use circlet_core::protocol::{DOMAIN, Protocol};
 use circlet_core::transcript::{Label, Transcript};
 
 use crate::channel::Channel;
-pub use crate::chat::{Standing, verify_chat, verify_turn};
-pub use crate::encoding::verify_encoding;
-pub use crate::registration::{registered, registered_encoder, verify_registration};
+pub use crate::chat::{Standing, verify_chat, verify_turn, verify_turn_from};
+pub use crate::encoding::{verify_encoding, verify_encoding_from};
+pub use crate::file::{Key, Proven, Refusal, verify_file, verify_files, verify_payload};
+pub use crate::registration::{
+    registered, registered_encoder, verify_registration, verify_registration_file,
+};
 pub use crate::reject::{Reject, Stage};
-pub use crate::text::verify_text;
+pub use crate::source::{ReadError, Source};
+pub use crate::text::{verify_text, verify_text_from};
 
 /// Accepts exactly if `proof` shows that the program committed to in `key` maps `statement.inputs` to
 /// `statement.outputs`; the error names the stage and the check that failed.
-pub fn verify(key: &VerifyingKey, statement: &Statement, proof: &[u8]) -> Result<(), Reject> {
+pub fn verify(key: &VerifyingKey, statement: &Statement, mut proof: &[u8]) -> Result<(), Reject> {
+    verify_from(key, statement, &mut proof)
+}
+
+/// [`verify`] for a proof that is read as it comes.
+pub fn verify_from(key: &VerifyingKey, statement: &Statement, proof: &mut dyn Source) -> Result<(), Reject> {
     let protocol = Protocol::of_key(key).map_err(Reject::Key)?;
-    verify_with(&protocol, key, statement, proof)
+    verify_after(&protocol, key, None, statement, proof).map(|_| ())
 }
 
 /// [`verify`] for a protocol that was derived from the key before; worth it for many proofs under one key.
@@ -56,9 +67,9 @@ pub fn verify_with(
     protocol: &Protocol,
     key: &VerifyingKey,
     statement: &Statement,
-    proof: &[u8],
+    mut proof: &[u8],
 ) -> Result<(), Reject> {
-    verify_after(protocol, key, None, statement, proof).map(|_| ())
+    verify_after(protocol, key, None, statement, &mut proof).map(|_| ())
 }
 
 /// The cap of a tree that a proof commits to for a later one to read. Only the verifier makes one, of a proof that it
@@ -72,7 +83,7 @@ fn verify_after(
     key: &VerifyingKey,
     past: Option<&State>,
     statement: &Statement,
-    proof: &[u8],
+    proof: &mut dyn Source,
 ) -> Result<State, Reject> {
     match key.suite {
         Poseidon2Blake2s::ID => run::<Poseidon2Blake2s>(protocol, key, past, statement, proof),
@@ -86,7 +97,7 @@ fn run<S: HashSuite>(
     key: &VerifyingKey,
     past: Option<&State>,
     statement: &Statement,
-    proof: &[u8],
+    proof: &mut dyn Source,
 ) -> Result<State, Reject> {
     stages::statement::check(protocol, statement)?;
     let fixed_cap = stages::opening::fixed_cap::<S>(protocol, key)?;

@@ -43,7 +43,7 @@ pub enum Reject {
     Text(TextError),
     /// The sentence is not one that the encoder can have.
     #[error("{0}")]
-    Encoding(EncodingError),
+    Sentence(EncodingError),
     /// The program reads the state of an earlier proof, and none is given.
     #[error("the proof goes on from another one; verify the whole conversation")]
     Past,
@@ -66,6 +66,20 @@ pub enum Reject {
         /// Why.
         reason: Box<Reject>,
     },
+    /// The proof is one for another key.
+    #[error("the proof is for the key {}, not for {}", Hex(proof), Hex(key))]
+    KeyDigest {
+        /// Digest of the key that the proof names.
+        proof: [u8; 32],
+        /// Digest of the key.
+        key: [u8; 32],
+    },
+    /// The proof is of something that the key is not for.
+    #[error("the proof is of another kind of model than the key")]
+    OtherKind,
+    /// A number in front of the proof is not written as it has to be.
+    #[error("the statement is not in its canonical encoding")]
+    Encoding,
     /// The statement has other tensors or lengths than the program.
     #[error("the statement does not have the shape of the program's inputs and outputs")]
     StatementShape,
@@ -75,6 +89,9 @@ pub enum Reject {
     /// The proof ends before the protocol does.
     #[error("the proof is too short")]
     TooShort,
+    /// The source of the proof has failed.
+    #[error("the proof could not be read to its end")]
+    Unread,
     /// The proof goes on after the protocol's end.
     #[error("the proof has bytes after its end")]
     TooLong,
@@ -102,4 +119,20 @@ pub enum Reject {
     /// The last message disagrees with the last fold layer.
     #[error("the final message disagrees with the last fold layer")]
     FinalMessage,
+}
+
+impl Reject {
+    /// The rejection of a turn of a conversation.
+    pub(crate) fn in_turn(self, turn: usize) -> Self {
+        Self::Turn { turn, reason: Box::new(self) }
+    }
+}
+
+/// A digest in hexadecimal digits.
+struct Hex<'a>(&'a [u8; 32]);
+
+impl core::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }

@@ -2,12 +2,18 @@
 
 use circlet_core::decoder::{DecoderKey, Text};
 
-use crate::{Reject, verify};
+use crate::source::Source;
+use crate::{Reject, verify_from};
 
 /// Accepts exactly if `proof` shows that the decoder committed to in `key` continues the prompt of `text` greedily
 /// with the rest of it.
-pub fn verify_text(key: &DecoderKey, text: &Text, proof: &[u8]) -> Result<(), Reject> {
+pub fn verify_text(key: &DecoderKey, text: &Text, mut proof: &[u8]) -> Result<(), Reject> {
+    verify_text_from(key, text, &mut proof)
+}
+
+/// [`verify_text`] for a proof that is read as it comes.
+pub fn verify_text_from(key: &DecoderKey, text: &Text, proof: &mut dyn Source) -> Result<(), Reject> {
     let extent = key.decoder.extent(text).map_err(Reject::Text)?;
     let statement = key.decoder.statement(text).map_err(Reject::Text)?;
-    verify(&key.instance(extent), &statement, proof)
+    verify_from(&key.instance(extent), &statement, proof)
 }

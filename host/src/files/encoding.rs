@@ -1,7 +1,7 @@
 //! Files of sentence encoders: the compiled encoder and proofs of vectors.
 
 use bytes::Bytes;
-use circlet_core::encoder::{Encoder, Encoding};
+use circlet_core::encoder::Encoder;
 use circlet_core::profile::ProfileId;
 use serde::{Deserialize, Serialize};
 
@@ -37,17 +37,6 @@ pub struct EncoderHead {
     pub key_digest: [u8; 32],
     /// How close it was to the float model on sentences that it was not calibrated on, if that was measured.
     pub accuracy: Option<Accuracy>,
-}
-
-/// A sentence and its vector with the proof that an encoder gives it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EncodingFile {
-    /// Digest of the key that the proof is for.
-    pub key_digest: [u8; 32],
-    /// Tokens and vector.
-    pub encoding: Encoding,
-    /// The proof.
-    pub proof: Vec<u8>,
 }
 
 impl Format for EncoderFile {

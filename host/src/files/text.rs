@@ -1,7 +1,7 @@
 //! Files of language models: the compiled decoder and proofs of texts.
 
 use bytes::{Buf, Bytes};
-use circlet_core::decoder::{Chat, Decoder, Text};
+use circlet_core::decoder::Decoder;
 use circlet_core::hash::blake2s::{self, Hasher};
 use circlet_core::profile::ProfileId;
 use rayon::prelude::*;
@@ -56,28 +56,6 @@ pub struct Head {
     pub key_digest: [u8; 32],
     /// How close it is to the float model, if that was measured.
     pub accuracy: Option<Accuracy>,
-}
-
-/// A text with the proof that a decoder continues its prompt so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TextFile {
-    /// Digest of the key that the proof is for.
-    pub key_digest: [u8; 32],
-    /// The tokens.
-    pub text: Text,
-    /// The proof.
-    pub proof: Vec<u8>,
-}
-
-/// A conversation with a proof of each turn.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatFile {
-    /// Digest of the key that the proofs are for.
-    pub key_digest: [u8; 32],
-    /// The tokens.
-    pub chat: Chat,
-    /// One proof for each turn, in their order.
-    pub proofs: Vec<Vec<u8>>,
 }
 
 impl Format for ModelFile {
