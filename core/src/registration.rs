@@ -174,6 +174,7 @@ impl Draft {
         }
         self.circuit.relations.push(Relation {
             name: String::from(name),
+            op: 0,
             shape,
             value: Value { form, ..value },
         });

@@ -9,8 +9,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Circuit, CircuitError, Column, ColumnId, Component, Content, Form, Int, Interval, Kind, List, Lookup,
-    LookupTable, Product, Public, Relation, Shape, Step, Value,
+    CircuitError, Column, ColumnId, Columns, Component, Content, Declared, Form, Int, Interval, Kind, List,
+    Lookup, LookupTable, Product, Public, Reader, Relation, Shape, Step, Value,
 };
 use crate::limits;
 use crate::program::{Constant, ConstantId, Op, Program, Requantize, TableId, Tensor, TensorId, WIDE};
@@ -35,6 +35,9 @@ pub fn split_wide(len: u32) -> Vec<(u32, u32)> {
     let shifted = rest.map(|(offset, cols)| (whole * MOST + offset, cols));
     (0..whole).map(|k| (k * MOST, MOST)).chain(shifted).collect()
 }
+
+/// What something is called, for people.
+pub type Name<'a> = &'a dyn core::fmt::Display;
 
 /// Bits of a distance.
 const DISTANCE: u32 = 16;
@@ -70,10 +73,27 @@ impl Limbs {
 /// A part of a constant: which one, from which row and column on, and its extents.
 type Rectangle = (ConstantId, u32, u32, Shape);
 
-/// Collects the description of a circuit while ops are being defined.
+/// Goes through all parts of the circuit of a program. Only who will execute it needs names and steps.
+pub(super) fn spell_out(
+    program: &Program,
+    executable: bool,
+    columns: Columns,
+    reader: &mut dyn Reader,
+) -> Result<Declared, CircuitError> {
+    let mut builder = Builder::new(program, executable, columns, reader)?;
+    for (index, op) in (0..).zip(&program.ops) {
+        builder.begin(index, op);
+        crate::ops::define(&mut builder, op)?;
+        builder.affordable()?;
+    }
+    builder.finish()
+}
+
+/// Collects what is declared while ops are being defined, and passes their parts on.
 pub struct Builder<'p> {
     program: &'p Program,
-    circuit: Circuit,
+    reader: &'p mut dyn Reader,
+    declared: Declared,
     /// Blocks of each tensor with their channel offsets; empty before it is produced.
     tensors: Vec<Vec<(u32, Block)>>,
     rectangles: BTreeMap<Rectangle, ColumnId>,
@@ -82,17 +102,26 @@ pub struct Builder<'p> {
     table_values: Vec<ColumnId>,
     stretches: BTreeMap<(ConstantId, u32, u32), ColumnId>,
     ranges: Vec<(u32, u32)>,
-    /// Cells of all columns so far.
-    cells: u64,
+    gathers: usize,
+    wirings: usize,
+    picks: usize,
     /// Rows that gathers name so far, once for each block that they may lie in.
     listed: u64,
-    scope: String,
+    /// Index and name of the op that is being defined.
+    op: u32,
+    scope: &'static str,
     /// Whether anyone will fill the trace.
     executable: bool,
 }
 
 impl<'p> Builder<'p> {
-    pub(super) fn new(program: &'p Program, executable: bool) -> Result<Self, CircuitError> {
+    fn new(
+        program: &'p Program,
+        executable: bool,
+        mut columns: Columns,
+        reader: &'p mut dyn Reader,
+    ) -> Result<Self, CircuitError> {
+        columns.again();
         for tensor in &program.tensors {
             extent_ok(&tensor.name, tensor.rows, tensor.cols, tensor.bound, limits::LOG_ENTRIES)?;
         }
@@ -109,7 +138,8 @@ impl<'p> Builder<'p> {
         }
         let mut builder = Self {
             program,
-            circuit: Circuit::default(),
+            reader,
+            declared: Declared { columns, ..Declared::default() },
             tensors: vec![Vec::new(); program.tensors.len()],
             rectangles: BTreeMap::new(),
             maps: vec![None; program.tables.len()],
@@ -117,16 +147,19 @@ impl<'p> Builder<'p> {
             table_values: Vec::new(),
             stretches: BTreeMap::new(),
             ranges: Vec::new(),
-            cells: 0,
+            gathers: 0,
+            wirings: 0,
+            picks: 0,
             listed: 0,
-            scope: String::from("input"),
+            op: 0,
+            scope: "input",
             executable,
         };
         for list in &program.lists {
             if list.len == 0 || list.len > limits::EXTENT || list.limit > limits::EXTENT {
                 return Err(CircuitError::Malformed(format!("list {}: length or limit", list.name)));
             }
-            builder.circuit.lists.push(List { len: list.len, limit: list.limit });
+            builder.declared.lists.push(List { len: list.len, limit: list.limit });
         }
         // All tables have their place, whether this program looks anything up in them or not: programs of one
         // family share a commitment.
@@ -143,15 +176,16 @@ impl<'p> Builder<'p> {
             builder.produce(id)?;
             builder.affordable()?;
             let public = builder.public(id)?;
-            builder.circuit.inputs.push(public);
+            builder.declared.inputs.push(public);
         }
         Ok(builder)
     }
 
     /// An op makes few columns, and lists no longer than they are, so a look after each op keeps memory small
     /// for any program.
-    pub(super) fn affordable(&self) -> Result<(), CircuitError> {
-        if self.circuit.columns.len() > limits::PARTS || self.cells > limits::CELLS {
+    fn affordable(&self) -> Result<(), CircuitError> {
+        let columns = &self.declared.columns;
+        if columns.len() > limits::PARTS || columns.cells() > limits::CELLS {
             let (columns, cells) = (limits::PARTS, limits::CELLS);
             return Err(CircuitError::Malformed(format!("more than {columns} columns or {cells} cells")));
         }
@@ -161,19 +195,20 @@ impl<'p> Builder<'p> {
         Ok(())
     }
 
-    pub(super) fn begin(&mut self, index: usize, op: &Op) {
-        self.scope = format!("{}.{index}", op.name());
+    fn begin(&mut self, index: u32, op: &Op) {
+        (self.op, self.scope) = (index, op.name());
+        self.reader.op();
     }
 
-    pub(super) fn finish(mut self) -> Result<Circuit, CircuitError> {
-        if self.program.outputs.is_empty() && self.circuit.picks.is_empty() {
+    fn finish(mut self) -> Result<Declared, CircuitError> {
+        if self.program.outputs.is_empty() && self.picks == 0 {
             return Err(CircuitError::Malformed(String::from("no outputs")));
         }
         for &id in &self.program.outputs {
             let public = self.public(id)?;
-            self.circuit.outputs.push(public);
+            self.declared.outputs.push(public);
         }
-        Ok(self.circuit)
+        Ok(self.declared)
     }
 
     fn public(&self, id: TensorId) -> Result<Public, CircuitError> {
@@ -184,7 +219,7 @@ impl<'p> Builder<'p> {
 
     /// An error about the op being defined.
     pub fn refuse(&self, reason: &str) -> CircuitError {
-        CircuitError::Refused { op: self.scope.clone(), reason: String::from(reason) }
+        CircuitError::Refused { op: format!("{}.{}", self.scope, self.op), reason: String::from(reason) }
     }
 
     /// A tensor of the program.
@@ -286,9 +321,9 @@ impl<'p> Builder<'p> {
             .map(|(offset, cols)| {
                 let shape = Shape { rows: tensor.rows, cols };
                 let half = WIDE >> Limbs::LOW;
-                let high =
-                    self.ranged(&format!("high{offset}"), shape, Interval { low: -half, high: half - 1 });
-                let low = self.ranged(&format!("low{offset}"), shape, Interval::bits(Limbs::LOW));
+                let range = Interval { low: -half, high: half - 1 };
+                let high = self.ranged(&format_args!("high{offset}"), shape, range);
+                let low = self.ranged(&format_args!("low{offset}"), shape, Interval::bits(Limbs::LOW));
                 (offset, Limbs { high, low })
             })
             .collect();
@@ -314,8 +349,8 @@ impl<'p> Builder<'p> {
         }
         // Small enough that `2^shift summand` stays below 2^29.
         let half = 1i64 << (29 - shift).min(Limbs::LOW + 9);
-        let summand = self.ranged("summand", shape, Interval { low: -half, high: half - 1 });
-        self.shift("round", shape, value, shift, summand);
+        let summand = self.ranged(&"summand", shape, Interval { low: -half, high: half - 1 });
+        self.shift(&"round", shape, value, shift, summand);
         let sum = base.map_or_else(Form::default, Limbs::form).plus(1, summand);
         let divisor = 1 << Limbs::LOW;
         self.step(|| Step::Divide {
@@ -325,7 +360,7 @@ impl<'p> Builder<'p> {
             quotient: limbs.high,
             remainder: Some(limbs.low),
         });
-        self.relation("sum", shape, sum.plus_form(limbs.form().times(-1)).into());
+        self.relation(&"sum", shape, sum.plus_form(limbs.form().times(-1)).into());
         Ok(())
     }
 
@@ -355,58 +390,62 @@ impl<'p> Builder<'p> {
         Ok(column)
     }
 
-    /// A name within the op that is being defined; verifiers have no use for one.
-    fn scoped(&self, name: &str) -> String {
-        if !self.executable {
-            return String::new();
-        }
-        let mut scoped = String::with_capacity(self.scope.len() + 1 + name.len());
-        for part in [self.scope.as_str(), ".", name] {
-            scoped.push_str(part);
-        }
-        scoped
+    /// A name, for who will execute the circuit.
+    fn name(&self, name: Name<'_>) -> String {
+        if self.executable { format!("{name}") } else { String::new() }
     }
 
-    fn column(&mut self, name: &str, shape: Shape, bound: Interval, content: Content) -> ColumnId {
-        let name = if self.executable { String::from(name) } else { String::new() };
-        self.named(name, shape, bound, content)
+    /// A name within the op that is being defined.
+    fn scoped(&self, name: Name<'_>) -> String {
+        self.name(&format_args!("{}.{}.{name}", self.scope, self.op))
+    }
+
+    fn column(&mut self, name: Name<'_>, shape: Shape, bound: Interval, content: Content) -> ColumnId {
+        self.named(self.name(name), shape, bound, content)
     }
 
     fn named(&mut self, name: String, shape: Shape, bound: Interval, content: Content) -> ColumnId {
-        self.cells = self.cells.saturating_add(1 << shape.log_size().min(40));
-        self.circuit.columns.push(Column { name, shape, bound, content });
-        ColumnId(self.circuit.columns.len() as u32 - 1)
+        if self.executable {
+            self.declared.names.push(name.clone());
+            self.reader.column(Column { name, shape, bound, content });
+        }
+        self.declared.columns.declare(shape, bound, content.tree())
     }
 
     /// Declares a witness column; lookups on it must imply the bound.
-    pub fn witness(&mut self, name: &str, shape: Shape, bound: Interval) -> ColumnId {
+    pub fn witness(&mut self, name: Name<'_>, shape: Shape, bound: Interval) -> ColumnId {
         let name = self.scoped(name);
         self.named(name, shape, bound, Content::Trace)
     }
 
     fn table(&mut self, name: String, bits: u32, components: Vec<Component>) -> u32 {
-        let index = self.circuit.tables.len() as u32;
+        let index = self.declared.tables.len() as u32;
         let shape = Shape { rows: 1, cols: 1 << bits };
         // A multiplicity is bounded by the number of lookups, which `check` keeps below P.
-        let multiplicity = self.column(
-            &format!("{name}.multiplicity"),
+        let multiplicity = self.named(
+            self.name(&format_args!("{name}.multiplicity")),
             shape,
             Interval { low: 0, high: i64::from(crate::field::P) - 1 },
             Content::Multiplicity(index),
         );
-        self.circuit.tables.push(LookupTable { name, bits, components, multiplicity });
+        self.declared.tables.push(LookupTable { name, bits, components, multiplicity });
         index
+    }
+
+    fn lookup(&mut self, lookup: Lookup) {
+        self.reader.lookup(&self.declared, lookup);
     }
 
     /// `form` lies in `0 .. 2^bits` in every cell.
     pub fn range(&mut self, shape: Shape, form: Form, bits: u32) {
         let known = self.ranges.iter().find(|r| r.0 == bits).map(|r| r.1);
         let table = known.unwrap_or_else(|| {
-            let table = self.table(format!("range{bits}"), bits, vec![Component::Index { low: 0 }]);
+            let name = self.name(&format_args!("range{bits}"));
+            let table = self.table(name, bits, vec![Component::Index { low: 0 }]);
             self.ranges.push((bits, table));
             table
         });
-        self.circuit.lookups.push(Lookup { shape, table, forms: vec![form] });
+        self.lookup(Lookup { shape, table, forms: vec![form] });
     }
 
     /// `form` lies in `low ..= high` in every cell: one range check where the width is a power of two, else
@@ -421,7 +460,7 @@ impl<'p> Builder<'p> {
     }
 
     /// A new witness column with a range check.
-    pub fn ranged(&mut self, name: &str, shape: Shape, bound: Interval) -> ColumnId {
+    pub fn ranged(&mut self, name: Name<'_>, shape: Shape, bound: Interval) -> ColumnId {
         let column = self.witness(name, shape, bound);
         self.between(shape, &column.into(), bound);
         column
@@ -430,8 +469,8 @@ impl<'p> Builder<'p> {
     /// `output = table[input]` in every cell, proven by lookup and filled by a step.
     pub fn map(&mut self, id: TableId, input: ColumnId, output: ColumnId) -> Result<(), CircuitError> {
         let table = self.program_table(id)?;
-        let shape = self.circuit.column(input).shape;
-        self.circuit.lookups.push(Lookup { shape, table, forms: vec![input.into(), output.into()] });
+        let shape = self.shape(input);
+        self.lookup(Lookup { shape, table, forms: vec![input.into(), output.into()] });
         self.step(|| Step::Map { table: id, input, output });
         Ok(())
     }
@@ -443,7 +482,7 @@ impl<'p> Builder<'p> {
         }
         let values = self.table_values[id.0 as usize];
         let components = vec![Component::Index { low: table.low() }, Component::Column(values)];
-        let index = self.table(table.name.clone(), u32::from(table.bits), components);
+        let index = self.table(self.name(&format_args!("{}", table.name)), u32::from(table.bits), components);
         self.maps[id.0 as usize] = Some(index);
         Ok(index)
     }
@@ -468,12 +507,13 @@ impl<'p> Builder<'p> {
             let values = self.table_values[id.0 as usize];
             let components =
                 vec![Component::Index { low: 0 }, Component::First(values), Component::Unit { at: 0 }];
-            let index = self.table(format!("{}.distance", table.name), DISTANCE, components);
+            let name = self.name(&format_args!("{}.distance", table.name));
+            let index = self.table(name, DISTANCE, components);
             self.distances[id.0 as usize] = Some(index);
             index
         };
         let forms = vec![input.clone(), output.into(), unit.into()];
-        self.circuit.lookups.push(Lookup { shape, table: index, forms });
+        self.lookup(Lookup { shape, table: index, forms });
         self.step(|| Step::MapForm { table: id, shape, input: input.clone(), bits: DISTANCE, output });
         self.step(|| Step::Set { shape, value: Int::from(input.clone()).is_zero(), column: unit });
         Ok(())
@@ -487,25 +527,26 @@ impl<'p> Builder<'p> {
 
     /// The range of a column.
     pub fn column_bound(&self, column: ColumnId) -> Interval {
-        self.circuit.column(column).bound
+        self.declared.columns.bound(column)
     }
 
     /// The largest magnitude in a column.
     pub fn bound(&self, column: ColumnId) -> i64 {
-        let Interval { low, high } = self.circuit.column(column).bound;
+        let Interval { low, high } = self.declared.columns.bound(column);
         low.abs().max(high.abs())
     }
 
     /// `value = 0` in every cell.
-    pub fn relation(&mut self, name: &str, shape: Shape, value: Value) {
+    pub fn relation(&mut self, name: Name<'_>, shape: Shape, value: Value) {
         let name = self.scoped(name);
-        self.circuit.relations.push(Relation { name, shape, value });
+        let relation = Relation { name, op: self.op, shape, value };
+        self.reader.relation(&self.declared, relation);
     }
 
     /// Appends a step of the executor, if there is to be one.
     pub fn step(&mut self, step: impl FnOnce() -> Step) {
         if self.executable {
-            self.circuit.steps.push(step());
+            self.reader.step(step());
         }
     }
 
@@ -513,14 +554,14 @@ impl<'p> Builder<'p> {
     /// check of the remainder, and the step that fills both. The caller bounds the quotient.
     pub fn shift(
         &mut self,
-        name: &str,
+        name: Name<'_>,
         shape: Shape,
         value: Value,
         shift: u32,
         quotient: ColumnId,
     ) -> Option<ColumnId> {
         let remainder =
-            (shift > 0).then(|| self.ranged(&format!("{name}.remainder"), shape, Interval::bits(shift)));
+            (shift > 0).then(|| self.ranged(&format_args!("{name}.remainder"), shape, Interval::bits(shift)));
         let divisor = 1i64 << shift;
         self.step(|| Step::Divide { shape, value: value.clone(), divisor, quotient, remainder });
         let mut value = value;
@@ -549,20 +590,20 @@ impl<'p> Builder<'p> {
             value.form.constant += 1 << (shift - 1);
         }
         let bound = Interval { low: domain.low(), high: -domain.low() - 1 };
-        let quotient = self.witness("quotient", shape, bound);
+        let quotient = self.witness(&"quotient", shape, bound);
         if u32::from(shift) + u32::from(domain.bits) > 30 {
             // `2^shift quotient + remainder` takes 2^31 values, of which the least and the greatest are equal
             // modulo P. No accumulator within the declared bounds comes near the least; without it there is
             // one quotient also where a dishonest key's constants are beyond theirs.
             self.range(shape, Form::from(quotient).plus_constant(-domain.low() - 1), domain.bits.into());
         }
-        self.shift("requantize", shape, value, u32::from(shift), quotient);
+        self.shift(&"requantize", shape, value, u32::from(shift), quotient);
         self.map(table, quotient, output)
     }
 
     /// The shape of a column.
     pub fn shape(&self, column: ColumnId) -> Shape {
-        self.circuit.column(column).shape
+        self.declared.columns.shape(column)
     }
 
     /// A product of two columns or forms over the same shape.

@@ -8,8 +8,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{
-    Circuit, ColumnId, Component, Content, Form, Indicator, Interval, Kind, Product, Relation, Rows, Shape,
-    Tree,
+    ColumnId, Component, Declared, Form, Gather, Indicator, Interval, Kind, Lookup, Pick, Product, Reader,
+    Relation, Rows, Shape, Tree, Wiring,
 };
 use crate::field::P;
 use crate::limits;
@@ -96,330 +96,398 @@ fn heads(product: &Product, shape: Shape, group: u32) -> bool {
         && groups.iter().all(|&g| g < available)
 }
 
-impl Circuit {
-    /// Checks shapes, ranges and rule U. [`Circuit::new`] has done so.
-    pub fn check(&self) -> Result<(), CircuitError> {
-        self.affordable()?;
-        let lookups: u64 = self.lookups.iter().map(|l| l.shape.size() as u64).sum();
-        let rows: u64 = self.tables.iter().map(|t| 1u64 << t.bits).sum();
-        if lookups + rows > limits::LOOKUPS {
-            return Err(CircuitError::TooLarge("lookups and table rows", lookups + rows));
+/// What of a column's range has been proven.
+#[derive(Clone, Copy, Debug, Default)]
+struct Proven {
+    low: bool,
+    high: bool,
+}
+
+/// Checks shapes, ranges and rule U, part by part. The first fault is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    fault: Option<CircuitError>,
+    /// Cells of all lookups.
+    lookups: u64,
+    relations: usize,
+    products: usize,
+    wirings: usize,
+    gathers: usize,
+    picks: usize,
+    /// Entries of lists, wherever they are used: a verifier weighs every one.
+    entries: u64,
+    /// Entries of those axes of wirings that have several digits.
+    weighed: u64,
+    proven: Vec<Proven>,
+}
+
+impl Reader for Check {
+    fn lookup(&mut self, declared: &Declared, lookup: Lookup) {
+        self.take_lookup(declared, &lookup);
+    }
+
+    fn relation(&mut self, declared: &Declared, relation: Relation) {
+        self.take_relation(declared, &relation);
+    }
+
+    fn wiring(&mut self, declared: &Declared, wiring: Wiring) {
+        self.take_wiring(declared, &wiring);
+    }
+
+    fn gather(&mut self, declared: &Declared, gather: Gather) {
+        self.take_gather(declared, &gather);
+    }
+
+    fn pick(&mut self, declared: &Declared, pick: Pick) {
+        self.take_pick(declared, &pick);
+    }
+}
+
+impl Check {
+    fn note(&mut self, result: Result<(), CircuitError>) {
+        if self.fault.is_none() {
+            self.fault = result.err();
+        }
+    }
+
+    /// Checks a lookup.
+    pub fn take_lookup(&mut self, declared: &Declared, lookup: &Lookup) {
+        self.lookups = self.lookups.saturating_add(lookup.shape.cells());
+        for form in &lookup.forms {
+            self.note(readable(declared, form, lookup.shape));
+            self.count_below(form, lookup.shape);
+        }
+        let Some(table) = declared.tables.get(lookup.table as usize) else {
+            return self.note(Err(CircuitError::Malformed(String::from("a lookup in no table"))));
+        };
+        for (form, component) in lookup.forms.iter().zip(&table.components) {
+            let [(sign @ (1 | -1), id)] = form.terms[..] else { continue };
+            if !form.indicators.is_empty() || declared.columns.shape(id) != lookup.shape {
+                continue;
+            }
+            let size = 1i64 << table.bits.min(62);
+            let (low, high) = match *component {
+                Component::Index { low } => (low, low + size - 1),
+                Component::Unit { .. } => (0, 1),
+                Component::Signed => (1 - size / 2, size / 2 - 1),
+                Component::Magnitude => (0, size / 2 - 1),
+                Component::First(values) => {
+                    let bound = declared.columns.bound(values);
+                    (bound.low.min(0), bound.high.max(0))
+                }
+                Component::Column(values) => {
+                    let bound = declared.columns.bound(values);
+                    (bound.low, bound.high)
+                }
+            };
+            let (low, high) = (low - form.constant, high - form.constant);
+            let (low, high) = if sign == 1 { (low, high) } else { (-high, -low) };
+            self.prove(declared, id, Interval { low, high });
+        }
+    }
+
+    /// Checks a relation.
+    pub fn take_relation(&mut self, declared: &Declared, relation: &Relation) {
+        self.relations += 1;
+        self.products += relation.value.products.len();
+        self.count_below(&relation.value.form, relation.shape);
+        self.note(no_wrap(declared, relation));
+    }
+
+    /// Checks a wiring.
+    pub fn take_wiring(&mut self, declared: &Declared, wiring: &Wiring) {
+        self.wirings += 1;
+        let axes = wiring.from.iter().chain(&wiring.to).flat_map(|p| [&p.rows, &p.cols]);
+        for axis in axes.filter(|axis| axis.digits.len() > 1) {
+            let entries = axis.digits.iter().map(|d| u64::from(d.len)).fold(1, u64::saturating_mul);
+            self.weighed = self.weighed.saturating_add(entries);
+        }
+        let all = Interval { low: i64::MAX, high: i64::MIN };
+        let range = wiring.from.iter().map(|p| declared.columns.bound(p.column)).fold(all, Interval::around);
+        for placement in &wiring.to {
+            self.prove(declared, placement.column, range);
+        }
+    }
+
+    /// Checks a gather: it names rows that exist.
+    pub fn take_gather(&mut self, declared: &Declared, gather: &Gather) {
+        self.gathers += 1;
+        let columns = &declared.columns;
+        let output = columns.shape(gather.output);
+        self.entries =
+            self.entries.saturating_add(u64::from(output.rows).saturating_mul(gather.source.len() as u64));
+        let (mut next, mut fits) = (0u32, true);
+        for &(first, source) in &gather.source {
+            let shape = columns.shape(source);
+            fits &= first == next && shape.cols == output.cols;
+            next = next.saturating_add(shape.rows);
+        }
+        fits &= match &gather.rows {
+            Rows::Listed(list) => {
+                declared.lists.get(*list).is_some_and(|l| l.len == output.rows && l.limit <= next)
+            }
+            Rows::Given(rows) => {
+                rows.len() as u64 == u64::from(output.rows) && rows.iter().all(|&row| row < next)
+            }
+        };
+        if !fits {
+            self.misfit("gather");
+        }
+        let all = Interval { low: i64::MAX, high: i64::MIN };
+        let range =
+            gather.source.iter().map(|&(_, source)| columns.bound(source)).fold(all, Interval::around);
+        self.prove(declared, gather.output, range);
+    }
+
+    /// Checks a pick: it names channels that exist.
+    pub fn take_pick(&mut self, declared: &Declared, pick: &Pick) {
+        self.picks += 1;
+        self.entries = self.entries.saturating_add(pick.rows.into());
+        let (mut next, mut fits) = (0u32, true);
+        for (first, terms) in &pick.blocks {
+            let shape = terms.first().map(|&(_, column)| declared.columns.shape(column));
+            let alike = |&(_, column): &(i64, ColumnId)| Some(declared.columns.shape(column)) == shape;
+            fits &= *first == next && terms.iter().all(alike);
+            fits &= shape.is_some_and(|shape| shape.rows == pick.rows);
+            next = next.saturating_add(shape.map_or(0, |shape| shape.cols));
+        }
+        fits &= declared.lists.get(pick.list).is_some_and(|l| l.len == pick.rows && l.limit <= next);
+        if !fits {
+            self.misfit("pick");
+        }
+    }
+
+    fn misfit(&mut self, what: &str) {
+        self.note(Err(CircuitError::Malformed(format!("{what}: shapes or lists do not fit"))));
+    }
+
+    fn count_below(&mut self, form: &Form, shape: Shape) {
+        let below = form.indicators.iter().filter(|(_, set)| matches!(set, Indicator::Below { .. }));
+        let entries = (below.count() as u64).saturating_mul(shape.rows.into());
+        self.entries = self.entries.saturating_add(entries);
+    }
+
+    /// A column lies in a range, as far as residues tell: they are integers in a window of `P` of them, here the
+    /// symmetric one, and a range that reaches out of it proves nothing here.
+    fn prove(&mut self, declared: &Declared, id: ColumnId, range: Interval) {
+        let window = i64::from(P) / 2;
+        if range.low < -window || range.high > window {
+            return;
+        }
+        let declared = declared.columns.bound(id);
+        let index = id.0 as usize;
+        if index >= self.proven.len() && index < limits::PARTS {
+            self.proven.resize(index + 1, Proven::default());
+        }
+        if let Some(proven) = self.proven.get_mut(index) {
+            proven.low |= range.low >= declared.low;
+            proven.high |= range.high <= declared.high;
+        }
+    }
+
+    /// Checks what can be said only of the whole.
+    pub fn finish(mut self, declared: &Declared) -> Result<(), CircuitError> {
+        self.sized(declared)?;
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        self.bounded(declared)
+    }
+
+    /// Sizes stay where indices fit 32 bits and a verifier's work is small.
+    fn sized(&self, declared: &Declared) -> Result<(), CircuitError> {
+        let (columns, cells) = (declared.columns.len(), declared.columns.cells());
+        let weighed = self.weighed;
+        if columns > limits::PARTS || cells > limits::CELLS || weighed > limits::WEIGHED {
+            return Err(CircuitError::Malformed(format!(
+                "{columns} columns with {cells} cells, {weighed} entries of wirings to weigh: too large"
+            )));
+        }
+        let rows = declared.tables.iter().map(|t| 1u64.checked_shl(t.bits).unwrap_or(u64::MAX));
+        let lookups = rows.fold(self.lookups, u64::saturating_add);
+        if lookups > limits::LOOKUPS {
+            return Err(CircuitError::TooLarge("lookups and table rows", lookups));
         }
         for (what, count) in [
-            ("relations", self.relations.len()),
-            ("products", self.relations.iter().map(|r| r.value.products.len()).sum()),
-            ("wirings", self.wirings.len()),
-            ("gathers", self.gathers.len()),
-            ("picks", self.picks.len()),
-            ("lists", self.lists.len()),
+            ("relations", self.relations),
+            ("products", self.products),
+            ("wirings", self.wirings),
+            ("gathers", self.gathers),
+            ("picks", self.picks),
+            ("lists", declared.lists.len()),
         ] {
             if count > limits::PARTS {
                 return Err(CircuitError::TooLarge(what, count as u64));
             }
         }
-        for lookup in &self.lookups {
-            for form in &lookup.forms {
-                self.readable(form, lookup.shape)?;
-            }
-        }
-        for relation in &self.relations {
-            self.no_wrap(relation)?;
-        }
-        self.listed()?;
-        self.bounded()
-    }
-
-    /// Gathers and picks name rows and channels that exist.
-    fn listed(&self) -> Result<(), CircuitError> {
-        let bad = |what: &str| Err(CircuitError::Malformed(format!("{what}: shapes or lists do not fit")));
-        // A verifier weighs the entries of a list wherever it is used.
-        let mut entries: u64 = self.lists.iter().map(|list| u64::from(list.len)).sum();
-        let forms = self.relations.iter().map(|r| (&r.value.form, r.shape));
-        let looked_up = self.lookups.iter().flat_map(|l| l.forms.iter().map(|form| (form, l.shape)));
-        for (form, shape) in forms.chain(looked_up) {
-            let below = form.indicators.iter().filter(|(_, set)| matches!(set, Indicator::Below { .. }));
-            entries += below.count() as u64 * u64::from(shape.rows);
-        }
-        for gather in &self.gathers {
-            let output = self.column(gather.output).shape;
-            entries += u64::from(output.rows) * gather.source.len() as u64;
-            let mut next = 0u32;
-            for &(first, source) in &gather.source {
-                let shape = self.column(source).shape;
-                if first != next || shape.cols != output.cols {
-                    return bad("gather");
-                }
-                next = next.saturating_add(shape.rows);
-            }
-            let fits = match &gather.rows {
-                Rows::Listed(list) => {
-                    self.lists.get(*list).is_some_and(|l| l.len == output.rows && l.limit <= next)
-                }
-                Rows::Given(rows) => {
-                    rows.len() as u64 == u64::from(output.rows) && rows.iter().all(|&row| row < next)
-                }
-            };
-            if !fits {
-                return bad("gather");
-            }
-        }
-        for pick in &self.picks {
-            entries += u64::from(pick.rows);
-            let mut next = 0u32;
-            for (first, terms) in &pick.blocks {
-                let Some(shape) = terms.first().map(|&(_, column)| self.column(column).shape) else {
-                    return bad("pick");
-                };
-                let alike = terms.iter().all(|&(_, column)| self.column(column).shape == shape);
-                if *first != next || !alike || shape.rows != pick.rows {
-                    return bad("pick");
-                }
-                next = next.saturating_add(shape.cols);
-            }
-            if !self.lists.get(pick.list).is_some_and(|l| l.len == pick.rows && l.limit <= next) {
-                return bad("pick");
-            }
-        }
+        let listed = declared.lists.iter().map(|list| u64::from(list.len));
+        let entries = listed.fold(self.entries, u64::saturating_add);
         if entries > limits::WEIGHED {
             return Err(CircuitError::TooLarge("entries of lists", entries));
         }
         Ok(())
     }
 
-    /// Sizes stay where indices fit 32 bits and a verifier's work is small.
-    fn affordable(&self) -> Result<(), CircuitError> {
-        let cells: u64 = self.columns.iter().map(|c| 1u64 << c.shape.log_size().min(40)).sum();
-        let axes =
-            self.wirings.iter().flat_map(|w| w.from.iter().chain(&w.to)).flat_map(|p| [&p.rows, &p.cols]);
-        let weighed: u64 = axes
-            .filter(|axis| axis.digits.len() > 1)
-            .map(|axis| axis.digits.iter().map(|d| u64::from(d.len)).fold(1, u64::saturating_mul))
-            .fold(0, u64::saturating_add);
-        let columns = self.columns.len();
-        if columns > limits::PARTS || cells > limits::CELLS || weighed > limits::WEIGHED {
+    /// The range that lookups prove for each trace column must lie inside its declared one. Public tensors
+    /// are bounded by the statement, wired ones by their source; a count by the number of all lookups.
+    fn bounded(mut self, declared: &Declared) -> Result<(), CircuitError> {
+        for input in &declared.inputs {
+            for placement in &input.cells {
+                self.prove(declared, placement.column, Interval::symmetric(input.bound));
+            }
+        }
+        self.proven.resize(declared.columns.len(), Proven::default());
+        for table in &declared.tables {
+            if let Some(proven) = self.proven.get_mut(table.multiplicity.0 as usize) {
+                *proven = Proven { low: true, high: true };
+            }
+        }
+        for (id, proven) in declared.columns.ids().zip(&self.proven) {
+            // A past column is one that an earlier proof has bounded.
+            let trusted = matches!(declared.columns.tree(id), Tree::Fixed | Tree::Past);
+            if !trusted && !(proven.low && proven.high) {
+                return Err(CircuitError::Unbounded(String::from(declared.name(id))));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every column of the form has the extents of the shape, or one entry on an axis.
+fn readable(declared: &Declared, form: &Form, shape: Shape) -> Result<(), CircuitError> {
+    for &(_, id) in &form.terms {
+        let own = declared.columns.shape(id);
+        let fits = |own: u32, all: u32| own == all || own.is_power_of_two();
+        if !fits(own.rows, shape.rows) || !fits(own.cols, shape.cols) {
             return Err(CircuitError::Malformed(format!(
-                "{columns} columns with {cells} cells, {weighed} entries of wirings to weigh: too large"
+                "column {} read over another shape",
+                declared.name(id)
             )));
         }
-        Ok(())
     }
-
-    /// Every column of the form has the extents of the shape, or one entry on an axis.
-    fn readable(&self, form: &Form, shape: Shape) -> Result<(), CircuitError> {
-        for &(_, id) in &form.terms {
-            let column = self.column(id);
-            let fits = |own: u32, all: u32| own == all || own.is_power_of_two();
-            if !fits(column.shape.rows, shape.rows) || !fits(column.shape.cols, shape.cols) {
-                return Err(CircuitError::Malformed(format!(
-                    "column {} read over another shape",
-                    column.name
-                )));
+    for &(_, indicator) in &form.indicators {
+        let known = match indicator {
+            Indicator::Future { log, past } => {
+                // The positions of all rows that are not padding exist.
+                shape.log_rows() >= log && u64::from(past) < 1 << shape.log_cols()
             }
-        }
-        for &(_, indicator) in &form.indicators {
-            let known = match indicator {
-                Indicator::Future { log, past } => {
-                    // The positions of all rows that are not padding exist.
-                    shape.log_rows() >= log && u64::from(past) < 1 << shape.log_cols()
-                }
-                Indicator::Beyond { cols } => u64::from(cols) <= 1 << shape.log_cols(),
-                Indicator::Below { list, .. } => self.lists.get(list).is_some_and(|l| l.len == shape.rows),
-            };
-            if !known {
-                return Err(CircuitError::Malformed(format!("{indicator:?} over another shape")));
-            }
-        }
-        Ok(())
-    }
-
-    fn interval(&self, form: &Form) -> Wide {
-        let mut sum = Wide { low: i128::from(form.constant), high: i128::from(form.constant) };
-        for &(c, id) in &form.terms {
-            let Interval { low, high } = self.column(id).bound;
-            sum = sum.plus(Wide { low: low.into(), high: high.into() }.times(c));
-        }
-        for &(c, _) in &form.indicators {
-            sum = sum.plus(Wide { low: 0, high: 1 }.times(c));
-        }
-        sum
-    }
-
-    fn product(&self, relation: &Relation, product: &Product) -> Result<Wide, CircuitError> {
-        let Product { kind, a, b, a_shape, b_shape, .. } = product;
-        self.readable(a, *a_shape)?;
-        self.readable(b, *b_shape)?;
-        let shape = relation.shape;
-        let matches = match *kind {
-            Kind::Entrywise => *a_shape == shape && *b_shape == shape,
-            Kind::RowDot => a_shape == b_shape && a_shape.rows == shape.rows && shape.cols == 1,
-            Kind::Contract => {
-                a_shape.cols == b_shape.cols && a_shape.rows == shape.rows && b_shape.rows == shape.cols
-            }
-            Kind::ContractTransposed => {
-                a_shape.cols == b_shape.rows && a_shape.rows == shape.rows && b_shape.cols == shape.cols
-            }
-            Kind::ToHeads { channels } => {
-                // A head has `T = a_shape.rows` rows and `C = shape.cols` channels, both powers of two.
-                a_shape.cols == b_shape.cols
-                    && power(shape.cols) == Some(channels)
-                    && a_shape.rows.is_power_of_two()
-                    && u64::from(shape.rows) * u64::from(shape.cols)
-                        == u64::from(b_shape.rows) * u64::from(a_shape.rows)
-            }
-            Kind::FromHeads { tokens } => {
-                power(shape.rows) == Some(tokens)
-                    && power(a_shape.cols).is_some()
-                    && b_shape.rows == shape.cols
-                    && u64::from(a_shape.rows) * u64::from(a_shape.cols)
-                        == u64::from(b_shape.cols) * u64::from(shape.rows)
-            }
-            Kind::Scores { group } => {
-                heads(product, shape, group)
-                    && a_shape.cols == b_shape.cols
-                    && power(shape.cols) == Some(group)
-            }
-            Kind::Mix { group } => {
-                heads(product, shape, group)
-                    && shape.cols == b_shape.cols
-                    && power(a_shape.cols) == Some(group)
-            }
+            Indicator::Beyond { cols } => u64::from(cols) <= 1 << shape.log_cols(),
+            Indicator::Below { list, .. } => declared.lists.get(list).is_some_and(|l| l.len == shape.rows),
         };
-        let headed = matches!(kind, Kind::Scores { .. } | Kind::Mix { .. });
-        let plain = [a, b].iter().all(|form| form.indicators.is_empty());
-        let flipped = product.flip.is_none_or(|bit| {
-            *kind == Kind::Entrywise && a_shape.cols.is_power_of_two() && bit < a_shape.log_cols()
+        if !known {
+            return Err(CircuitError::Malformed(format!("{indicator:?} over another shape")));
+        }
+    }
+    Ok(())
+}
+
+fn interval(declared: &Declared, form: &Form) -> Wide {
+    let mut sum = Wide { low: i128::from(form.constant), high: i128::from(form.constant) };
+    for &(c, id) in &form.terms {
+        let Interval { low, high } = declared.columns.bound(id);
+        sum = sum.plus(Wide { low: low.into(), high: high.into() }.times(c));
+    }
+    for &(c, _) in &form.indicators {
+        sum = sum.plus(Wide { low: 0, high: 1 }.times(c));
+    }
+    sum
+}
+
+fn product(declared: &Declared, relation: &Relation, product: &Product) -> Result<Wide, CircuitError> {
+    let Product { kind, a, b, a_shape, b_shape, .. } = product;
+    readable(declared, a, *a_shape)?;
+    readable(declared, b, *b_shape)?;
+    let shape = relation.shape;
+    let matches = match *kind {
+        Kind::Entrywise => *a_shape == shape && *b_shape == shape,
+        Kind::RowDot => a_shape == b_shape && a_shape.rows == shape.rows && shape.cols == 1,
+        Kind::Contract => {
+            a_shape.cols == b_shape.cols && a_shape.rows == shape.rows && b_shape.rows == shape.cols
+        }
+        Kind::ContractTransposed => {
+            a_shape.cols == b_shape.rows && a_shape.rows == shape.rows && b_shape.cols == shape.cols
+        }
+        Kind::ToHeads { channels } => {
+            // A head has `T = a_shape.rows` rows and `C = shape.cols` channels, both powers of two.
+            a_shape.cols == b_shape.cols
+                && power(shape.cols) == Some(channels)
+                && a_shape.rows.is_power_of_two()
+                && u64::from(shape.rows) * u64::from(shape.cols)
+                    == u64::from(b_shape.rows) * u64::from(a_shape.rows)
+        }
+        Kind::FromHeads { tokens } => {
+            power(shape.rows) == Some(tokens)
+                && power(a_shape.cols).is_some()
+                && b_shape.rows == shape.cols
+                && u64::from(a_shape.rows) * u64::from(a_shape.cols)
+                    == u64::from(b_shape.cols) * u64::from(shape.rows)
+        }
+        Kind::Scores { group } => {
+            heads(product, shape, group) && a_shape.cols == b_shape.cols && power(shape.cols) == Some(group)
+        }
+        Kind::Mix { group } => {
+            heads(product, shape, group) && shape.cols == b_shape.cols && power(a_shape.cols) == Some(group)
+        }
+    };
+    let headed = matches!(kind, Kind::Scores { .. } | Kind::Mix { .. });
+    let plain = [a, b].iter().all(|form| form.indicators.is_empty());
+    let flipped = product.flip.is_none_or(|bit| {
+        *kind == Kind::Entrywise && a_shape.cols.is_power_of_two() && bit < a_shape.log_cols()
+    });
+    if !matches || !plain || !flipped || headed == product.groups.is_empty() {
+        return Err(CircuitError::Malformed(format!("{}: operand shapes", relation.name)));
+    }
+    let (x, y) = (interval(declared, a), interval(declared, b));
+    let corners = [(x.low, y.low), (x.low, y.high), (x.high, y.low), (x.high, y.high)]
+        .map(|(x, y)| x.saturating_mul(y));
+    let mut one = Wide { low: corners[0], high: corners[0] };
+    for corner in corners {
+        one = Wide { low: one.low.min(corner), high: one.high.max(corner) };
+    }
+    if a == b
+        && a_shape == b_shape
+        && product.flip.is_none()
+        && matches!(kind, Kind::Entrywise | Kind::RowDot)
+    {
+        // A square.
+        one.low = one.low.max(0);
+    }
+    let mut all = one.times(i64::from(product.summands()));
+    if let Some(bound) = product.bound {
+        all = Wide { low: all.low.max(-i128::from(bound)), high: all.high.min(bound.into()) };
+    }
+    Ok(all.times(product.coefficient))
+}
+
+fn no_wrap(declared: &Declared, relation: &Relation) -> Result<(), CircuitError> {
+    let value = &relation.value;
+    readable(declared, &value.form, relation.shape)?;
+    let mut total = interval(declared, &value.form);
+    for sum in &value.sums {
+        let shape = declared.columns.shape(sum.column);
+        if relation.shape.cols != 1 || shape.rows != relation.shape.rows {
+            return Err(CircuitError::Malformed(format!("{}: row sum shape", relation.name)));
+        }
+        let bound = declared.columns.bound(sum.column);
+        let cell = Wide { low: bound.low.into(), high: bound.high.into() };
+        total = total.plus(cell.times(shape.cols.into()).times(sum.coefficient));
+    }
+    let mut products = Wide { low: 0, high: 0 };
+    for one in &value.products {
+        products = products.plus(product(declared, relation, one)?);
+    }
+    if let Some(bound) = value.bound {
+        let bound = i128::from(bound);
+        products = Wide { low: products.low.max(-bound), high: products.high.min(bound) };
+    }
+    total = total.plus(products);
+    let limit = i128::from(P) - 1;
+    if total.magnitude() > limit {
+        return Err(CircuitError::MayWrap {
+            relation: relation.name.clone(),
+            magnitude: total.magnitude(),
+            limit,
         });
-        if !matches || !plain || !flipped || headed == product.groups.is_empty() {
-            return Err(CircuitError::Malformed(format!("{}: operand shapes", relation.name)));
-        }
-        let (x, y) = (self.interval(a), self.interval(b));
-        let corners = [(x.low, y.low), (x.low, y.high), (x.high, y.low), (x.high, y.high)]
-            .map(|(x, y)| x.saturating_mul(y));
-        let mut one = Wide { low: corners[0], high: corners[0] };
-        for corner in corners {
-            one = Wide { low: one.low.min(corner), high: one.high.max(corner) };
-        }
-        if a == b
-            && a_shape == b_shape
-            && product.flip.is_none()
-            && matches!(kind, Kind::Entrywise | Kind::RowDot)
-        {
-            // A square.
-            one.low = one.low.max(0);
-        }
-        let mut all = one.times(i64::from(product.summands()));
-        if let Some(bound) = product.bound {
-            all = Wide { low: all.low.max(-i128::from(bound)), high: all.high.min(bound.into()) };
-        }
-        Ok(all.times(product.coefficient))
     }
-
-    fn no_wrap(&self, relation: &Relation) -> Result<(), CircuitError> {
-        let value = &relation.value;
-        self.readable(&value.form, relation.shape)?;
-        let mut total = self.interval(&value.form);
-        for sum in &value.sums {
-            let column = self.column(sum.column);
-            if relation.shape.cols != 1 || column.shape.rows != relation.shape.rows {
-                return Err(CircuitError::Malformed(format!("{}: row sum shape", relation.name)));
-            }
-            let cell = Wide { low: column.bound.low.into(), high: column.bound.high.into() };
-            total = total.plus(cell.times(column.shape.cols.into()).times(sum.coefficient));
-        }
-        let mut products = Wide { low: 0, high: 0 };
-        for product in &value.products {
-            products = products.plus(self.product(relation, product)?);
-        }
-        if let Some(bound) = value.bound {
-            let bound = i128::from(bound);
-            products = Wide { low: products.low.max(-bound), high: products.high.min(bound) };
-        }
-        total = total.plus(products);
-        let limit = i128::from(P) - 1;
-        if total.magnitude() > limit {
-            return Err(CircuitError::MayWrap {
-                relation: relation.name.clone(),
-                magnitude: total.magnitude(),
-                limit,
-            });
-        }
-        Ok(())
-    }
-
-    /// The range that lookups prove for each trace column must lie inside its declared one. Public tensors
-    /// are bounded by the statement, wired ones by their source.
-    fn bounded(&self) -> Result<(), CircuitError> {
-        const ALL: Interval = Interval { low: i64::MIN, high: i64::MAX };
-        let mut proven = alloc::vec![ALL; self.columns.len()];
-        // A lookup proves a residue modulo P. Residues are integers in a window of P of them, here the
-        // symmetric one; an interval that reaches out of it proves nothing here.
-        let window = i64::from(P) / 2;
-        let narrow = |slot: &mut Interval, low: i64, high: i64| {
-            if low >= -window && high <= window {
-                *slot = Interval { low: slot.low.max(low), high: slot.high.min(high) };
-            }
-        };
-        for lookup in &self.lookups {
-            let table = &self.tables[lookup.table as usize];
-            for (form, component) in lookup.forms.iter().zip(&table.components) {
-                let [(sign @ (1 | -1), id)] = form.terms[..] else { continue };
-                if !form.indicators.is_empty() {
-                    continue;
-                }
-                if self.column(id).shape != lookup.shape {
-                    continue;
-                }
-                let (low, high) = match *component {
-                    Component::Index { low } => (low, low + (1 << table.bits) - 1),
-                    Component::Unit { .. } => (0, 1),
-                    Component::Signed => (1 - (1 << table.bits) / 2, (1 << table.bits) / 2 - 1),
-                    Component::Magnitude => (0, (1 << table.bits) / 2 - 1),
-                    Component::First(values) => {
-                        let bound = self.column(values).bound;
-                        (bound.low.min(0), bound.high.max(0))
-                    }
-                    Component::Column(values) => {
-                        let bound = self.column(values).bound;
-                        (bound.low, bound.high)
-                    }
-                };
-                let (low, high) = (low - form.constant, high - form.constant);
-                let (low, high) = if sign == 1 { (low, high) } else { (-high, -low) };
-                narrow(&mut proven[id.0 as usize], low, high);
-            }
-        }
-        for input in &self.inputs {
-            for placement in &input.cells {
-                narrow(&mut proven[placement.column.0 as usize], -input.bound, input.bound);
-            }
-        }
-        for wiring in &self.wirings {
-            let sources: Vec<ColumnId> = wiring.from.iter().map(|p| p.column).collect();
-            let (low, high) = sources
-                .iter()
-                .map(|&id| self.column(id).bound)
-                .fold((i64::MAX, i64::MIN), |(low, high), bound| (low.min(bound.low), high.max(bound.high)));
-            for placement in &wiring.to {
-                narrow(&mut proven[placement.column.0 as usize], low, high);
-            }
-        }
-        for gather in &self.gathers {
-            let mut low = i64::MAX;
-            let mut high = i64::MIN;
-            for &(_, source) in &gather.source {
-                let bound = self.column(source).bound;
-                (low, high) = (low.min(bound.low), high.max(bound.high));
-            }
-            narrow(&mut proven[gather.output.0 as usize], low, high);
-        }
-        for (column, proven) in self.columns.iter().zip(proven) {
-            // A past column is one that an earlier proof has bounded.
-            let trusted = matches!(column.tree(), Tree::Fixed | Tree::Past)
-                || matches!(column.content, Content::Multiplicity(_));
-            if !trusted && (proven.low < column.bound.low || proven.high > column.bound.high) {
-                return Err(CircuitError::Unbounded(column.name.clone()));
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }

@@ -289,6 +289,8 @@ impl From<Form> for Value {
 pub struct Relation {
     /// Name, for people.
     pub name: String,
+    /// Index of the op that it belongs to.
+    pub op: u32,
     /// The cells.
     pub shape: Shape,
     /// What vanishes.

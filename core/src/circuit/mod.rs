@@ -16,8 +16,10 @@
 
 mod builder;
 mod check;
+mod columns;
 mod form;
 mod lookup;
+mod parts;
 mod step;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,10 +28,12 @@ mod wiring;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use builder::{Builder, Limbs, split, split_wide};
-pub use check::CircuitError;
+pub use builder::{Builder, Limbs, Name, split, split_wide};
+pub use check::{Check, CircuitError};
+pub use columns::{Columns, Declared, Sizes, Starts};
 pub use form::{Form, Indicator, Kind, Product, Relation, RowSum, Value};
 pub use lookup::{Component, Lookup, LookupTable};
+pub use parts::{Reader, Source};
 pub use step::{Int, Step};
 pub use wiring::{Gather, List, Pick, Placement, Positions, Public, Rows, Stride, Wiring};
 
@@ -54,12 +58,12 @@ impl Shape {
 
     /// Number of variables of the row index.
     pub fn log_rows(self) -> u32 {
-        self.rows.max(1).next_power_of_two().trailing_zeros()
+        u32::BITS - self.rows.saturating_sub(1).leading_zeros()
     }
 
     /// Number of variables of the column index; these are the low coordinates.
     pub fn log_cols(self) -> u32 {
-        self.cols.max(1).next_power_of_two().trailing_zeros()
+        u32::BITS - self.cols.saturating_sub(1).leading_zeros()
     }
 
     /// Number of variables.
@@ -68,13 +72,18 @@ impl Shape {
     }
 
     /// Number of cells with padding.
+    pub fn cells(self) -> u64 {
+        1u64.checked_shl(self.log_size()).unwrap_or(u64::MAX)
+    }
+
+    /// The same, for who holds so many numbers in memory.
     pub fn size(self) -> usize {
         1 << self.log_size()
     }
 }
 
 /// The integers from `low` to `high`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interval {
     /// Least element.
     pub low: i64,
@@ -92,10 +101,15 @@ impl Interval {
     pub fn bits(bits: u32) -> Self {
         Self { low: 0, high: (1 << bits) - 1 }
     }
+
+    /// The least interval around both.
+    fn around(self, other: Self) -> Self {
+        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
 }
 
 /// Which commitment holds a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tree {
     /// Committed once, in the verifying key: parameters and tables.
     Fixed,
@@ -158,11 +172,18 @@ pub struct Column {
 impl Column {
     /// The commitment that holds it.
     pub fn tree(&self) -> Tree {
-        match self.content {
-            Content::Constant { .. } | Content::Table(_) => Tree::Fixed,
-            Content::Trace | Content::Multiplicity(_) => Tree::Witness,
-            Content::State => Tree::State,
-            Content::Past => Tree::Past,
+        self.content.tree()
+    }
+}
+
+impl Content {
+    /// The commitment that holds such a column.
+    pub fn tree(self) -> Tree {
+        match self {
+            Self::Constant { .. } | Self::Table(_) => Tree::Fixed,
+            Self::Trace | Self::Multiplicity(_) => Tree::Witness,
+            Self::State => Tree::State,
+            Self::Past => Tree::Past,
         }
     }
 }
@@ -206,15 +227,34 @@ impl Circuit {
     }
 
     fn build(program: &Program, executable: bool) -> Result<Self, CircuitError> {
-        let mut builder = Builder::new(program, executable)?;
-        for (index, op) in program.ops.iter().enumerate() {
-            builder.begin(index, op);
-            crate::ops::define(&mut builder, op)?;
-            builder.affordable()?;
-        }
-        let circuit = builder.finish()?;
+        let mut circuit = Self::default();
+        let declared = builder::spell_out(program, executable, Columns::default(), &mut circuit)?;
+        let Declared { tables, lists, inputs, outputs, .. } = declared;
+        let circuit = Self { tables, lists, inputs, outputs, ..circuit };
         circuit.check()?;
         Ok(circuit)
+    }
+
+    /// What its parts speak of.
+    pub fn declared(&self, mut columns: Columns) -> Declared {
+        for column in &self.columns {
+            columns.declare(column.shape, column.bound, column.tree());
+        }
+        Declared {
+            columns,
+            names: self.columns.iter().map(|column| column.name.clone()).collect(),
+            tables: self.tables.clone(),
+            lists: self.lists.clone(),
+            inputs: self.inputs.clone(),
+            outputs: self.outputs.clone(),
+        }
+    }
+
+    /// Checks shapes, ranges and rule U. [`Circuit::new`] has done so.
+    pub fn check(&self) -> Result<(), CircuitError> {
+        let mut check = Check::default();
+        let declared = self.read(Columns::default(), &mut check)?;
+        check.finish(&declared)
     }
 
     /// Whether a tree holds any columns.

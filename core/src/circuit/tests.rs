@@ -348,6 +348,7 @@ fn one_relation(coefficient: i64, constant: i64) -> Circuit {
         tables: vec![range],
         lookups: vec![Lookup { shape, table: 0, forms: vec![ColumnId(0).into()] }],
         relations: vec![Relation {
+            op: 0,
             name: String::from("r"),
             shape,
             value: Form::default().plus(coefficient, ColumnId(0)).plus_constant(constant).into(),
@@ -417,7 +418,7 @@ fn the_limit_of_rule_u_is_exact() {
     let mut with = |constant, bound| {
         let form = Form::constant(constant);
         let value = Value { products: vec![product(bound)], form, ..Value::default() };
-        circuit.relations = vec![Relation { name: String::from("r"), shape: Shape::CELL, value }];
+        circuit.relations = vec![Relation { name: String::from("r"), op: 0, shape: Shape::CELL, value }];
         circuit.check()
     };
     assert_eq!(with(limit - all, None), Ok(()));

@@ -59,8 +59,8 @@ pub(super) fn define(
     }
 
     let limb = Interval::bits(LIMB);
-    let high = b.ranged("maximum.high", row, Interval::bits(log + 1 - LIMB));
-    let low = b.ranged("maximum.low", row, limb);
+    let high = b.ranged(&"maximum.high", row, Interval::bits(log + 1 - LIMB));
+    let low = b.ranged(&"maximum.low", row, limb);
     let offset = 1i64 << log;
     let maximum = Form::from(low).plus(1 << LIMB, high).plus_constant(-offset);
     let index = list.0 as usize;
@@ -75,9 +75,9 @@ pub(super) fn define(
         if !shape.cols.is_power_of_two() {
             value.form = value.form.plus_indicator(offset, Indicator::Beyond { cols: shape.cols });
         }
-        let name = alloc::format!("difference{first}");
-        let high = b.ranged(&alloc::format!("{name}.high"), shape, limb);
-        let low = b.ranged(&alloc::format!("{name}.low"), shape, limb);
+        let name = core::fmt::from_fn(|f| write!(f, "difference{first}"));
+        let high = b.ranged(&format_args!("{name}.high"), shape, limb);
+        let low = b.ranged(&format_args!("{name}.low"), shape, limb);
         b.step(|| Step::Divide {
             shape,
             value: value.clone(),

@@ -27,14 +27,14 @@
 //! * The division: `0 <= remainder < 2E` makes `o` unique, and `E >= exp[0] > 0`. Nothing wraps: from the ranges
 //!   alone, four times `(T + 1) max(e) (max|v| + 1)` stays below `2^31`.
 
-use alloc::format;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::rmsnorm;
 use super::wide::bases;
 use crate::circuit::{
-    Builder, CircuitError, ColumnId, Form, Indicator, Int, Interval, Kind, Limbs, Product, RowSum, Shape,
-    Step, Value, split, split_wide,
+    Builder, CircuitError, ColumnId, Form, Indicator, Int, Interval, Kind, Limbs, Name, Product, RowSum,
+    Shape, Step, Value, split, split_wide,
 };
 use crate::limits;
 use crate::program::{Attention, HeadNorm, Memory, Projection, Requantize, Rotation, TensorId, Visible};
@@ -81,11 +81,12 @@ pub(super) fn define(
         positions,
         params,
     };
-    let mut keys = shared.heads(b, "key", (0, groups), &params.key, params.rotation.map(|r| (r, r.key)))?;
-    let mut values = shared.heads(b, "value", (0, groups), &params.value, None)?;
+    let mut keys =
+        shared.heads(b, &"key", (0, groups, groups), &params.key, params.rotation.map(|r| (r, r.key)))?;
+    let mut values = shared.heads(b, &"value", (0, groups, groups), &params.value, None)?;
     if let Some(memory) = memory {
-        keys = shared.remembered(b, "keys", keys, memory);
-        values = shared.remembered(b, "values", values, memory);
+        keys = shared.remembered(b, &"keys", keys, memory);
+        values = shared.remembered(b, &"values", values, memory);
     }
 
     let weight = b.constant(params.output)?;
@@ -95,8 +96,8 @@ pub(super) fn define(
     let mut mixed = Vec::new();
     for (first, count) in split(heads) {
         let rotation = params.rotation.map(|r| (r, r.query));
-        let name = |what: &str| format!("{what}{first}");
-        let query = shared.heads(b, &name("query"), (first, count), &params.query, rotation)?;
+        let name = |what: &'static str| fmt::from_fn(move |f| write!(f, "{what}{first}"));
+        let query = shared.heads(b, &name("query"), (first, count, heads), &params.query, rotation)?;
         let head = Heads { first, count, query, keys, values };
         mixed.push((first, count, shared.attend(b, &head)?));
     }
@@ -143,19 +144,19 @@ struct Heads {
 }
 
 impl Shared<'_> {
-    /// A projection into `count` heads from `first` on, normalized and rotated.
+    /// A projection into `count` heads from `first` on, of all that the weight has, normalized and rotated.
     fn heads(
         &self,
         b: &mut Builder<'_>,
-        name: &str,
-        (first, count): (u32, u32),
+        name: Name<'_>,
+        (first, count, all): (u32, u32, u32),
         projection: &Projection,
         rotation: Option<(Rotation, Requantize)>,
     ) -> Result<ColumnId, CircuitError> {
         let channels = self.params.channels;
         let shape = Shape { rows: count * self.tokens, cols: channels };
         let weight = b.constant(projection.weight)?;
-        let rows = if name.starts_with("query") { self.params.heads } else { self.params.groups } * channels;
+        let rows = all * channels;
         if (weight.rows, weight.cols) != (rows, self.cols) {
             return Err(b.refuse("a projection has another shape"));
         }
@@ -195,7 +196,7 @@ impl Shared<'_> {
     fn rotated(
         &self,
         b: &mut Builder<'_>,
-        name: &str,
+        name: Name<'_>,
         x: ColumnId,
         rotation: Rotation,
         requantize: Requantize,
@@ -212,14 +213,14 @@ impl Shared<'_> {
             let angle = b.rows_from(id, self.past, self.tokens)?;
             products.push(Product { flip, ..b.entrywise(1, shape, x.into(), angle.into()) });
         }
-        let column = result(b, &format!("{name}.rotated"), shape, requantize)?;
+        let column = result(b, &format_args!("{name}.rotated"), shape, requantize)?;
         b.requantize(shape, Value { products, ..Value::default() }, requantize, column)?;
         Ok(column)
     }
 
     /// The keys or values of all positions, in a column that is handed on: those of earlier programs, then those of
     /// the rows that are not padding.
-    fn remembered(&self, b: &mut Builder<'_>, name: &str, own: ColumnId, memory: Memory) -> ColumnId {
+    fn remembered(&self, b: &mut Builder<'_>, name: Name<'_>, own: ColumnId, memory: Memory) -> ColumnId {
         let Attention { groups, channels, .. } = *self.params;
         let Memory { past, new } = memory;
         let (before, window) = (memory.before(), memory.window());
@@ -227,7 +228,7 @@ impl Shared<'_> {
         let shape = |positions: u32| Shape { rows: groups * positions, cols: channels };
         let mut source = Vec::new();
         if past > 0 {
-            source.push((0, b.past(&format!("past.{name}"), shape(before), bound)));
+            source.push((0, b.past(&format_args!("past.{name}"), shape(before), bound)));
         }
         source.push((groups * before, own));
         let row = |g: u32, j: u32| {
@@ -268,7 +269,7 @@ impl Shared<'_> {
             groups: of.clone(),
             ..Product::new(kind, a, b)
         };
-        let name = |what: &str| format!("{what}{first}");
+        let name = |what: &'static str| fmt::from_fn(move |f| write!(f, "{what}{first}"));
 
         // Scores, of all positions and of the prefix.
         let (bits, clamp) = b.table_bound(self.params.score.table)?;
@@ -378,7 +379,7 @@ impl Shared<'_> {
 /// The column that a requantization fills.
 fn result(
     b: &mut Builder<'_>,
-    name: &str,
+    name: Name<'_>,
     shape: Shape,
     requantize: Requantize,
 ) -> Result<ColumnId, CircuitError> {
@@ -387,7 +388,7 @@ fn result(
 }
 
 /// A column that is the given sums along rows.
-fn sum(b: &mut Builder<'_>, name: &str, row: Shape, value: Value, bound: Interval) -> ColumnId {
+fn sum(b: &mut Builder<'_>, name: Name<'_>, row: Shape, value: Value, bound: Interval) -> ColumnId {
     let column = b.ranged(name, row, bound);
     b.step(|| Step::Set { shape: row, value: value.clone().into(), column });
     let mut value = value;
@@ -399,7 +400,7 @@ fn sum(b: &mut Builder<'_>, name: &str, row: Shape, value: Value, bound: Interva
 /// A norm of every row and a scale of every channel.
 fn normalized(
     b: &mut Builder<'_>,
-    name: &str,
+    name: Name<'_>,
     x: ColumnId,
     params: HeadNorm,
 ) -> Result<ColumnId, CircuitError> {
@@ -410,8 +411,8 @@ fn normalized(
     }
     let gain = b.rectangle(params.gain, 0, 0, Shape { rows: 1, cols: shape.cols })?;
     let half = 1i64 << 6;
-    let high = b.ranged(&format!("{name}.high"), shape, Interval { low: -half, high: half - 1 });
-    let low = b.ranged(&format!("{name}.low"), shape, Interval::bits(Limbs::LOW));
+    let high = b.ranged(&format_args!("{name}.high"), shape, Interval { low: -half, high: half - 1 });
+    let low = b.ranged(&format_args!("{name}.low"), shape, Interval::bits(Limbs::LOW));
     let limbs = Limbs { high, low };
     let divisor = 1 << Limbs::LOW;
     b.step(|| Step::Divide {
@@ -421,10 +422,10 @@ fn normalized(
         quotient: high,
         remainder: Some(low),
     });
-    b.relation(&format!("{name}.limbs"), shape, limbs.form().plus(-1, x).into());
-    let middle = result(b, &format!("{name}.normalized"), shape, params.norm.requantize)?;
+    b.relation(&format_args!("{name}.limbs"), shape, limbs.form().plus(-1, x).into());
+    let middle = result(b, &format_args!("{name}.normalized"), shape, params.norm.requantize)?;
     rmsnorm::normalize(b, &[limbs], params.norm, &[middle])?;
-    let column = result(b, &format!("{name}.scaled"), shape, params.requantize)?;
+    let column = result(b, &format_args!("{name}.scaled"), shape, params.requantize)?;
     let product = b.entrywise(1, shape, middle.into(), gain.into());
     b.requantize(shape, Value { products: [product].into(), ..Value::default() }, params.requantize, column)?;
     Ok(column)

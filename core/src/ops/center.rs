@@ -11,12 +11,12 @@
 //! * The sum is taken over the limbs of `y`, `1024 sum high + sum low`, which stays below `2^31` for at most 4000
 //!   channels.
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use super::integer::computed;
 use crate::circuit::{
-    Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Limbs, Product, RowSum, Shape, Step, Value,
+    Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Limbs, Name, Product, RowSum, Shape, Step,
+    Value,
 };
 use crate::program::{ConstantId, TensorId, WIDE};
 
@@ -47,10 +47,14 @@ pub(super) fn define(
         let shape = b.shape(limbs.high);
         // Relations hold in padding too, and there an operand far from the mean would have no difference; the copy's
         // padding repeats a real channel.
-        let mut own = |name: &str, column: ColumnId| {
-            if shape.cols.is_power_of_two() { column } else { b.copy(&format!("operand{k}.{name}"), column) }
+        let mut own = |name: Name<'_>, column: ColumnId| {
+            if shape.cols.is_power_of_two() {
+                column
+            } else {
+                b.copy(&format_args!("operand{k}.{name}"), column)
+            }
         };
-        let limbs = Limbs { high: own("high", limbs.high), low: own("low", limbs.low) };
+        let limbs = Limbs { high: own(&"high", limbs.high), low: own(&"low", limbs.low) };
         let mut form = limbs.form();
         if let Some(offset) = offset {
             form = form.plus(1, b.rectangle(offset, 0, at, Shape { rows: 1, cols: shape.cols })?);
@@ -59,7 +63,7 @@ pub(super) fn define(
     }
     let row = Shape { rows: tx.rows, cols: 1 };
     let channels = i64::from(tx.cols);
-    let mean = computed(b, "mean", row, Interval { low: -WIDE, high: WIDE - 1 }, || {
+    let mean = computed(b, &"mean", row, Interval { low: -WIDE, high: WIDE - 1 }, || {
         let twice = |(form, shape): &(Form, Shape)| Product {
             coefficient: 2,
             ..Product::new(Kind::RowDot, (form.clone(), *shape), (Form::constant(1), *shape))
@@ -77,13 +81,13 @@ pub(super) fn define(
             quotient: limbs.high,
             remainder: Some(limbs.low),
         });
-        b.relation("difference", shape, difference.plus_form(limbs.form().times(-1)).into());
+        b.relation(&"difference", shape, difference.plus_form(limbs.form().times(-1)).into());
         sums.push(RowSum { coefficient: 1 << Limbs::LOW, column: limbs.high });
         sums.push(RowSum { coefficient: 1, column: limbs.low });
     }
     let rest = Interval { low: -(channels / 2), high: (channels - 1) / 2 };
     let value = Value { sums, ..Value::default() };
-    let rest = computed(b, "rest", row, rest, || value.clone().into());
-    b.relation("rest", row, Value { form: rest.times(-1), ..value });
+    let rest = computed(b, &"rest", row, rest, || value.clone().into());
+    b.relation(&"rest", row, Value { form: rest.times(-1), ..value });
     Ok(())
 }

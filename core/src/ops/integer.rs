@@ -1,9 +1,8 @@
 //! Integers of a row that need several columns, and exact division of a constant.
 
-use alloc::format;
 use alloc::vec::Vec;
 
-use crate::circuit::{Builder, Form, Int, Interval, Shape, Value};
+use crate::circuit::{Builder, Form, Int, Interval, Name, Shape, Value};
 
 /// Bits of a lower limb.
 const LIMB: u32 = 11;
@@ -11,7 +10,7 @@ const LIMB: u32 = 11;
 /// A column whose values a step computes and a range check bounds.
 pub fn computed(
     b: &mut Builder<'_>,
-    name: &str,
+    name: Name<'_>,
     shape: Shape,
     bound: Interval,
     value: impl FnOnce() -> Int,
@@ -24,7 +23,7 @@ pub fn computed(
 /// An integer of `low .. low + 2^bits` as range-checked limbs.
 pub fn limbs(
     b: &mut Builder<'_>,
-    name: &str,
+    name: Name<'_>,
     shape: Shape,
     low: i64,
     bits: u32,
@@ -39,7 +38,7 @@ pub fn limbs(
         let last = bits - done <= LIMB + 2 || k + 1 == names.len();
         let width = if last { bits - done } else { LIMB };
         let digit = || if last { rest(k) } else { rest(k).modulo(1 << LIMB) };
-        let part = computed(b, &format!("{name}.{suffix}"), shape, Interval::bits(width), digit);
+        let part = computed(b, &format_args!("{name}.{suffix}"), shape, Interval::bits(width), digit);
         form = form.plus_form(part.times(1 << done));
         if last {
             break;
@@ -70,18 +69,18 @@ pub fn inverse(b: &mut Builder<'_>, q: &Form, row: Shape, numerator: u32, width:
     let parts: Vec<Form> = (0..count)
         .map(|k| {
             let value = || quotient().over(1 << (limb * k)).modulo(base);
-            computed(b, &format!("inverse.{k}"), row, Interval::bits(limb), value)
+            computed(b, &format_args!("inverse.{k}"), row, Interval::bits(limb), value)
         })
         .collect();
     let inverse = (0u32..)
         .zip(&parts)
         .fold(Form::default(), |sum, (k, part)| sum.plus_form(part.clone().times(1 << (limb * k))));
     let rest = || Int::from(i64::from(numerator)).minus(Int::from(inverse.clone()).times(q.clone()));
-    let rest = limbs(b, "inverse.rest", row, 0, divisor, rest);
+    let rest = limbs(b, &"inverse.rest", row, 0, divisor, rest);
     let slack = || Int::from(q.clone()).minus(1).minus(rest.clone());
-    let slack = limbs(b, "inverse.slack", row, 0, divisor, slack);
+    let slack = limbs(b, &"inverse.slack", row, 0, divisor, slack);
     b.relation(
-        "inverse.slack",
+        &"inverse.slack",
         row,
         q.clone().plus_constant(-1).plus_form(rest.clone().times(-1)).plus_form(slack.times(-1)).into(),
     );
@@ -94,14 +93,15 @@ pub fn inverse(b: &mut Builder<'_>, q: &Form, row: Shape, numerator: u32, width:
         let form = carry.plus_constant(-own);
         let value = Value { products: [product].into(), form, ..Value::default() };
         if last {
-            b.relation(&format!("inverse.{k}"), row, value);
+            b.relation(&format_args!("inverse.{k}"), row, value);
             break;
         }
         // With `rest < 2^divisor` and `part <= base - 1`, every carry is below `2^divisor` too.
-        carry =
-            limbs(b, &format!("inverse.carry{k}"), row, 0, divisor, || Int::from(value.clone()).over(base));
+        carry = limbs(b, &format_args!("inverse.carry{k}"), row, 0, divisor, || {
+            Int::from(value.clone()).over(base)
+        });
         let form = value.form.clone().plus_form(carry.clone().times(-base));
-        b.relation(&format!("inverse.{k}"), row, Value { form, ..value });
+        b.relation(&format_args!("inverse.{k}"), row, Value { form, ..value });
     }
     inverse
 }

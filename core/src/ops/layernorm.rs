@@ -19,7 +19,6 @@
 //!
 //! Per channel this costs six lookups, all the rest is per row.
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use super::elementwise::{alike, scaled};
@@ -79,14 +78,14 @@ pub(super) fn define(
 /// The operand, or where it has padding channels a copy of it. Relations hold in padding too, and there an
 /// operand far from the mean would have a deviation above `q`; the copy's padding repeats a real channel.
 fn padded(b: &mut Builder<'_>, at: u32, x: ColumnId) -> ColumnId {
-    if b.shape(x).cols.is_power_of_two() { x } else { b.copy(&format!("operand{at}"), x) }
+    if b.shape(x).cols.is_power_of_two() { x } else { b.copy(&format_args!("operand{at}"), x) }
 }
 
 /// `2 sum x + C = 2C mu + remainder`.
 fn mean(b: &mut Builder<'_>, blocks: &[(u32, ColumnId)], row: Shape, cols: u32, bound: i64) -> ColumnId {
     let divisor = 2 * i64::from(cols);
-    let mu = b.ranged("mean", row, Interval::symmetric(bound));
-    let remainder = b.ranged("mean.remainder", row, Interval { low: 0, high: divisor - 1 });
+    let mu = b.ranged(&"mean", row, Interval::symmetric(bound));
+    let remainder = b.ranged(&"mean.remainder", row, Interval { low: 0, high: divisor - 1 });
     let sums = blocks.iter().map(|&(_, column)| RowSum { coefficient: 2, column }).collect();
     let value = Value { sums, form: Form::constant(cols.into()), ..Value::default() };
     b.step(|| Step::Divide {
@@ -97,7 +96,7 @@ fn mean(b: &mut Builder<'_>, blocks: &[(u32, ColumnId)], row: Shape, cols: u32, 
         remainder: Some(remainder),
     });
     let form = value.form.clone().plus(-divisor, mu).plus(-1, remainder);
-    b.relation("mean", row, Value { form, ..value });
+    b.relation(&"mean", row, Value { form, ..value });
     mu
 }
 
@@ -112,9 +111,9 @@ struct Deviation {
 fn deviation(b: &mut Builder<'_>, at: u32, x: ColumnId, mu: ColumnId) -> Deviation {
     let shape = b.shape(x);
     let value = Form::from(x).plus(-1, mu);
-    let high = b.ranged(&format!("deviation{at}.high"), shape, Interval { low: -64, high: 63 });
+    let high = b.ranged(&format_args!("deviation{at}.high"), shape, Interval { low: -64, high: 63 });
     let low = b
-        .shift(&format!("deviation{at}"), shape, value.clone().into(), 8, high)
+        .shift(&format_args!("deviation{at}"), shape, value.clone().into(), 8, high)
         .expect("a shift by eight bits has a remainder");
     Deviation { shape, value, high, low }
 }
@@ -141,21 +140,21 @@ fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
     let (squares, cross, lows) = (dot(1, high, high), dot(2, high, low), dot(1, low, low));
 
     let byte = Interval::bits(8);
-    let c0 = computed(b, "energy.c0", row, byte, || Int::from(lows.clone()).modulo(256));
-    let k0 = limbs(b, "energy.k0", row, 0, 21, || Int::from(lows.clone()).over(256));
+    let c0 = computed(b, &"energy.c0", row, byte, || Int::from(lows.clone()).modulo(256));
+    let k0 = limbs(b, &"energy.k0", row, 0, 21, || Int::from(lows.clone()).over(256));
     let carried = || Int::from(cross.clone()).plus(k0.clone());
-    let c1 = computed(b, "energy.c1", row, byte, || carried().modulo(256));
-    let k1 = limbs(b, "energy.k1", row, -(1 << 20), 21, || carried().over(256));
-    let top = limbs(b, "energy.high", row, 0, 24, || Int::from(squares.clone()).plus(k1.clone()));
+    let c1 = computed(b, &"energy.c1", row, byte, || carried().modulo(256));
+    let k1 = limbs(b, &"energy.k1", row, -(1 << 20), 21, || carried().over(256));
+    let top = limbs(b, &"energy.high", row, 0, 24, || Int::from(squares.clone()).plus(k1.clone()));
 
     let with = |value: Value, form: Form| Value { form, ..value };
-    b.relation("energy.low", row, with(lows, k0.clone().times(-256).plus_form(c0.clone().times(-1))));
+    b.relation(&"energy.low", row, with(lows, k0.clone().times(-256).plus_form(c0.clone().times(-1))));
     b.relation(
-        "energy.middle",
+        &"energy.middle",
         row,
         with(cross, k0.plus_form(k1.clone().times(-256)).plus_form(c1.clone().times(-1))),
     );
-    b.relation("energy.high", row, with(squares, k1.plus_form(top.clone().times(-1))));
+    b.relation(&"energy.high", row, with(squares, k1.plus_form(top.clone().times(-1))));
     Energy { high: top, c1, c0, total: dot(1, whole, whole) }
 }
 
@@ -164,12 +163,12 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
     let (epsilon_high, epsilon_low) = (i64::from(epsilon >> 16), i64::from(epsilon & 0xffff));
     let sum = || Int::from(energy.total.clone()).plus(i64::from(epsilon));
     let q = || sum().root();
-    let q0 = computed(b, "root.low", row, Interval::bits(8), || q().modulo(256));
-    let q1 = computed(b, "root.high", row, Interval::bits(12), || q().over(256));
+    let q0 = computed(b, &"root.low", row, Interval::bits(8), || q().modulo(256));
+    let q1 = computed(b, &"root.high", row, Interval::bits(12), || q().over(256));
     let root = q1.clone().times(256).plus_form(q0.clone());
     let rest = || sum().minus(Int::from(root.clone()).times(root.clone()));
-    let rest = limbs(b, "root.rest", row, 0, 22, rest);
-    let slack = limbs(b, "root.slack", row, 0, 22, || Int::from(root.clone()).times(2).minus(rest.clone()));
+    let rest = limbs(b, &"root.rest", row, 0, 22, rest);
+    let slack = limbs(b, &"root.slack", row, 0, 22, || Int::from(root.clone()).times(2).minus(rest.clone()));
     let square = |b: &Builder<'_>, c, x: &Form, y: &Form| b.entrywise(c, row, x.clone(), y.clone());
     let low_products = [square(b, 1, &q0, &q0), square(b, 512, &q1, &q0)];
     let low_form = rest
@@ -178,17 +177,17 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
         .plus_form(energy.c0.clone().times(-1))
         .plus_constant(-epsilon_low);
     let low = Value { products: low_products.into(), form: low_form, ..Value::default() };
-    let carry = limbs(b, "root.carry", row, -4, 14, || Int::from(low.clone()).over(65536));
+    let carry = limbs(b, &"root.carry", row, -4, 14, || Int::from(low.clone()).over(65536));
     b.relation(
-        "root.low",
+        &"root.low",
         row,
         Value { form: low.form.clone().plus_form(carry.clone().times(-65536)), ..low },
     );
     let high_form = carry.plus_form(energy.high.clone().times(-1)).plus_constant(-epsilon_high);
     let high = Value { products: [square(b, 1, &q1, &q1)].into(), form: high_form, ..Value::default() };
-    b.relation("root.high", row, high);
+    b.relation(&"root.high", row, high);
     let slack = root.clone().times(2).plus_form(rest.times(-1)).plus_form(slack.times(-1));
-    b.relation("root.slack", row, slack.into());
+    b.relation(&"root.slack", row, slack.into());
     root
 }
 
@@ -211,7 +210,7 @@ fn normalize(
     let half = (1i64 << params.shift) / 2;
     let value = Value { products: [product].into(), form: Form::constant(half), ..Value::default() };
     let half_width = (reach(params) as u64).next_power_of_two() as i64;
-    let normalized = b.ranged("normalized", shape, Interval { low: -half_width, high: half_width - 1 });
-    b.shift("normalize", shape, value, params.shift.into(), normalized);
+    let normalized = b.ranged(&"normalized", shape, Interval { low: -half_width, high: half_width - 1 });
+    b.shift(&"normalize", shape, value, params.shift.into(), normalized);
     normalized
 }

@@ -25,7 +25,7 @@ pub(super) fn define(b: &mut Builder<'_>, x: TensorId, len: u32, y: TensorId) ->
         let sum = Product { coefficient: 2, ..Product::new(Kind::ContractTransposed, ones, rows) };
         let mut value = Value { products: [sum].into(), form: Form::constant(n), ..Value::default() };
         b.between(shape, &output.into(), limit);
-        let rest = b.ranged("remainder", shape, Interval { low: 0, high: 2 * n - 1 });
+        let rest = b.ranged(&"remainder", shape, Interval { low: 0, high: 2 * n - 1 });
         b.step(|| Step::Divide {
             shape,
             value: value.clone(),
@@ -34,7 +34,7 @@ pub(super) fn define(b: &mut Builder<'_>, x: TensorId, len: u32, y: TensorId) ->
             remainder: Some(rest),
         });
         value.form = value.form.plus(-2 * n, output).plus(-1, rest);
-        b.relation("mean", shape, value);
+        b.relation(&"mean", shape, value);
     }
     Ok(())
 }

@@ -19,12 +19,12 @@
 //!
 //! Per channel this costs the two lookups of the rounding, all the rest is per row.
 
-use alloc::format;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::integer::{Width, computed, inverse, limbs};
 use crate::circuit::{
-    Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Limbs, Product, Shape, Value,
+    Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Limbs, Name, Product, Shape, Value,
 };
 use crate::program::{RmsNorm, TensorId};
 
@@ -72,8 +72,8 @@ pub(super) fn normalize(
             if b.shape(limbs.high).cols.is_power_of_two() {
                 return limbs;
             }
-            let mut copy = |name: &str, column| b.copy(&format!("operand{k}.{name}"), column);
-            Limbs { high: copy("high", limbs.high), low: copy("low", limbs.low) }
+            let mut copy = |name: Name<'_>, column| b.copy(&format_args!("operand{k}.{name}"), column);
+            Limbs { high: copy(&"high", limbs.high), low: copy(&"low", limbs.low) }
         })
         .collect();
     let row = Shape { rows: blocks.first().map_or(1, |limbs| b.shape(limbs.high).rows), cols: 1 };
@@ -107,7 +107,7 @@ fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
     // What lies below 2^20, block by block: `2^11 middle + low`, with carries to what lies above.
     let (mut below, mut carried_up) = (Form::default(), Form::default());
     for (k, block) in blocks.chunks(1).enumerate() {
-        let name = |what: &str| format!("squares{k}.{what}");
+        let name = |what: &'static str| fmt::from_fn(move |f| write!(f, "squares{k}.{what}"));
         let channels: u32 = block.iter().map(|(_, shape)| shape.cols).sum();
         let (cross, lows) = (dot(block, high, low), dot(block, low, low));
         let d =
@@ -126,8 +126,8 @@ fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
         carried_up = carried_up.plus_form(up);
     }
     let highs = dot(&blocks, high, high);
-    let top = limbs(b, "squares.high", row, 0, 30, || Int::from(highs.clone()).plus(carried_up.clone()));
-    b.relation("squares.high", row, with(highs, carried_up.plus_form(top.clone().times(-1))));
+    let top = limbs(b, &"squares.high", row, 0, 30, || Int::from(highs.clone()).plus(carried_up.clone()));
+    b.relation(&"squares.high", row, with(highs, carried_up.plus_form(top.clone().times(-1))));
     Squares { top, low: below, blocks }
 }
 
@@ -145,23 +145,23 @@ fn root(b: &mut Builder<'_>, squares: &Squares, row: Shape, epsilon: u32) -> For
     let total = || Int::from(dot(&squares.blocks, Limbs::form, Limbs::form));
     let sum = || total().plus(i64::from(epsilon));
     let q = || sum().root();
-    let q0 = computed(b, "root.low", row, Interval::bits(10), || q().modulo(1 << 10));
-    let q1 = computed(b, "root.high", row, Interval::bits(14), || q().over(1 << 10));
+    let q0 = computed(b, &"root.low", row, Interval::bits(10), || q().modulo(1 << 10));
+    let q1 = computed(b, &"root.high", row, Interval::bits(14), || q().over(1 << 10));
     let root = q1.clone().times(1 << 10).plus_form(q0.clone());
     let rest = || sum().minus(Int::from(root.clone()).times(root.clone()));
-    let rest = limbs(b, "root.rest", row, 0, 25, rest);
+    let rest = limbs(b, &"root.rest", row, 0, 25, rest);
     let slack = || Int::from(root.clone()).times(2).minus(rest.clone());
-    let slack = limbs(b, "root.slack", row, 0, 25, slack);
+    let slack = limbs(b, &"root.slack", row, 0, 25, slack);
     let slack = root.clone().times(2).plus_form(rest.clone().times(-1)).plus_form(slack.times(-1));
-    b.relation("root.slack", row, slack.into());
+    b.relation(&"root.slack", row, slack.into());
 
     let cross = Value { products: [b.entrywise(1, row, q1.clone(), q0.clone())].into(), ..Value::default() };
     let m0 =
-        computed(b, "root.cross.low", row, Interval::bits(9), || Int::from(cross.clone()).modulo(1 << 9));
+        computed(b, &"root.cross.low", row, Interval::bits(9), || Int::from(cross.clone()).modulo(1 << 9));
     let m1 =
-        computed(b, "root.cross.high", row, Interval::bits(15), || Int::from(cross.clone()).over(1 << 9));
+        computed(b, &"root.cross.high", row, Interval::bits(15), || Int::from(cross.clone()).over(1 << 9));
     let form = m1.clone().times(-(1 << 9)).plus_form(m0.clone().times(-1));
-    b.relation("root.cross", row, Value { form, ..cross });
+    b.relation(&"root.cross", row, Value { form, ..cross });
 
     let form = rest
         .plus_form(m0.times(1 << 11))
@@ -172,11 +172,11 @@ fn root(b: &mut Builder<'_>, squares: &Squares, row: Shape, epsilon: u32) -> For
     let carry = || Int::from(low.clone()).over(1 << 20);
     // `rest` is below `2^25`, every block's part below `2^20`.
     let least = -(squares.blocks.len() as i64) - 3;
-    let carry = computed(b, "root.carry", row, Interval { low: least, high: least + 127 }, carry);
+    let carry = computed(b, &"root.carry", row, Interval { low: least, high: least + 127 }, carry);
     let form = low.form.clone().plus_form(carry.clone().times(-(1 << 20)));
-    b.relation("root.low", row, Value { form, ..low });
+    b.relation(&"root.low", row, Value { form, ..low });
     let form = carry.plus_form(m1).plus_form(squares.top.clone().times(-1)).plus_constant(-epsilon_high);
     let product = b.entrywise(1, row, q1.clone(), q1);
-    b.relation("root.high", row, Value { products: [product].into(), form, ..Value::default() });
+    b.relation(&"root.high", row, Value { products: [product].into(), form, ..Value::default() });
     root
 }

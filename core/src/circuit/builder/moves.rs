@@ -3,10 +3,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::Builder;
+use super::{Builder, Name};
 use crate::circuit::{
-    CircuitError, Column, ColumnId, Content, Gather, Interval, Pick, Placement, Positions, Rows, Shape, Step,
-    Stride, Wiring,
+    CircuitError, ColumnId, Content, Gather, Interval, Pick, Placement, Positions, Rows, Shape, Step, Stride,
+    Wiring,
 };
 use crate::program::{ConstantId, List, ListId, TensorId};
 
@@ -28,7 +28,7 @@ impl<'p> Builder<'p> {
     }
 
     /// A column that an earlier program has handed on; that program's proof has shown its range.
-    pub fn past(&mut self, name: &str, shape: Shape, bound: Interval) -> ColumnId {
+    pub fn past(&mut self, name: Name<'_>, shape: Shape, bound: Interval) -> ColumnId {
         let name = self.scoped(name);
         self.named(name, shape, bound, Content::Past)
     }
@@ -36,7 +36,7 @@ impl<'p> Builder<'p> {
     /// A column of these rows of others, which is handed on to a later program.
     pub fn hand_on(
         &mut self,
-        name: &str,
+        name: Name<'_>,
         shape: Shape,
         bound: Interval,
         (source, rows): (Vec<(u32, ColumnId)>, Vec<u32>),
@@ -49,16 +49,18 @@ impl<'p> Builder<'p> {
 
     /// Declares that rows of one column are rows of others, and the step that copies them.
     pub fn gather(&mut self, gather: Gather) {
-        let rows = u64::from(self.circuit.column(gather.output).shape.rows);
+        let rows = u64::from(self.shape(gather.output).rows);
         self.listed = self.listed.saturating_add(rows * gather.source.len() as u64);
-        self.circuit.gathers.push(gather);
-        let index = self.circuit.gathers.len() - 1;
+        self.reader.gather(&self.declared, gather);
+        let index = self.gathers;
+        self.gathers += 1;
         self.step(|| Step::Gather(index));
     }
 
     /// Declares that a form vanishes in the cells that a list names.
     pub fn pick(&mut self, pick: Pick) {
-        self.circuit.picks.push(pick);
+        self.picks += 1;
+        self.reader.pick(&self.declared, pick);
     }
 
     /// A list of the program.
@@ -67,8 +69,8 @@ impl<'p> Builder<'p> {
     }
 
     /// A copy of the real cells of a column, whose padding is free of whatever filled the original's.
-    pub fn copy(&mut self, name: &str, original: ColumnId) -> ColumnId {
-        let Column { shape, bound, .. } = *self.circuit.column(original);
+    pub fn copy(&mut self, name: Name<'_>, original: ColumnId) -> ColumnId {
+        let (shape, bound) = (self.shape(original), self.column_bound(original));
         let copy = self.witness(name, shape, bound);
         let place = |column| Placement {
             column,
@@ -89,8 +91,9 @@ impl<'p> Builder<'p> {
 
     /// A wiring, and the step that copies its cells.
     pub fn wire(&mut self, wiring: Wiring) {
-        self.circuit.wirings.push(wiring);
-        let index = self.circuit.wirings.len() - 1;
+        self.reader.wiring(&self.declared, wiring);
+        let index = self.wirings;
+        self.wirings += 1;
         self.step(|| Step::Wire(index));
     }
 
@@ -113,7 +116,7 @@ impl<'p> Builder<'p> {
             .blocks(id)?
             .into_iter()
             .map(|(offset, column)| {
-                let shape = self.circuit.column(column).shape;
+                let shape = self.shape(column);
                 Placement {
                     column,
                     rows: Positions { digits: rows.to_vec(), skip: 0, take: shape.rows },

@@ -1,0 +1,217 @@
+//! What everyone needs to know of every column, in four bytes each: extents, range, tree, and how many come before it.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{ColumnId, Interval, List, LookupTable, Public, Shape, Tree};
+use crate::limits;
+
+/// Logs of the number of cells that a shape can have.
+pub const LOGS: usize = 65;
+
+/// How many aligned blocks there are of each size. Blocks of one space lie by falling size, those of equal size in
+/// their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes([u32; LOGS]);
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self([0; LOGS])
+    }
+}
+
+impl Sizes {
+    /// Counts a block of `2^log` cells; the result is how many of that size came before.
+    pub fn push(&mut self, log: u32) -> u32 {
+        let Some(count) = self.0.get_mut(log as usize) else { return 0 };
+        let nth = *count;
+        *count = nth.saturating_add(1);
+        nth
+    }
+
+    /// The number of blocks of `2^log` cells.
+    pub fn count(&self, log: u32) -> u32 {
+        self.0.get(log as usize).copied().unwrap_or(0)
+    }
+
+    /// The first cell of each size: behind all larger blocks.
+    pub fn starts(&self) -> Starts {
+        let mut starts = [0u64; LOGS];
+        let mut end = 0u64;
+        for (log, (start, &count)) in starts.iter_mut().zip(&self.0).enumerate().rev() {
+            *start = end;
+            end = end.saturating_add(u64::from(count).saturating_mul(power(log as u32)));
+        }
+        Starts(starts)
+    }
+
+    /// The number of all cells.
+    pub fn cells(&self) -> u64 {
+        (0u32..).zip(&self.0).fold(0, |sum: u64, (log, &count)| {
+            sum.saturating_add(u64::from(count).saturating_mul(power(log)))
+        })
+    }
+}
+
+/// `2^log`, if it is a number of 64 bits.
+fn power(log: u32) -> u64 {
+    1u64.checked_shl(log).unwrap_or(u64::MAX)
+}
+
+/// Where the blocks of each size begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Starts([u64; LOGS]);
+
+impl Starts {
+    /// The first cell of the `nth` block of `2^log` cells.
+    pub fn offset(&self, log: u32, nth: u32) -> u64 {
+        let start = self.0.get(log as usize).copied().unwrap_or(0);
+        start.saturating_add(u64::from(nth).saturating_mul(power(log)))
+    }
+}
+
+/// What many columns have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Class {
+    shape: Shape,
+    bound: Interval,
+    tree: Tree,
+}
+
+const NOTHING: Class = Class { shape: Shape::CELL, bound: Interval { low: 0, high: 0 }, tree: Tree::Fixed };
+
+/// All columns of a circuit, at most [`limits::PARTS`]; beyond that they are only counted.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    classes: Vec<Class>,
+    numbers: BTreeMap<Class, u16>,
+    /// The class, and how many columns of the same size in the same tree come before.
+    columns: Vec<(u16, u16)>,
+    sizes: [Sizes; 4],
+    /// Columns that were declared in this pass over the circuit.
+    declared: usize,
+}
+
+impl PartialEq for Columns {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.classes, &self.columns, self.sizes) == (&other.classes, &other.columns, other.sizes)
+    }
+}
+
+impl Columns {
+    /// Declares a column. In a second pass over the same circuit it is the one of the first.
+    pub fn declare(&mut self, shape: Shape, bound: Interval, tree: Tree) -> ColumnId {
+        let id = ColumnId(self.declared as u32);
+        self.declared += 1;
+        if self.declared <= self.columns.len() || self.declared > limits::PARTS {
+            return id;
+        }
+        let class = Class { shape, bound, tree };
+        // Neighbours are often alike.
+        let last = self.columns.last().map(|last| last.0);
+        let alike = last.filter(|&last| self.classes.get(usize::from(last)) == Some(&class));
+        let number = alike.unwrap_or_else(|| {
+            let next = self.classes.len() as u16;
+            *self.numbers.entry(class).or_insert_with(|| {
+                self.classes.push(class);
+                next
+            })
+        });
+        let nth = self.sizes.get_mut(tree.index()).map_or(0, |sizes| sizes.push(shape.log_size()));
+        self.columns.push((number, nth as u16));
+        id
+    }
+
+    /// Begins another pass over the same circuit.
+    pub fn again(&mut self) {
+        self.declared = 0;
+        self.numbers = BTreeMap::new();
+    }
+
+    /// The number of columns declared in this pass.
+    pub fn len(&self) -> usize {
+        self.declared
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.declared == 0
+    }
+
+    /// All columns.
+    pub fn ids(&self) -> impl Iterator<Item = ColumnId> + use<> {
+        (0..self.declared as u32).map(ColumnId)
+    }
+
+    fn class(&self, id: ColumnId) -> &Class {
+        let class =
+            self.columns.get(id.0 as usize).and_then(|&(class, _)| self.classes.get(usize::from(class)));
+        class.unwrap_or(&NOTHING)
+    }
+
+    /// The extents of a column.
+    pub fn shape(&self, id: ColumnId) -> Shape {
+        self.class(id).shape
+    }
+
+    /// The range of a column.
+    pub fn bound(&self, id: ColumnId) -> Interval {
+        self.class(id).bound
+    }
+
+    /// The tree that holds a column.
+    pub fn tree(&self, id: ColumnId) -> Tree {
+        self.class(id).tree
+    }
+
+    /// How many columns of the same size in the same tree come before.
+    pub fn nth(&self, id: ColumnId) -> u32 {
+        self.columns.get(id.0 as usize).map_or(0, |&(_, nth)| nth.into())
+    }
+
+    /// Columns of each size in a tree.
+    pub fn sizes(&self, tree: Tree) -> &Sizes {
+        let [fixed, witness, state, past] = &self.sizes;
+        match tree {
+            Tree::Fixed => fixed,
+            Tree::Witness => witness,
+            Tree::State => state,
+            Tree::Past => past,
+        }
+    }
+
+    /// Whether a tree holds any columns.
+    pub fn has(&self, tree: Tree) -> bool {
+        *self.sizes(tree) != Sizes::default()
+    }
+
+    /// The number of cells of all columns together, padding included.
+    pub fn cells(&self) -> u64 {
+        self.sizes.iter().fold(0, |sum, sizes| sum.saturating_add(sizes.cells()))
+    }
+}
+
+/// What a circuit declares before its lookups, relations and wirings: all of them speak of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Declared {
+    /// All columns.
+    pub columns: Columns,
+    /// Names of columns, for people; none in circuits that nobody will execute.
+    pub names: Vec<String>,
+    /// All lookup tables.
+    pub tables: Vec<LookupTable>,
+    /// Public lists of indices, in the program's order.
+    pub lists: Vec<List>,
+    /// Public inputs, in the program's order.
+    pub inputs: Vec<Public>,
+    /// Public outputs, in the program's order.
+    pub outputs: Vec<Public>,
+}
+
+impl Declared {
+    /// The name of a column.
+    pub fn name(&self, id: ColumnId) -> &str {
+        self.names.get(id.0 as usize).map_or("", String::as_str)
+    }
+}
