@@ -1,18 +1,215 @@
 //! Linear claims: all that the sumchecks leave to say about the committed columns.
 //!
 //! A claim reads `sum_i c_i sum_{t,c} F_i(t, c) u_i(t) w_i(c) = v` with columns `F_i` and weights along the
-//! two axes from the closed list of [`Axis`]. The opening proves all claims at once: batched by powers of
+//! two axes, each read in one of the ways of [`Reading`]. The opening proves all claims at once: batched by powers of
 //! `mu` they are one weight on the stacked vector of all columns, of which the verifier needs a single
-//! evaluation, [`Claims::weight_at`].
+//! evaluation, which [`crate::weight`] makes from the terms as they come. The prover keeps them as [`Claims`].
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::axis::Axis;
-use crate::circuit::{Circuit, ColumnId, Form};
+use crate::axis::{Axis, Digit};
+use crate::circuit::{ColumnId, Columns, Positions};
 use crate::field::{M31, QM31};
-use crate::stacking::Stacking;
+
+/// The claim of the lookup stage about multiplicities.
+pub const COUNTS: u32 = 0;
+/// The claim of the lookup stage about fingerprints.
+pub const ROWS: u32 = 1;
+/// The claim about the linear parts of all relations.
+pub const LINEAR: u32 = 2;
+/// The claim about the first operand.
+pub const OPERANDS: u32 = 3;
+
+/// How many claims there are of each sort, in the order of their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Operands of products.
+    pub operands: u32,
+    /// Gathers.
+    pub gathers: u32,
+    /// Picks.
+    pub picks: u32,
+    /// Wirings.
+    pub wirings: u32,
+    /// Public tensors.
+    pub publics: u32,
+    /// One if the fixed columns are pinned.
+    pub pins: u32,
+}
+
+impl Numbers {
+    /// The claim about the first gather.
+    pub fn first_gather(&self) -> u32 {
+        OPERANDS + self.operands
+    }
+
+    /// The claim about the first pick.
+    pub fn first_pick(&self) -> u32 {
+        self.first_gather() + self.gathers
+    }
+
+    /// The claim about the first wiring.
+    pub fn first_wiring(&self) -> u32 {
+        self.first_pick() + self.picks
+    }
+
+    /// The claim about the first public tensor.
+    pub fn first_public(&self) -> u32 {
+        self.first_wiring() + self.wirings
+    }
+
+    /// The claim about the fixed columns.
+    pub fn pin(&self) -> u32 {
+        self.first_public() + self.publics
+    }
+
+    /// The number of all claims.
+    pub fn all(&self) -> u32 {
+        self.pin() + self.pins
+    }
+}
+
+/// The points that claims refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Points {
+    /// Where the fraction tree ends.
+    pub lookup: Vec<QM31>,
+    /// The relations' point along rows.
+    pub rows: Vec<QM31>,
+    /// The relations' point along columns.
+    pub cols: Vec<QM31>,
+    /// Where the relations' sumcheck ends.
+    pub bound: Vec<QM31>,
+    /// Where the key pins its fixed columns.
+    pub pin: Vec<QM31>,
+}
+
+/// Where some consecutive coordinates of an axis come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum At {
+    /// The row coordinates of the relations' point, from this one on.
+    Rows(u32),
+    /// The column coordinates of the relations' point, from this one on.
+    Cols(u32),
+    /// The sumcheck's point, from this coordinate on.
+    Bound(u32),
+    /// One minus a coordinate of the sumcheck's point.
+    Flipped(u32),
+    /// The sumcheck's point from this coordinate on, as a choice of groups: the last part of an axis.
+    Groups(u32),
+    /// The end of the fraction tree, from this coordinate on.
+    Lookup(u32),
+    /// The point of the key's pin, from this coordinate on.
+    Pin(u32),
+}
+
+/// A stretch of coordinates of an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// Number of coordinates; for groups, of those that choose.
+    pub len: u32,
+    /// Where they come from.
+    pub at: At,
+}
+
+/// How one axis of a column is read: the closed list of weights from which every claim is built. No other wiring
+/// between tensors exists.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading<'a> {
+    /// `eq` at stretches of known points, lowest coordinates first: of an axis with fewer variables at the first ones, of
+    /// one with more at zeros behind them. Where the last part chooses groups, the high part of the index is the one
+    /// that `groups` names.
+    Parts {
+        /// The stretches.
+        parts: &'a [Part],
+        /// High part of the index for every choice.
+        groups: &'a [u32],
+    },
+    /// `eq` at so many row coordinates of the relations' point, summed over the entries that a list names; the last one
+    /// stands for all beyond it.
+    Listed {
+        /// Index into the axis for each row.
+        list: &'a [u32],
+        /// Number of row coordinates.
+        len: u32,
+    },
+    /// The sum over the first entries.
+    Sum(u32),
+    /// One entry.
+    Entry(u32),
+    /// Powers of a challenge, by the positions of entries in a sequence.
+    Sequence(&'a Positions, QM31),
+}
+
+impl<'a> Reading<'a> {
+    /// `eq` at stretches of known points.
+    pub fn parts(parts: &'a [Part]) -> Self {
+        Self::Parts { parts, groups: &[] }
+    }
+}
+
+/// Receives the terms of claims as they come.
+pub trait Terms {
+    /// `coefficient * sum_k c_k column_k`, each column read in these ways along its axes, is a part of a claim.
+    fn add(
+        &mut self,
+        columns: &Columns,
+        claim: u32,
+        coefficient: QM31,
+        terms: &[(i64, ColumnId)],
+        rows: Reading<'_>,
+        cols: Reading<'_>,
+    );
+}
+
+impl Points {
+    /// The coordinates of a stretch; none where its point has fewer.
+    pub fn stretch(&self, part: Part) -> &[QM31] {
+        let (point, from) = match part.at {
+            At::Rows(from) => (&self.rows, from),
+            At::Cols(from) => (&self.cols, from),
+            At::Bound(from) | At::Flipped(from) | At::Groups(from) => (&self.bound, from),
+            At::Lookup(from) => (&self.lookup, from),
+            At::Pin(from) => (&self.pin, from),
+        };
+        point.get(from as usize..).and_then(|rest| rest.get(..part.len as usize)).unwrap_or_default()
+    }
+
+    /// The weights along an axis of `2^log` entries that is read in this way.
+    pub fn axis(&self, reading: Reading<'_>, log: u32) -> Axis {
+        let listed =
+            |list: &[u32], point: &[QM31]| Axis::Listed { list: list.to_vec(), point: point.to_vec() };
+        match reading {
+            Reading::Parts { parts, groups } => {
+                let mut low: Vec<QM31> = Vec::new();
+                for &part in parts {
+                    let coordinates = self.stretch(part);
+                    match part.at {
+                        At::Groups(_) => {
+                            let high = listed(groups, coordinates);
+                            let split = low.len() as u32;
+                            return Axis::Product { split, parts: [Axis::Eq(low), high].into() };
+                        }
+                        At::Flipped(_) => low.extend(coordinates.iter().map(|&x| QM31::ONE - x)),
+                        _ => low.extend(coordinates),
+                    }
+                }
+                low.resize(log as usize, QM31::ZERO);
+                Axis::Eq(low)
+            }
+            Reading::Listed { list, len } => listed(list, self.stretch(Part { len, at: At::Rows(0) })),
+            Reading::Sum(len) => Axis::sum(len),
+            Reading::Entry(entry) => listed(&[entry], &[]),
+            Reading::Sequence(positions, theta) => {
+                let ratio = |stride: u64| theta.pow(u128::from(stride));
+                let digits = positions.digits.iter().map(|d| Digit { len: d.len, ratio: ratio(d.stride) });
+                Axis::Geometric { digits: digits.collect(), skip: positions.skip, take: positions.take }
+            }
+        }
+    }
+}
 
 /// Index into [`Claims::axes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +218,7 @@ pub struct AxisId(pub u32);
 /// `coefficient * column`, weighted along both axes, as part of a claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Term {
-    /// Index of the claim it belongs to.
+    /// Number of the claim it belongs to.
     pub claim: u32,
     /// Factor.
     pub coefficient: QM31,
@@ -33,198 +230,101 @@ pub struct Term {
     pub cols: AxisId,
 }
 
-/// A list of linear claims, in the order in which the protocol makes them.
+/// All claims, for who needs them at once.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
+    /// The points that they refer to. A point is complete before a claim refers to it.
+    pub points: Points,
     /// All weights along an axis that occur.
     pub axes: Vec<Axis>,
     /// All terms of all claims.
     pub terms: Vec<Term>,
     /// The value of each claim.
     pub values: Vec<QM31>,
-    known: BTreeMap<Vec<[M31; 4]>, AxisId>,
-    points: Vec<Known>,
-}
-
-/// A point of which many stretches are read.
-#[derive(Clone, Debug)]
-struct Known {
-    point: Vec<QM31>,
-    /// The weights at `len` coordinates from `from` on, at `(n + 1) from + len`.
-    axes: Vec<Option<AxisId>>,
-}
-
-/// A point that several claims refer to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PointId(usize);
-
-/// Consecutive coordinates of a point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slice {
-    /// The point.
-    pub point: PointId,
-    /// First coordinate.
-    pub from: u32,
-}
-
-/// Where one axis of a form is read: weights for a column that has this many entries or, by repetition, fewer.
-#[derive(Clone, Debug)]
-pub enum Reading {
-    /// At so many coordinates of a slice.
-    Slice(Slice, u32),
-    /// At these coordinates, lowest first.
-    At(Vec<QM31>),
-    /// At these low coordinates and, for the high part of the index, at a sum of entries of a list.
-    Listed {
-        /// Low coordinates.
-        low: Vec<QM31>,
-        /// High part of the index for every `k`.
-        list: Vec<u32>,
-        /// Coordinates of `k`.
-        point: Vec<QM31>,
-    },
+    stretches: BTreeMap<(Part, u32), AxisId>,
+    points_known: BTreeMap<Vec<[M31; 4]>, AxisId>,
+    lists_known: BTreeMap<(Vec<u32>, u32, u32), AxisId>,
 }
 
 impl Claims {
+    /// So many claims without terms, of value zero.
+    pub fn new(numbers: &Numbers) -> Self {
+        Self { values: vec![QM31::ZERO; numbers.all() as usize], ..Self::default() }
+    }
+
+    /// Adds to the value of a claim.
+    pub fn value(&mut self, claim: u32, value: QM31) {
+        if let Some(sum) = self.values.get_mut(claim as usize) {
+            *sum += value;
+        }
+    }
+
     /// Adds weights.
     pub fn axis(&mut self, axis: Axis) -> AxisId {
         self.axes.push(axis);
         AxisId(self.axes.len() as u32 - 1)
     }
 
-    /// Registers a point.
-    pub fn point(&mut self, point: impl Into<Vec<QM31>>) -> PointId {
-        let point = point.into();
-        let known = self.points.iter().position(|known| known.point == point);
-        PointId(known.unwrap_or_else(|| {
-            let axes = vec![None; (point.len() + 1) * (point.len() + 1)];
-            self.points.push(Known { point, axes });
-            self.points.len() - 1
-        }))
-    }
-
-    /// Weights `eq` at `len` coordinates of a slice; at none where its point has fewer.
-    pub fn eq(&mut self, slice: Slice, len: u32) -> AxisId {
-        let (from, len) = (slice.from as usize, len as usize);
-        let Some(known) = self.points.get(slice.point.0) else { return self.eq_at(&[]) };
-        let Some(coordinates) = known.point.get(from..from + len) else { return self.eq_at(&[]) };
-        let slot = from * (known.point.len() + 1) + len;
-        if let Some(&Some(id)) = known.axes.get(slot) {
-            return id;
-        }
-        let coordinates = coordinates.to_vec();
-        let id = self.eq_at(&coordinates);
-        if let Some(axis) = self.points.get_mut(slice.point.0).and_then(|known| known.axes.get_mut(slot)) {
-            *axis = Some(id);
-        }
-        id
-    }
-
-    /// Weights `eq` at these coordinates.
-    pub fn eq_at(&mut self, point: &[QM31]) -> AxisId {
-        let key: Vec<[M31; 4]> = point.iter().map(|x| x.coordinates()).collect();
-        if let Some(&id) = self.known.get(&key) {
-            return id;
-        }
-        let id = self.axis(Axis::Eq(point.to_vec()));
-        self.known.insert(key, id);
-        id
-    }
-
-    fn padded(&mut self, mut point: Vec<QM31>, log: u32) -> AxisId {
-        point.resize(log as usize, QM31::ZERO);
-        self.eq_at(&point)
-    }
-
-    /// The weights of an axis of `2^log` entries that is read in this way.
-    fn read(&mut self, reading: &Reading, log: u32) -> AxisId {
+    /// The weights of an axis of `2^log` entries that is read in this way; the same ones have the same number.
+    pub fn read(&mut self, reading: Reading<'_>, log: u32) -> AxisId {
         match reading {
-            &Reading::Slice(slice, len) if log <= len => self.eq(slice, log),
-            &Reading::Slice(slice, len) => {
-                let known = self.points.get(slice.point.0).map_or(&[][..], |known| &known.point);
-                let range = slice.from as usize..slice.from as usize + len as usize;
-                self.padded(known.get(range).unwrap_or_default().to_vec(), log)
+            Reading::Parts { parts: &[part], groups: [] } => {
+                if let Some(&id) = self.stretches.get(&(part, log)) {
+                    return id;
+                }
+                let id = self.eq(self.points.axis(reading, log));
+                self.stretches.insert((part, log), id);
+                id
             }
-            Reading::At(point) => match point.get(..log as usize) {
-                Some(first) => self.eq_at(first),
-                None => self.padded(point.clone(), log),
-            },
-            Reading::Listed { low, list, point } => {
-                let high = Axis::Listed { list: list.clone(), point: point.clone() };
-                let parts = [Axis::Eq(low.clone()), high].into();
-                self.axis(Axis::Product { split: low.len() as u32, parts })
+            Reading::Parts { groups: [], .. } => self.eq(self.points.axis(reading, log)),
+            Reading::Listed { list, len } => {
+                let key = (list.to_vec(), len, log);
+                if let Some(&id) = self.lists_known.get(&key) {
+                    return id;
+                }
+                let id = self.axis(self.points.axis(reading, log));
+                self.lists_known.insert(key, id);
+                id
             }
+            _ => self.axis(self.points.axis(reading, log)),
         }
     }
 
-    /// Starts a claim; terms that follow belong to it.
-    pub fn begin(&mut self, value: QM31) {
-        self.values.push(value);
-    }
-
-    /// Adds a term to the claim begun last.
-    pub fn add(&mut self, coefficient: QM31, column: ColumnId, rows: AxisId, cols: AxisId) {
-        let claim = (self.values.len() as u32).saturating_sub(1);
-        self.terms.push(Term { claim, coefficient, column, rows, cols });
-    }
-
-    /// Adds `coefficient * form` without what is known of it, read in this way along each axis.
-    pub fn add_form(
-        &mut self,
-        circuit: &Circuit,
-        coefficient: QM31,
-        form: &Form,
-        rows: &Reading,
-        cols: &Reading,
-    ) {
-        for &(c, column) in &form.terms {
-            let own = circuit.column(column).shape;
-            let row_axis = self.read(rows, own.log_rows());
-            let col_axis = self.read(cols, own.log_cols());
-            self.add(coefficient * QM31::from_i64(c), column, row_axis, col_axis);
+    fn eq(&mut self, axis: Axis) -> AxisId {
+        let key = match &axis {
+            Axis::Eq(point) => point.iter().map(|x| x.coordinates()).collect(),
+            _ => Vec::new(),
+        };
+        if let Some(&id) = self.points_known.get(&key) {
+            return id;
         }
+        let id = self.axis(axis);
+        self.points_known.insert(key, id);
+        id
     }
 
     /// The value of the batched claim, `sum_i mu^i v_i`.
     pub fn batched_value(&self, mu: QM31) -> QM31 {
         crate::poly::univariate(&self.values, mu)
     }
+}
 
-    /// The multilinear extension of the batched weight at a point of the stacked vector.
-    pub fn weight_at(&self, circuit: &Circuit, stacking: &Stacking, mu: QM31, point: &[QM31]) -> QM31 {
-        let powers = crate::poly::powers(mu, self.values.len().max(1));
-        let places = stacking.places(circuit, point);
-        // The values of each axis, by the coordinate of the point at which it starts.
-        let mut axes: Vec<Vec<(u32, QM31)>> = vec![Vec::new(); self.axes.len()];
-        let mut along = |id: AxisId, from: u32, len: u32| -> QM31 {
-            let (Some(axis), Some(values)) = (self.axes.get(id.0 as usize), axes.get_mut(id.0 as usize))
-            else {
-                return QM31::ZERO;
-            };
-            if let Some((_, value)) = values.iter().find(|(start, _)| *start == from) {
-                return *value;
-            }
-            let from_here = point.get(from as usize..).unwrap_or_default();
-            let value = axis.evaluate(from_here.get(..len as usize).unwrap_or(from_here));
-            values.push((from, value));
-            value
-        };
-        // Neighbours often have the same claim and weights: one product with them is enough.
-        let (mut sum, mut run, mut weight, mut current) = (QM31::ZERO, QM31::ZERO, QM31::ZERO, None);
-        for term in &self.terms {
-            let shape = circuit.column(term.column).shape;
-            // An axis has one length: that of `cols` says where `rows` begins.
-            let own = Some((term.claim, term.rows, term.cols));
-            if own != current {
-                sum += weight * run;
-                let power = powers.get(term.claim as usize).copied().unwrap_or(QM31::ZERO);
-                let rows = along(term.rows, shape.log_cols(), shape.log_rows());
-                let cols = along(term.cols, 0, shape.log_cols());
-                (current, run, weight) = (own, QM31::ZERO, power * rows * cols);
-            }
-            let place = places.get(term.column.0 as usize).copied().unwrap_or(QM31::ZERO);
-            run += term.coefficient * place;
+impl Terms for Claims {
+    fn add(
+        &mut self,
+        columns: &Columns,
+        claim: u32,
+        coefficient: QM31,
+        terms: &[(i64, ColumnId)],
+        rows: Reading<'_>,
+        cols: Reading<'_>,
+    ) {
+        for &(c, column) in terms {
+            let own = columns.shape(column);
+            let rows = self.read(rows, own.log_rows());
+            let cols = self.read(cols, own.log_cols());
+            let coefficient = coefficient * M31::from_i64(c);
+            self.terms.push(Term { claim, coefficient, column, rows, cols });
         }
-        sum + weight * run
     }
 }

@@ -35,4 +35,5 @@ pub mod relations;
 pub mod security;
 pub mod stacking;
 pub mod transcript;
+pub mod weight;
 pub mod wiring;

@@ -18,40 +18,47 @@
 //! whose round polynomials carry no `eq` factor (ePrint 2024/108). Leaves are linear in the columns, so the
 //! last layer ends in two linear claims and no column is evaluated by itself.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::circuit::{Circuit, Component};
-use crate::claims::{Claims, Reading, Slice};
+use crate::circuit::{Columns, Component, Lookup, LookupTable, Sizes, Starts};
+use crate::claims::{At, COUNTS, Part, ROWS, Reading, Terms};
 use crate::field::{M31, QM31};
 use crate::poly::{Blocks, eq_index, powers};
 
-/// What a block of leaves belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A lookup, by index: numerators one.
-    Lookup(usize),
-    /// A table, by index: numerators minus the multiplicities.
-    Table(usize),
-}
-
-/// An aligned block of leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// Where its fractions come from.
-    pub source: Source,
-    /// Log of the number of leaves.
-    pub log_size: u32,
-    /// First leaf.
-    pub offset: u64,
-}
-
-/// The order of the leaves: blocks by falling size; behind them fractions `0 / 1`.
+/// The order of the leaves: aligned blocks by falling size, of equal ones those of lookups before those of tables, each
+/// in their order; behind them fractions `0 / 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaves {
-    /// All blocks.
-    pub blocks: Vec<Block>,
+    starts: Starts,
+    lookups: Sizes,
+    /// Number of leaves that blocks have.
+    pub used: u64,
     /// Number of layers: the tree has `2^depth` leaves.
     pub depth: u32,
+}
+
+impl Leaves {
+    /// Lays out the leaves of so many lookups and tables of each size.
+    pub fn new(lookups: &Sizes, tables: &[LookupTable]) -> Self {
+        let mut all = *lookups;
+        for table in tables {
+            all.push(table.bits);
+        }
+        let used = all.cells();
+        let depth = used.clamp(2, 1 << 62).next_power_of_two().trailing_zeros();
+        Self { starts: all.starts(), lookups: *lookups, used, depth }
+    }
+
+    /// First leaf of the `nth` lookup in `2^log` cells.
+    pub fn lookup(&self, log: u32, nth: u32) -> u64 {
+        self.starts.offset(log, nth)
+    }
+
+    /// First leaf of the `nth` table of `2^log` rows.
+    pub fn table(&self, log: u32, nth: u32) -> u64 {
+        self.starts.offset(log, self.lookups.count(log).saturating_add(nth))
+    }
 }
 
 /// The challenges that make fractions of rows.
@@ -66,118 +73,132 @@ pub struct Challenges {
 /// The four children of the layer's random node: `[p0, p1, q0, q1]`.
 pub type Children = [QM31; 4];
 
-impl Leaves {
-    /// Lays out the leaves of a circuit.
-    pub fn new(circuit: &Circuit) -> Self {
-        let lookups = circuit.lookups.iter().enumerate().map(|(i, lookup)| Block {
-            source: Source::Lookup(i),
-            log_size: lookup.shape.log_size(),
-            offset: 0,
-        });
-        let tables = circuit.tables.iter().enumerate().map(|(i, table)| Block {
-            source: Source::Table(i),
-            log_size: table.bits,
-            offset: 0,
-        });
-        let mut blocks: Vec<Block> = lookups.chain(tables).collect();
-        blocks.sort_by_key(|block| core::cmp::Reverse(block.log_size));
-        let mut end = 0u64;
-        for block in &mut blocks {
-            block.offset = end;
-            end += 1 << block.log_size;
-        }
-        Self { blocks, depth: end.max(2).next_power_of_two().trailing_zeros() }
-    }
-
-    /// Turns the values `p` and `q` of the leaf layer at `point` into two claims on the columns.
-    pub fn claims(
-        &self,
-        circuit: &Circuit,
-        challenges: Challenges,
-        point: &[QM31],
-        lists: &[Vec<u32>],
-        [numerator, denominator]: [QM31; 2],
-        claims: &mut Claims,
-    ) {
-        let low = |len: u32| point.get(..len as usize).unwrap_or_default();
-        let alphas = powers(
-            challenges.alpha,
-            2 + circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0),
-        );
-        let mut weights = Blocks::new(point);
-        let weights: Vec<QM31> =
-            self.blocks.iter().map(|block| weights.weight(block.log_size, block.offset)).collect();
-        let start = Slice { point: claims.point(point), from: 0 };
-
-        // sum_tables eq m(rho) = sum_lookups eq - p
-        claims.begin(-numerator);
-        for (block, &weight) in self.blocks.iter().zip(&weights) {
-            match block.source {
-                Source::Lookup(_) => add_to_last(claims, weight),
-                Source::Table(i) => {
-                    let (rows, cols) = (claims.eq_at(&[]), claims.eq(start, block.log_size));
-                    claims.add(weight, circuit.tables[i].multiplicity, rows, cols);
-                }
-            }
-        }
-
-        // sum_blocks eq (h(rho) without constants) = sum_blocks eq (beta - constants of h) + padding - q
-        claims.begin(QM31::ONE - denominator);
-        for (block, &weight) in self.blocks.iter().zip(&weights) {
-            let tag = match block.source {
-                Source::Lookup(i) => circuit.lookups[i].table as usize,
-                Source::Table(i) => i,
-            };
-            let mut constant = challenges.beta - tag_of(tag) - QM31::ONE;
-            match block.source {
-                Source::Lookup(i) => {
-                    let lookup = &circuit.lookups[i];
-                    let (log_rows, log_cols) = (lookup.shape.log_rows(), lookup.shape.log_cols());
-                    let own = low(block.log_size).split_at_checked(log_cols as usize);
-                    let (own_cols, own_rows) = own.unwrap_or_default();
-                    let rows = Reading::Slice(Slice { from: log_cols, ..start }, log_rows);
-                    let cols = Reading::Slice(start, log_cols);
-                    for (form, &alpha) in lookup.forms.iter().zip(&alphas[1..]) {
-                        constant -= form.known(lists, own_rows, own_cols) * alpha;
-                        claims.add_form(circuit, weight * alpha, form, &rows, &cols);
-                    }
-                }
-                Source::Table(i) => {
-                    for (component, &alpha) in circuit.tables[i].components.iter().zip(&alphas[1..]) {
-                        match *component {
-                            Component::Index { low: least } => {
-                                constant -= alpha * index_at(least, low(block.log_size));
-                            }
-                            Component::Signed => constant -= alpha * signed_at(low(block.log_size)),
-                            Component::Magnitude => constant -= alpha * magnitude_at(low(block.log_size)),
-                            Component::Unit { at } => {
-                                constant -= alpha * eq_index(low(block.log_size), at.into());
-                            }
-                            Component::First(column) => {
-                                let own = circuit.column(column).shape.log_size();
-                                let above = low(block.log_size).get(own as usize..).unwrap_or_default();
-                                let first = weight * alpha * eq_index(above, 0);
-                                let row_axis = claims.eq_at(&[]);
-                                let col_axis = claims.eq(start, own);
-                                claims.add(first, column, row_axis, col_axis);
-                            }
-                            Component::Column(column) => {
-                                let row_axis = claims.eq_at(&[]);
-                                let col_axis = claims.eq(start, block.log_size);
-                                claims.add(weight * alpha, column, row_axis, col_axis);
-                            }
-                        }
-                    }
-                }
-            }
-            add_to_last(claims, weight * constant);
-        }
-    }
+/// What the values `p` and `q` of the leaf layer at a point say about the columns, lookup by lookup and table by table:
+///
+/// ```text
+/// sum_tables eq m(rho) = sum_lookups eq - p
+/// sum_blocks eq (h(rho) without constants) = sum_blocks eq (beta - constants of h) + padding - q
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fractions<'a> {
+    leaves: &'a Leaves,
+    point: &'a [QM31],
+    beta: QM31,
+    /// `alpha, alpha^2, ...`
+    alphas: Vec<QM31>,
+    /// Lookups and tables of each size so far.
+    seen: [Sizes; 2],
+    /// Blocks of one size lie side by side.
+    blocks: BTreeMap<u32, Blocks<'a>>,
 }
 
-fn add_to_last(claims: &mut Claims, value: QM31) {
-    if let Some(last) = claims.values.last_mut() {
-        *last += value;
+impl<'a> Fractions<'a> {
+    /// Nothing of what a point says.
+    pub fn new(leaves: &'a Leaves, challenges: Challenges, point: &'a [QM31]) -> Self {
+        let Challenges { alpha, beta } = challenges;
+        let (seen, blocks) = ([Sizes::default(); 2], BTreeMap::new());
+        Self { leaves, point, beta, alphas: powers(alpha, 5).split_off(1), seen, blocks }
+    }
+
+    /// So many powers of `alpha`.
+    fn alphas(&mut self, count: usize) {
+        while let (true, Some(&first), Some(&last)) =
+            (self.alphas.len() < count, self.alphas.first(), self.alphas.last())
+        {
+            self.alphas.push(last * first);
+        }
+    }
+
+    fn weight(&mut self, log: u32, leaf: u64) -> QM31 {
+        let point = self.point;
+        self.blocks.entry(log).or_insert_with(|| Blocks::new(point)).weight(log, leaf)
+    }
+
+    /// The weight of the next lookup's block.
+    pub fn lookup(&mut self, lookup: &Lookup) -> QM31 {
+        self.alphas(lookup.forms.len());
+        let log = lookup.shape.log_size();
+        let [lookups, _] = &mut self.seen;
+        let nth = lookups.push(log);
+        self.weight(log, self.leaves.lookup(log, nth))
+    }
+
+    /// The weight of the next table's block.
+    pub fn table(&mut self, table: &LookupTable) -> QM31 {
+        self.alphas(table.components.len());
+        let [_, tables] = &mut self.seen;
+        let nth = tables.push(table.bits);
+        self.weight(table.bits, self.leaves.table(table.bits, nth))
+    }
+
+    fn low(&self, len: u32) -> &'a [QM31] {
+        self.point.get(..len as usize).unwrap_or_default()
+    }
+
+    /// What both sides know of a lookup's fingerprints.
+    pub fn lookup_value(&self, lookup: &Lookup, lists: &[Vec<u32>]) -> QM31 {
+        let own = self.low(lookup.shape.log_size());
+        let (cols, rows) = own.split_at_checked(lookup.shape.log_cols() as usize).unwrap_or_default();
+        let mut constant = self.beta - tag_of(lookup.table as usize) - QM31::ONE;
+        for (form, &alpha) in lookup.forms.iter().zip(&self.alphas) {
+            if form.is_known() {
+                constant -= form.known(lists, rows, cols) * alpha;
+            }
+        }
+        constant
+    }
+
+    /// What is claimed of the columns of a lookup.
+    pub fn lookup_terms(&self, columns: &Columns, lookup: &Lookup, weight: QM31, terms: &mut impl Terms) {
+        let (log_rows, log_cols) = (lookup.shape.log_rows(), lookup.shape.log_cols());
+        let rows = [Part { len: log_rows, at: At::Lookup(log_cols) }];
+        let cols = [Part { len: log_cols, at: At::Lookup(0) }];
+        for (form, &alpha) in lookup.forms.iter().zip(&self.alphas) {
+            let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
+            terms.add(columns, ROWS, weight * alpha, &form.terms, rows, cols);
+        }
+    }
+
+    /// What both sides know of the fingerprints of a table, given its index.
+    pub fn table_value(&self, index: usize, table: &LookupTable) -> QM31 {
+        let own = self.low(table.bits);
+        let mut constant = self.beta - tag_of(index) - QM31::ONE;
+        for (component, &alpha) in table.components.iter().zip(&self.alphas) {
+            constant -= alpha
+                * match *component {
+                    Component::Index { low } => index_at(low, own),
+                    Component::Signed => signed_at(own),
+                    Component::Magnitude => magnitude_at(own),
+                    Component::Unit { at } => eq_index(own, at.into()),
+                    Component::First(_) | Component::Column(_) => continue,
+                };
+        }
+        constant
+    }
+
+    /// What is claimed of the columns of a table.
+    pub fn table_terms(&self, columns: &Columns, table: &LookupTable, weight: QM31, terms: &mut impl Terms) {
+        let here = |len: u32| [Part { len, at: At::Lookup(0) }];
+        let whole = here(table.bits);
+        let (none, whole) = (Reading::parts(&[]), Reading::parts(&whole));
+        terms.add(columns, COUNTS, weight, &[(1, table.multiplicity)], none, whole);
+        for (component, &alpha) in table.components.iter().zip(&self.alphas) {
+            match *component {
+                Component::First(column) => {
+                    let own = columns.shape(column).log_size();
+                    let above = self.low(table.bits).get(own as usize..).unwrap_or_default();
+                    let first = weight * alpha * eq_index(above, 0);
+                    terms.add(columns, ROWS, first, &[(1, column)], none, Reading::parts(&here(own)));
+                }
+                Component::Column(column) => {
+                    terms.add(columns, ROWS, weight * alpha, &[(1, column)], none, whole);
+                }
+                Component::Index { .. }
+                | Component::Signed
+                | Component::Magnitude
+                | Component::Unit { .. } => {}
+            }
+        }
     }
 }
 

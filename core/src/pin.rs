@@ -7,61 +7,57 @@
 
 use alloc::vec::Vec;
 
-use crate::circuit::{Circuit, ColumnId, Tree};
-use crate::claims::{Claims, Slice};
+use crate::circuit::{ColumnId, Columns, Tree};
+use crate::claims::{At, Part, Reading, Terms};
 use crate::field::QM31;
 use crate::hash::HashSuite;
 use crate::merkle::cap_root;
-use crate::protocol::Protocol;
+use crate::stacking::{Places, Stacking};
 use crate::transcript::{Label, Transcript};
 
 const DOMAIN: &[u8] = b"circlet/1/pin";
 
 /// The point of a root: one coordinate for each variable of the fixed tree's vector, whatever else is committed to.
-pub fn point<S: HashSuite>(protocol: &Protocol, fixed_cap: &[S::Digest]) -> Vec<QM31> {
+pub fn point<S: HashSuite>(stacking: &Stacking, fixed_cap: &[S::Digest]) -> Vec<QM31> {
     let mut transcript = S::Transcript::new(DOMAIN);
     transcript.absorb_digest(Label::Key, &cap_root::<S>(fixed_cap));
-    let columns = protocol.stacking.matrix_columns[0].next_power_of_two().trailing_zeros();
-    let variables = protocol.stacking.log_rows + columns;
+    let [fixed, ..] = stacking.matrix_columns;
+    let variables = stacking.log_rows + fixed.next_power_of_two().trailing_zeros();
     transcript.challenges(Label::PinPoint, variables as usize)
 }
 
 /// The fixed columns with the place of each in the stacked vector of their tree.
 fn places<'a>(
-    circuit: &'a Circuit,
-    protocol: &'a Protocol,
+    columns: &'a Columns,
+    stacking: &'a Stacking,
     point: &'a [QM31],
 ) -> impl Iterator<Item = (ColumnId, QM31)> + 'a {
-    let columns = (0u32..).map(ColumnId).zip(&circuit.columns);
-    let places = protocol.stacking.places(circuit, point);
-    columns
-        .zip(places)
-        .filter(|((_, column), _)| column.tree() == Tree::Fixed)
-        .map(|((id, _), place)| (id, place))
+    let mut places = Places::new(stacking, point);
+    let fixed = columns.ids().filter(|&id| columns.tree(id) == Tree::Fixed);
+    fixed.map(move |id| (id, places.of(columns, id)))
 }
 
-/// The claim that the fixed columns take `value` at the point.
-pub fn claim(protocol: &Protocol, point: &[QM31], value: QM31, claims: &mut Claims) {
-    let circuit = &protocol.circuit;
-    claims.begin(value);
-    let known = claims.point(point);
-    for (id, place) in places(circuit, protocol, point) {
-        let shape = circuit.column(id).shape;
-        let rows = claims.eq(Slice { point: known, from: shape.log_cols() }, shape.log_rows());
-        let cols = claims.eq(Slice { point: known, from: 0 }, shape.log_cols());
-        claims.add(place, id, rows, cols);
+/// The claim that the fixed columns take the key's value at the point.
+pub fn terms(columns: &Columns, stacking: &Stacking, claim: u32, point: &[QM31], terms: &mut impl Terms) {
+    for (id, place) in places(columns, stacking, point) {
+        let shape = columns.shape(id);
+        let rows = [Part { len: shape.log_rows(), at: At::Pin(shape.log_cols()) }];
+        let cols = [Part { len: shape.log_cols(), at: At::Pin(0) }];
+        let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
+        terms.add(columns, claim, place, &[(1, id)], rows, cols);
     }
 }
 
 /// The value at the point, given each fixed column's own value at the coordinates that lie inside it.
 pub fn value(
-    protocol: &Protocol,
+    columns: &Columns,
+    stacking: &Stacking,
     point: &[QM31],
     mut column_at: impl FnMut(ColumnId, &[QM31]) -> QM31,
 ) -> QM31 {
-    places(&protocol.circuit, protocol, point)
+    places(columns, stacking, point)
         .map(|(id, place)| {
-            let log = protocol.circuit.column(id).shape.log_size() as usize;
+            let log = columns.shape(id).log_size() as usize;
             place * column_at(id, point.get(..log).unwrap_or_default())
         })
         .sum()

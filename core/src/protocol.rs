@@ -2,79 +2,168 @@
 
 use alloc::format;
 
-use crate::circuit::{Circuit, CircuitError, LookupTable, Tree};
+use crate::circuit::{
+    Check, Circuit, CircuitError, Columns, Declared, Gather, Lookup, Pick, Reader, Relation, Shape, Sizes,
+    Source, Tree, Wiring,
+};
+use crate::claims::Numbers;
 use crate::code::Domain;
 use crate::key::VerifyingKey;
 use crate::limits;
 use crate::lookup::Leaves;
 use crate::profile::{Profile, Regime};
 use crate::program::Program;
-use crate::relations::Reduction;
-use crate::security::Sizes;
+use crate::relations::{Extent, Operands, Reduction, read};
+use crate::security;
 use crate::stacking::{FoldSchedule, MIN_LOG_ROWS, Stacking};
+use crate::wiring::{public_degree, wiring_degree};
 
 /// The domain separator of all transcripts.
 pub const DOMAIN: &[u8] = b"circlet/1";
 
-/// The protocol for one program under one profile.
+/// The protocol for one circuit under one profile, without the parts of the circuit.
 #[derive(Clone, Debug)]
-pub struct Protocol {
+pub struct Outline {
     /// Security parameters.
     pub profile: Profile,
-    /// The program, spelled out.
-    pub circuit: Circuit,
+    /// What the parts of the circuit speak of.
+    pub declared: Declared,
     /// Where columns lie.
     pub stacking: Stacking,
     /// Where fractions lie.
     pub leaves: Leaves,
-    /// The products.
-    pub reduction: Reduction,
+    /// The sumcheck of all products.
+    pub extent: Extent,
+    /// Number of relations.
+    pub relations: u32,
+    /// Claims of each sort.
+    pub numbers: Numbers,
     /// How the opening folds.
     pub schedule: FoldSchedule,
     /// The domain of the codewords.
     pub domain: Domain,
+    /// Cells of all lookups.
+    lookups: u64,
+    /// The degree of wirings and public tensors in their challenge.
+    wiring_degree: u64,
 }
 
-impl Protocol {
-    /// Derives the protocol, or says why the program is refused.
-    pub fn new(program: &Program, profile: Profile) -> Result<Self, CircuitError> {
-        let circuit = Circuit::new(program)?;
-        let stacking = Stacking::new(&circuit, &profile);
-        Ok(Self::build(circuit, stacking, profile))
+/// Measures a circuit and checks it.
+#[derive(Default)]
+struct Measure {
+    check: Check,
+    lookups: Sizes,
+    operands: Operands,
+    extent: Extent,
+    relations: u32,
+    numbers: Numbers,
+    wiring_degree: u64,
+}
+
+impl Reader for Measure {
+    fn op(&mut self) {
+        self.operands.op().for_each(drop);
     }
 
-    /// The protocol with matrices of `2^log_rows` rows.
-    pub fn with_rows(program: &Program, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
-        Self::of_circuit(Circuit::new(program)?, profile, log_rows)
+    fn lookup(&mut self, declared: &Declared, lookup: Lookup) {
+        self.check.take_lookup(declared, &lookup);
+        self.lookups.push(lookup.shape.log_size());
     }
 
-    /// The protocol for a circuit that has been checked.
-    pub fn of_circuit(circuit: Circuit, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
-        if profile.regime != Regime::UniqueDecoding && (circuit.has(Tree::State) || circuit.has(Tree::Past)) {
-            return Err(CircuitError::Profile(profile.name));
+    fn relation(&mut self, declared: &Declared, relation: Relation) {
+        self.check.take_relation(declared, &relation);
+        self.extent.cover(relation.shape);
+        for product in &relation.value.products {
+            let (meeting, operands) = read(product);
+            self.extent.bind(&meeting);
+            for operand in operands {
+                self.operands.number(operand);
+            }
         }
+        self.relations += 1;
+    }
+
+    fn wiring(&mut self, declared: &Declared, wiring: Wiring) {
+        self.check.take_wiring(declared, &wiring);
+        self.wiring_degree = self.wiring_degree.max(wiring_degree(&wiring));
+        self.numbers.wirings += 1;
+    }
+
+    fn gather(&mut self, declared: &Declared, gather: Gather) {
+        self.check.take_gather(declared, &gather);
+        // Gathers and picks are read at the relations' point.
+        self.extent.cover(declared.columns.shape(gather.output));
+        self.numbers.gathers += 1;
+    }
+
+    fn pick(&mut self, declared: &Declared, pick: Pick) {
+        self.check.take_pick(declared, &pick);
+        self.extent.cover(Shape { rows: pick.rows, cols: 1 });
+        self.numbers.picks += 1;
+    }
+}
+
+impl Outline {
+    /// The outline for a key, or why its program is refused.
+    pub fn of_key(key: &VerifyingKey) -> Result<Self, CircuitError> {
+        Self::with_rows(&key.program, *key.profile.profile(), key.log_rows.into())
+    }
+
+    /// The outline with matrices of `2^log_rows` rows.
+    pub fn with_rows(source: &dyn Source, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
         if !(MIN_LOG_ROWS..=profile.max_log_rows).contains(&log_rows) {
             return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows")));
         }
-        let stacking = Stacking::with_rows(&circuit, log_rows);
+        Self::build(source, profile, |columns| Stacking::with_rows(columns, log_rows))
+    }
+
+    /// The outline with matrices for which proofs are smallest.
+    pub fn new(source: &dyn Source, profile: Profile) -> Result<Self, CircuitError> {
+        Self::build(source, profile, |columns| Stacking::new(columns, &profile))
+    }
+
+    fn build(
+        source: &dyn Source,
+        profile: Profile,
+        stacking: impl Fn(&Columns) -> Stacking,
+    ) -> Result<Self, CircuitError> {
+        let mut measure = Measure::default();
+        let declared = source.read(Columns::default(), &mut measure)?;
+        let Measure { check, lookups, operands, extent, relations, mut numbers, mut wiring_degree } = measure;
+        check.finish(&declared)?;
+        let columns = &declared.columns;
+        let pinned = profile.regime != Regime::UniqueDecoding;
+        if pinned && (columns.has(Tree::State) || columns.has(Tree::Past)) {
+            return Err(CircuitError::Profile(profile.name));
+        }
+        let stacking = stacking(columns);
         if stacking.log_columns > limits::LOG_MATRIX_COLUMNS {
+            let log_rows = stacking.log_rows;
             return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows are too narrow")));
         }
-        Ok(Self::build(circuit, stacking, profile))
+        let publics = || declared.inputs.iter().chain(&declared.outputs);
+        numbers.operands = operands.count();
+        numbers.publics = publics().count() as u32;
+        numbers.pins = pinned.into();
+        wiring_degree = publics().map(public_degree).fold(wiring_degree, u64::max);
+        Ok(Self {
+            profile,
+            leaves: Leaves::new(&lookups, &declared.tables),
+            schedule: FoldSchedule::new(stacking.log_rows),
+            domain: Domain::new(stacking.log_rows + profile.log_blowup),
+            stacking,
+            extent,
+            relations,
+            numbers,
+            lookups: lookups.cells(),
+            wiring_degree,
+            declared,
+        })
     }
 
-    fn build(circuit: Circuit, stacking: Stacking, profile: Profile) -> Self {
-        let leaves = Leaves::new(&circuit);
-        let reduction = Reduction::new(&circuit);
-        let schedule = FoldSchedule::new(stacking.log_rows);
-        let domain = Domain::new(stacking.log_rows + profile.log_blowup);
-        Self { profile, circuit, stacking, leaves, reduction, schedule, domain }
-    }
-
-    /// The protocol of a key, for verifiers: without the steps of the executor.
-    pub fn of_key(key: &VerifyingKey) -> Result<Self, CircuitError> {
-        let circuit = Circuit::without_steps(&key.program)?;
-        Self::of_circuit(circuit, *key.profile.profile(), key.log_rows.into())
+    /// Whether a tree holds any columns.
+    pub fn has(&self, tree: Tree) -> bool {
+        self.declared.columns.has(tree)
     }
 
     /// Whether a key must pin its fixed columns: everywhere but in the unique-decoding regime.
@@ -98,37 +187,67 @@ impl Protocol {
     }
 
     /// What the security calculator needs to know.
-    pub fn sizes(&self) -> Sizes {
-        let circuit = &self.circuit;
-        let claims = 3
-            + usize::from(self.pinned())
-            + self.reduction.operands.len()
-            + circuit.wirings.len()
-            + circuit.gathers.len()
-            + circuit.picks.len()
-            + circuit.inputs.len()
-            + circuit.outputs.len();
-        Sizes {
+    pub fn sizes(&self) -> security::Sizes {
+        let tables = &self.declared.tables;
+        security::Sizes {
             log_rows: self.stacking.log_rows,
             columns_log: self.stacking.stack_variables(),
-            lookups: circuit.lookups.iter().map(|l| l.shape.size() as u64).sum(),
-            table_rows: circuit.tables.iter().map(|t| 1u64 << t.bits).sum(),
+            lookups: self.lookups,
+            table_rows: tables.iter().map(|t| 1u64 << t.bits).sum(),
             // The tag counts as a component.
-            tuple_width: 1 + circuit.tables.iter().map(tuple_width).max().unwrap_or(0),
+            tuple_width: 1 + tables.iter().map(|t| t.components.len() as u32).max().unwrap_or(0),
             gkr_log: self.leaves.depth,
-            relations: circuit.relations.len() as u32,
-            relation_point_vars: self.reduction.row_variables + self.reduction.col_variables,
-            relation_rounds: self.reduction.rounds,
+            relations: self.relations,
+            relation_point_vars: self.extent.row_variables + self.extent.col_variables,
+            relation_rounds: self.extent.rounds,
             relation_degree: crate::relations::DEGREE as u32,
-            evaluations: self.reduction.operands.len() as u32,
-            claims: claims as u32,
-            wiring_degree: crate::wiring::degree(circuit),
-            transcript_bits: Sizes::POSEIDON2_BITS,
-            merkle_bits: Sizes::BLAKE2S_BITS,
+            evaluations: self.numbers.operands,
+            claims: self.numbers.all(),
+            wiring_degree: self.wiring_degree,
+            transcript_bits: security::Sizes::POSEIDON2_BITS,
+            merkle_bits: security::Sizes::BLAKE2S_BITS,
         }
     }
 }
 
-fn tuple_width(table: &LookupTable) -> u32 {
-    table.components.len() as u32
+/// The protocol for one circuit with all parts of it, for who proves.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// What does not depend on the parts.
+    pub outline: Outline,
+    /// The program, spelled out.
+    pub circuit: Circuit,
+    /// The products.
+    pub reduction: Reduction,
+}
+
+impl core::ops::Deref for Protocol {
+    type Target = Outline;
+
+    fn deref(&self) -> &Outline {
+        &self.outline
+    }
+}
+
+impl Protocol {
+    /// Derives the protocol, or says why the program is refused.
+    pub fn new(program: &Program, profile: Profile) -> Result<Self, CircuitError> {
+        let circuit = Circuit::new(program)?;
+        Ok(Self::build(Outline::new(&circuit, profile)?, circuit))
+    }
+
+    /// The protocol with matrices of `2^log_rows` rows.
+    pub fn with_rows(program: &Program, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+        Self::of_circuit(Circuit::new(program)?, profile, log_rows)
+    }
+
+    /// The protocol for a circuit.
+    pub fn of_circuit(circuit: Circuit, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+        Ok(Self::build(Outline::with_rows(&circuit, profile, log_rows)?, circuit))
+    }
+
+    fn build(outline: Outline, circuit: Circuit) -> Self {
+        let reduction = Reduction::new(&circuit, outline.extent);
+        Self { outline, circuit, reduction }
+    }
 }

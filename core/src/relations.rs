@@ -30,72 +30,78 @@
 //! times itself over all `n`, so that it is constant until its own variables come. The prover ends by sending
 //! `a_j` and `b_j` at the random point; each is a linear claim.
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
-use crate::circuit::{Circuit, ColumnId, Form, Kind, Product, Shape};
-use crate::claims::{Claims, PointId, Reading, Slice};
-use crate::field::QM31;
+use crate::circuit::{Circuit, Columns, Form, Kind, Product, Relation, Shape};
+pub use crate::claims::{At, Part};
+use crate::claims::{Claims, LINEAR, OPERANDS, Points, Reading, Terms};
+use crate::field::{M31, QM31};
 use crate::poly::{eq, powers};
 
 /// Degree of the round polynomials: weight, `a` and `b`.
 pub const DEGREE: usize = 3;
 
-/// Where some consecutive coordinates of an axis come from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum At {
-    /// The row coordinates of the relations' point, from this one on.
-    Rows(u32),
-    /// The column coordinates of the relations' point, from this one on.
-    Cols(u32),
-    /// The sumcheck's point, from this coordinate on.
-    Bound(u32),
-    /// One minus a coordinate of the sumcheck's point.
-    Flipped(u32),
-    /// The sumcheck's point from this coordinate on, as a choice of groups: the last part of an axis.
-    Groups(u32, Vec<u32>),
+/// Up to three stretches of coordinates, lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Parts {
+    parts: [Part; 3],
+    len: usize,
 }
 
-/// A stretch of coordinates of an axis.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Part {
-    /// Number of coordinates; for groups, of those that choose.
-    pub len: u32,
-    /// Where they come from.
-    pub at: At,
-}
-
-/// A linear form and where it is evaluated: one element of the proof.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Operand {
-    /// The form.
-    pub form: Form,
-    /// Shape over which it is read.
-    pub shape: Shape,
-    /// Where its rows are read, lowest coordinates first.
-    pub rows: Vec<Part>,
-    /// Where its columns are read, lowest coordinates first.
-    pub cols: Vec<Part>,
-}
-
-impl Operand {
-    /// Number of variables that the sumcheck binds.
-    pub fn variables(&self) -> u32 {
-        let bound = |part: &&Part| !matches!(part.at, At::Rows(_) | At::Cols(_));
-        self.rows.iter().chain(&self.cols).filter(bound).map(|part| part.len).sum()
+impl<const N: usize> From<[Part; N]> for Parts {
+    fn from(given: [Part; N]) -> Self {
+        let mut parts = [Part { len: 0, at: At::Rows(0) }; 3];
+        for (slot, part) in parts.iter_mut().zip(given) {
+            *slot = part;
+        }
+        Self { parts, len: N.min(3) }
     }
 }
 
-/// One product in the sumcheck.
+impl core::ops::Deref for Parts {
+    type Target = [Part];
+
+    fn deref(&self) -> &[Part] {
+        self.parts.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// A linear form and where it is evaluated: one element of the proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Term {
-    /// The relation it belongs to.
-    pub relation: usize,
-    /// Integer factor.
-    pub coefficient: i64,
-    /// How the operands meet.
+pub struct Operand<'a> {
+    /// The form.
+    pub form: Cow<'a, Form>,
+    /// Shape over which it is read.
+    pub shape: Shape,
+    /// Where its rows are read, lowest coordinates first.
+    pub rows: Parts,
+    /// Where its columns are read, lowest coordinates first.
+    pub cols: Parts,
+    /// The group of each choice, where rows are read in groups.
+    pub groups: Cow<'a, [u32]>,
+}
+
+impl Operand<'_> {
+    /// Number of variables that the sumcheck binds.
+    pub fn variables(&self) -> u32 {
+        let bound = |part: &&Part| !matches!(part.at, At::Rows(_) | At::Cols(_));
+        self.rows.iter().chain(self.cols.iter()).filter(bound).map(|part| part.len).sum()
+    }
+
+    fn into_owned(self) -> Operand<'static> {
+        let Self { form, shape, rows, cols, groups } = self;
+        let (form, groups) = (Cow::Owned(form.into_owned()), Cow::Owned(groups.into_owned()));
+        Operand { form, shape, rows, cols, groups }
+    }
+}
+
+/// How the operands of a product meet in the sumcheck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Meeting {
+    /// The kind of product.
     pub kind: Kind,
     /// Number of its variables.
     pub variables: u32,
@@ -107,10 +113,113 @@ pub struct Term {
     pub high_len: u32,
     /// First row coordinate of the relations' point that meets the high variables, where they are not.
     pub inner: u32,
+}
+
+/// One product in the sumcheck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// The relation it belongs to.
+    pub relation: usize,
+    /// Integer factor.
+    pub coefficient: i64,
+    /// How the operands meet.
+    pub meeting: Meeting,
     /// Left operand, an index into [`Reduction::operands`].
     pub a: usize,
     /// Right operand.
     pub b: usize,
+}
+
+/// How a product is read: how its operands meet, and what they are.
+pub fn read(product: &Product) -> (Meeting, [Operand<'_>; 2]) {
+    let Product { kind, a_shape, b_shape, .. } = *product;
+    let low = a_shape.log_cols();
+    let part = |len: u32, at: At| Part { len, at };
+    let all = |shape: Shape, at: At| Parts::from([part(shape.log_rows(), at)]);
+    let (b_low, heads) = (b_shape.log_cols(), (product.groups.len().max(1) as u32).trailing_zeros());
+    // Row coordinates below the heads', in `a`.
+    let tokens = a_shape.log_rows().saturating_sub(heads);
+    let headed = || Parts::from([part(tokens, At::Rows(0)), part(heads, At::Bound(low))]);
+    let grouped = |below: Part| Parts::from([below, part(heads, At::Groups(low))]);
+    let summed = Parts::from([part(b_low, At::Bound(0))]);
+    let (variables, inner, a_rows, b_rows, b_cols) = match kind {
+        Kind::Entrywise | Kind::RowDot => {
+            (a_shape.log_size(), 0, all(a_shape, At::Bound(low)), all(b_shape, At::Bound(low)), summed)
+        }
+        Kind::Contract => (low, 0, all(a_shape, At::Rows(0)), all(b_shape, At::Cols(0)), summed),
+        Kind::ContractTransposed => {
+            let b_cols = Parts::from([part(b_low, At::Cols(0))]);
+            (low, 0, all(a_shape, At::Rows(0)), all(b_shape, At::Bound(0)), b_cols)
+        }
+        Kind::ToHeads { channels } => {
+            let b_rows = Parts::from([
+                part(channels, At::Cols(0)),
+                part(b_shape.log_rows().saturating_sub(channels), At::Rows(a_shape.log_rows())),
+            ]);
+            (low, 0, all(a_shape, At::Rows(0)), b_rows, summed)
+        }
+        Kind::FromHeads { tokens } => {
+            let heads = a_shape.log_rows().saturating_sub(tokens);
+            let a_rows = Parts::from([part(tokens, At::Rows(0)), part(heads, At::Bound(low))]);
+            (b_low, 0, a_rows, all(b_shape, At::Cols(0)), summed)
+        }
+        Kind::Scores { group } => (low + heads, tokens, headed(), grouped(part(group, At::Cols(0))), summed),
+        Kind::Mix { group } => {
+            let b_cols = Parts::from([part(b_low, At::Cols(0))]);
+            (low + heads, tokens, headed(), grouped(part(group, At::Bound(0))), b_cols)
+        }
+    };
+    let a_cols = match product.flip {
+        None => Parts::from([part(low, At::Bound(0))]),
+        Some(bit) => Parts::from([
+            part(bit, At::Bound(0)),
+            part(1, At::Flipped(bit)),
+            part(low.saturating_sub(bit + 1), At::Bound(bit + 1)),
+        ]),
+    };
+    let high_len = match kind {
+        Kind::FromHeads { tokens } => a_shape.rows.checked_shr(tokens).unwrap_or(0),
+        _ => 1,
+    };
+    let meeting = Meeting { kind, variables, low, len: a_shape.cols, high_len, inner };
+    let (form, groups) = (Cow::Borrowed(&product.a), Cow::Borrowed(&[][..]));
+    let a = Operand { form, shape: a_shape, rows: a_rows, cols: a_cols, groups };
+    let (form, groups) = (Cow::Borrowed(&product.b), Cow::Borrowed(product.groups.as_slice()));
+    (meeting, [a, Operand { form, shape: b_shape, rows: b_rows, cols: b_cols, groups }])
+}
+
+/// Numbers operands in order of first use. Those of one op that are the same have one number.
+#[derive(Clone, Debug, Default)]
+pub struct Operands {
+    count: u32,
+    /// Those of the op so far, with their numbers.
+    known: Vec<(u32, Operand<'static>)>,
+}
+
+impl Operands {
+    /// An op begins; the result is the operands of the one before, with their numbers.
+    pub fn op(&mut self) -> impl Iterator<Item = (u32, Operand<'static>)> + use<'_> {
+        self.known.drain(..)
+    }
+
+    /// The number of operands so far.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The number of an operand, and whether it is new.
+    pub fn number(&mut self, operand: Operand<'_>) -> (u32, bool) {
+        let first = operand.form.terms.first();
+        // The first column tells most of them apart.
+        let same = |known: &&(u32, Operand<'_>)| known.1.form.terms.first() == first && known.1 == operand;
+        if let Some(&(number, _)) = self.known.iter().find(same) {
+            return (number, false);
+        }
+        let number = self.count;
+        self.count += 1;
+        self.known.push((number, operand.into_owned()));
+        (number, true)
+    }
 }
 
 /// The sumcheck of a circuit: fixed by the program alone.
@@ -118,14 +227,38 @@ pub struct Term {
 pub struct Reduction {
     /// All products, in the order of relations.
     pub terms: Vec<Term>,
-    /// All distinct operands, in order of first use.
-    pub operands: Vec<Operand>,
+    /// All operands, in order of first use.
+    pub operands: Vec<Operand<'static>>,
     /// Number of rounds.
     pub rounds: u32,
     /// Row coordinates of the relations' point.
     pub row_variables: u32,
     /// Column coordinates of the relations' point.
     pub col_variables: u32,
+}
+
+/// Sizes of the sumcheck and of its point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Number of rounds.
+    pub rounds: u32,
+    /// Row coordinates of the relations' point.
+    pub row_variables: u32,
+    /// Column coordinates of the relations' point.
+    pub col_variables: u32,
+}
+
+impl Extent {
+    /// Makes room for cells at which something is read.
+    pub fn cover(&mut self, shape: Shape) {
+        self.row_variables = self.row_variables.max(shape.log_rows());
+        self.col_variables = self.col_variables.max(shape.log_cols());
+    }
+
+    /// Makes room for a product.
+    pub fn bind(&mut self, meeting: &Meeting) {
+        self.rounds = self.rounds.max(meeting.variables);
+    }
 }
 
 /// The relations' point and batching challenge.
@@ -139,222 +272,145 @@ pub struct Point {
     pub gammas: Vec<QM31>,
 }
 
-/// The numbers of the operands so far. The first column of a form tells most of them apart.
-type Known = BTreeMap<(Option<ColumnId>, Operand), usize>;
-
 impl Reduction {
     /// Collects the products of a circuit.
-    pub fn new(circuit: &Circuit) -> Self {
-        // Gathers and picks are read at the same point.
-        let shapes = || {
-            let gathered = circuit.gathers.iter().map(|gather| circuit.column(gather.output).shape);
-            let picked = circuit.picks.iter().map(|pick| Shape { rows: pick.rows, cols: 1 });
-            circuit.relations.iter().map(|r| r.shape).chain(gathered).chain(picked)
-        };
-        let mut reduction = Self {
-            terms: Vec::new(),
-            operands: Vec::new(),
-            rounds: 0,
-            row_variables: shapes().map(Shape::log_rows).max().unwrap_or(0),
-            col_variables: shapes().map(Shape::log_cols).max().unwrap_or(0),
-        };
-        let mut known = Known::new();
+    pub fn new(circuit: &Circuit, extent: Extent) -> Self {
+        let Extent { rounds, row_variables, col_variables } = extent;
+        let (mut terms, mut operands) = (Vec::new(), Vec::new());
+        let (mut numbers, mut op) = (Operands::default(), None);
         for (relation, r) in circuit.relations.iter().enumerate() {
+            if op != Some(r.op) {
+                op = Some(r.op);
+                operands.extend(numbers.op().map(|(_, operand)| operand));
+            }
             for product in &r.value.products {
-                reduction.push(relation, product, &mut known);
+                let (meeting, [a, b]) = read(product);
+                let (a, b) = (numbers.number(a).0 as usize, numbers.number(b).0 as usize);
+                terms.push(Term { relation, coefficient: product.coefficient, meeting, a, b });
             }
         }
-        let mut operands: Vec<(usize, Operand)> =
-            known.into_iter().map(|((_, operand), index)| (index, operand)).collect();
-        operands.sort_unstable_by_key(|(index, _)| *index);
-        reduction.operands = operands.into_iter().map(|(_, operand)| operand).collect();
-        reduction.rounds = reduction.terms.iter().map(|t| t.variables).max().unwrap_or(0);
-        reduction
-    }
-
-    fn push(&mut self, relation: usize, product: &Product, known: &mut Known) {
-        let Product { coefficient, kind, a_shape, b_shape, .. } = *product;
-        let low = a_shape.log_cols();
-        let part = |len: u32, at: At| Part { len, at };
-        let all = |shape: Shape, at: At| vec![part(shape.log_rows(), at)];
-        let (b_low, heads) = (b_shape.log_cols(), (product.groups.len().max(1) as u32).trailing_zeros());
-        // Row coordinates below the heads', in `a`.
-        let tokens = a_shape.log_rows().saturating_sub(heads);
-        let grouped = || part(heads, At::Groups(low, product.groups.clone()));
-        let headed = || vec![part(tokens, At::Rows(0)), part(heads, At::Bound(low))];
-        let summed = vec![part(b_low, At::Bound(0))];
-        let (variables, inner, a_rows, b_rows, b_cols) = match kind {
-            Kind::Entrywise | Kind::RowDot => {
-                (a_shape.log_size(), 0, all(a_shape, At::Bound(low)), all(b_shape, At::Bound(low)), summed)
-            }
-            Kind::Contract => (low, 0, all(a_shape, At::Rows(0)), all(b_shape, At::Cols(0)), summed),
-            Kind::ContractTransposed => {
-                let b_cols = vec![part(b_low, At::Cols(0))];
-                (low, 0, all(a_shape, At::Rows(0)), all(b_shape, At::Bound(0)), b_cols)
-            }
-            Kind::ToHeads { channels } => {
-                let b_rows = vec![
-                    part(channels, At::Cols(0)),
-                    part(b_shape.log_rows().saturating_sub(channels), At::Rows(a_shape.log_rows())),
-                ];
-                (low, 0, all(a_shape, At::Rows(0)), b_rows, summed)
-            }
-            Kind::FromHeads { tokens } => {
-                let heads = a_shape.log_rows().saturating_sub(tokens);
-                let a_rows = vec![part(tokens, At::Rows(0)), part(heads, At::Bound(low))];
-                (b_low, 0, a_rows, all(b_shape, At::Cols(0)), summed)
-            }
-            Kind::Scores { group } => {
-                (low + heads, tokens, headed(), vec![part(group, At::Cols(0)), grouped()], summed)
-            }
-            Kind::Mix { group } => {
-                let b_cols = vec![part(b_low, At::Cols(0))];
-                (low + heads, tokens, headed(), vec![part(group, At::Bound(0)), grouped()], b_cols)
-            }
-        };
-        let a_cols = match product.flip {
-            None => vec![part(low, At::Bound(0))],
-            Some(bit) => vec![
-                part(bit, At::Bound(0)),
-                part(1, At::Flipped(bit)),
-                part(low.saturating_sub(bit + 1), At::Bound(bit + 1)),
-            ],
-        };
-        let high_len = match kind {
-            Kind::FromHeads { tokens } => a_shape.rows >> tokens,
-            _ => 1,
-        };
-        let a = Operand { form: product.a.clone(), shape: a_shape, rows: a_rows, cols: a_cols };
-        let b = Operand { form: product.b.clone(), shape: b_shape, rows: b_rows, cols: b_cols };
-        let mut index = |operand: Operand| {
-            let (first, count) = (operand.form.terms.first().map(|(_, column)| *column), known.len());
-            *known.entry((first, operand)).or_insert(count)
-        };
-        let (a, b) = (index(a), index(b));
-        let len = a_shape.cols;
-        self.terms.push(Term { relation, coefficient, kind, variables, low, len, high_len, inner, a, b });
-    }
-
-    /// The claim that the linear parts sum to `-V`.
-    pub fn linear_claim(
-        &self,
-        circuit: &Circuit,
-        lists: &[Vec<u32>],
-        point: &Point,
-        products: QM31,
-        claims: &mut Claims,
-    ) {
-        let first = |point: &[QM31], len: u32| point.get(..len as usize).unwrap_or_default().to_vec();
-        let known: QM31 = circuit
-            .relations
-            .iter()
-            .zip(&point.gammas)
-            .filter(|(r, _)| !r.value.form.indicators.is_empty() || r.value.form.constant != 0)
-            .map(|(r, &gamma)| {
-                let (rows, cols) =
-                    (first(&point.rows, r.shape.log_rows()), first(&point.cols, r.shape.log_cols()));
-                gamma * r.value.form.known(lists, &rows, &cols)
-            })
-            .sum();
-        claims.begin(-products - known);
-        let at_rows = Slice { point: claims.point(point.rows.as_slice()), from: 0 };
-        let at_cols = Slice { point: claims.point(point.cols.as_slice()), from: 0 };
-        for (relation, &gamma) in circuit.relations.iter().zip(&point.gammas) {
-            let rows = Reading::Slice(at_rows, relation.shape.log_rows());
-            let cols = Reading::Slice(at_cols, relation.shape.log_cols());
-            claims.add_form(circuit, gamma, &relation.value.form, &rows, &cols);
-            for sum in &relation.value.sums {
-                let shape = circuit.column(sum.column).shape;
-                let row_axis = claims.eq(at_rows, shape.log_rows());
-                let col_axis = claims.axis(Axis::sum(shape.cols));
-                claims.add(gamma * QM31::from_i64(sum.coefficient), sum.column, row_axis, col_axis);
-            }
-        }
+        operands.extend(numbers.op().map(|(_, operand)| operand));
+        Self { terms, operands, rounds, row_variables, col_variables }
     }
 
     /// What the sumcheck must end in, given the operands' values at its point.
     pub fn expected(&self, point: &Point, bound: &[QM31], values: &[QM31]) -> QM31 {
-        let halves = powers(QM31::HALF, self.rounds as usize + 1);
-        let mut weights = BTreeMap::new();
+        let points = Points {
+            rows: point.rows.clone(),
+            cols: point.cols.clone(),
+            bound: bound.to_vec(),
+            ..Points::default()
+        };
+        let mut weights = Weights::new(self.rounds);
         let value = |index: usize| values.get(index).copied().unwrap_or(QM31::ZERO);
-        self.terms
-            .iter()
-            .map(|term| {
-                // Few weights are different ones.
-                let key = (term.kind, term.variables, term.low, term.len, term.high_len, term.inner);
-                let weight = *weights.entry(key).or_insert_with(|| term.weight(point, bound));
-                let gamma = point.gammas.get(term.relation).copied().unwrap_or(QM31::ZERO);
-                let scale =
-                    halves.get((self.rounds - term.variables) as usize).copied().unwrap_or(QM31::ZERO);
-                gamma * QM31::from_i64(term.coefficient) * scale * weight * value(term.a) * value(term.b)
-            })
-            .sum()
+        let one = |term: &Term| {
+            let gamma = point.gammas.get(term.relation).copied().unwrap_or(QM31::ZERO);
+            let weight = weights.get(&term.meeting, &points) * M31::from_i64(term.coefficient);
+            gamma * weight * value(term.a) * value(term.b)
+        };
+        self.terms.iter().map(one).sum()
     }
 
-    /// One claim for each operand: its form takes the value that was sent.
-    pub fn operand_claims(
+    /// Leaves a claim for all linear parts and one for each operand.
+    pub fn claims(
         &self,
         circuit: &Circuit,
-        point: &Point,
-        bound: &[QM31],
-        values: &[QM31],
+        columns: &Columns,
+        lists: &[Vec<u32>],
+        gammas: &[QM31],
+        (products, values): (QM31, &[QM31]),
         claims: &mut Claims,
     ) {
-        let points = [point.rows.as_slice(), point.cols.as_slice(), bound];
-        let points = points.map(|coordinates| (claims.point(coordinates), coordinates));
-        for (operand, &value) in self.operands.iter().zip(values) {
-            claims.begin(value - QM31::from_i64(operand.form.constant));
-            let (rows, cols) = (reading(&operand.rows, &points), reading(&operand.cols, &points));
-            claims.add_form(circuit, QM31::ONE, &operand.form, &rows, &cols);
+        let known: QM31 =
+            circuit.relations.iter().zip(gammas).map(|(r, &g)| g * known(r, lists, &claims.points)).sum();
+        claims.value(LINEAR, -products - known);
+        for (relation, &gamma) in circuit.relations.iter().zip(gammas) {
+            linear_terms(columns, relation, gamma, claims);
+        }
+        for (number, (operand, &value)) in (0u32..).zip(self.operands.iter().zip(values)) {
+            claims.value(OPERANDS + number, value - known_of(operand));
+            operand_terms(columns, number, operand, claims);
         }
     }
 }
 
-/// Where the parts of an axis lead, once the points of rows, of columns and of the sumcheck are known.
-fn reading(parts: &[Part], [rows, cols, bound]: &[(PointId, &[QM31]); 3]) -> Reading {
-    // Most axes lie at one stretch of one point.
-    let mut stretches = parts.iter().filter(|part| part.len > 0 || matches!(part.at, At::Groups(..)));
-    if let (Some(part), None) = (stretches.next(), stretches.next()) {
-        let whole = match part.at {
-            At::Rows(from) => Some((rows.0, from)),
-            At::Cols(from) => Some((cols.0, from)),
-            At::Bound(from) => Some((bound.0, from)),
-            At::Flipped(_) | At::Groups(..) => None,
-        };
-        if let Some((point, from)) = whole {
-            return Reading::Slice(Slice { point, from }, part.len);
-        }
+/// What both sides know of an operand.
+pub fn known_of(operand: &Operand<'_>) -> QM31 {
+    QM31::from_i64(operand.form.constant)
+}
+
+/// What both sides know of the linear part of a relation, at the relations' point.
+pub fn known(relation: &Relation, lists: &[Vec<u32>], points: &Points) -> QM31 {
+    let form = &relation.value.form;
+    if !form.is_known() {
+        return QM31::ZERO;
     }
-    let take = |(_, from): &(PointId, &[QM31]), at: u32, len: u32| -> Vec<QM31> {
-        let range = at as usize..at as usize + len as usize;
-        from.get(range).unwrap_or_default().to_vec()
+    let first = |point: &[QM31], len: u32| point.get(..len as usize).unwrap_or_default().to_vec();
+    let rows = first(&points.rows, relation.shape.log_rows());
+    form.known(lists, &rows, &first(&points.cols, relation.shape.log_cols()))
+}
+
+/// What is claimed of the columns of the linear part of a relation.
+pub fn linear_terms(columns: &Columns, relation: &Relation, gamma: QM31, terms: &mut impl Terms) {
+    let here = |shape: Shape| {
+        let rows = [Part { len: shape.log_rows(), at: At::Rows(0) }];
+        (rows, [Part { len: shape.log_cols(), at: At::Cols(0) }])
     };
-    let mut low: Vec<QM31> = Vec::new();
-    for part in parts {
-        match &part.at {
-            At::Rows(from) => low.extend(take(rows, *from, part.len)),
-            At::Cols(from) => low.extend(take(cols, *from, part.len)),
-            At::Bound(from) => low.extend(take(bound, *from, part.len)),
-            At::Flipped(from) => low.extend(take(bound, *from, part.len).into_iter().map(|x| QM31::ONE - x)),
-            At::Groups(from, list) => {
-                return Reading::Listed { low, list: list.clone(), point: take(bound, *from, part.len) };
-            }
-        }
+    let (rows, cols) = here(relation.shape);
+    let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
+    terms.add(columns, LINEAR, gamma, &relation.value.form.terms, rows, cols);
+    for sum in &relation.value.sums {
+        let shape = columns.shape(sum.column);
+        let (rows, cols) = (here(shape).0, Reading::Sum(shape.cols));
+        terms.add(columns, LINEAR, gamma, &[(sum.coefficient, sum.column)], Reading::parts(&rows), cols);
     }
-    Reading::At(low)
 }
 
-impl Term {
+/// What is claimed of the columns of an operand.
+pub fn operand_terms(columns: &Columns, number: u32, operand: &Operand<'_>, terms: &mut impl Terms) {
+    let rows = Reading::Parts { parts: &operand.rows, groups: &operand.groups };
+    let cols = Reading::parts(&operand.cols);
+    terms.add(columns, OPERANDS + number, QM31::ONE, &operand.form.terms, rows, cols);
+}
+
+/// The weights of products at the sumcheck's point, of which few are different ones.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    halves: Vec<QM31>,
+    known: BTreeMap<Meeting, QM31>,
+}
+
+impl Weights {
+    /// None yet.
+    pub fn new(rounds: u32) -> Self {
+        Self { halves: powers(QM31::HALF, rounds as usize + 1), known: BTreeMap::new() }
+    }
+
+    /// The weight of a product, with the share of all points that it has.
+    pub fn get(&mut self, meeting: &Meeting, points: &Points) -> QM31 {
+        if let Some(&weight) = self.known.get(meeting) {
+            return weight;
+        }
+        let unused = self.halves.len().checked_sub(meeting.variables as usize + 1);
+        let scale = unused.and_then(|unused| self.halves.get(unused)).copied().unwrap_or(QM31::ZERO);
+        let weight = scale * meeting.weight(points);
+        self.known.insert(*meeting, weight);
+        weight
+    }
+}
+
+impl Meeting {
     /// The weight at the sumcheck's point.
-    fn weight(&self, point: &Point, bound: &[QM31]) -> QM31 {
-        let (low, high) = bound
+    fn weight(&self, points: &Points) -> QM31 {
+        let (low, high) = points
+            .bound
             .get(..self.variables as usize)
             .unwrap_or_default()
             .split_at_checked(self.low as usize)
             .unwrap_or_default();
-        let outer = point.rows.get(self.inner as usize..).unwrap_or_default();
+        let outer = points.rows.get(self.inner as usize..).unwrap_or_default();
         match self.kind {
-            Kind::Entrywise => eq(&point.cols, low) * eq(&point.rows, high),
+            Kind::Entrywise => eq(&points.cols, low) * eq(&points.rows, high),
             Kind::RowDot | Kind::Scores { .. } | Kind::Mix { .. } => {
                 Axis::sum(self.len).evaluate(low) * eq(outer, high)
             }

@@ -7,10 +7,11 @@
 //! `a` the row. A column's own index is then the low part of its index in `F`, and its place is an `eq` factor in
 //! the rest.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::circuit::{Circuit, ColumnId, Tree};
+use crate::circuit::{ColumnId, Columns, Starts, Tree};
 use crate::field::QM31;
 use crate::poly::Blocks;
 use crate::profile::Profile;
@@ -29,33 +30,23 @@ pub struct Stacking {
     pub log_columns: u32,
     /// Number of variables that select a tree.
     pub log_trees: u32,
-    offsets: Vec<u64>,
-    /// All columns as they lie in the trees, in the order of [`Tree::ALL`].
-    order: Vec<ColumnId>,
+    /// Where the columns of each size begin, in each tree.
+    starts: [Starts; 4],
 }
 
 impl Stacking {
-    /// Lays out a circuit. The number of rows is the one for which query answers are smallest.
-    pub fn new(circuit: &Circuit, profile: &Profile) -> Self {
-        Self::build(circuit, |ends| best_log_rows(ends, profile))
+    /// Lays out columns. The number of rows is the one for which query answers are smallest.
+    pub fn new(columns: &Columns, profile: &Profile) -> Self {
+        Self::build(columns, |ends| best_log_rows(ends, profile))
     }
 
-    /// Lays out a circuit in matrices of `2^log_rows` rows.
-    pub fn with_rows(circuit: &Circuit, log_rows: u32) -> Self {
-        Self::build(circuit, |_| log_rows)
+    /// Lays out columns in matrices of `2^log_rows` rows.
+    pub fn with_rows(columns: &Columns, log_rows: u32) -> Self {
+        Self::build(columns, |_| log_rows)
     }
 
-    fn build(circuit: &Circuit, log_rows: impl Fn([u64; 4]) -> u32) -> Self {
-        let mut order: Vec<ColumnId> = (0..circuit.columns.len() as u32).map(ColumnId).collect();
-        let tree = |id: ColumnId| circuit.column(id).tree().index();
-        order.sort_by_key(|&id| (tree(id), core::cmp::Reverse(circuit.column(id).shape.log_size())));
-        let mut offsets = vec![0u64; circuit.columns.len()];
-        let mut ends = [0u64; 4];
-        for &id in &order {
-            let end = &mut ends[tree(id)];
-            offsets[id.0 as usize] = *end;
-            *end += circuit.column(id).shape.size() as u64;
-        }
+    fn build(columns: &Columns, log_rows: impl Fn([u64; 4]) -> u32) -> Self {
+        let ends = Tree::ALL.map(|tree| columns.sizes(tree).cells());
         let log_rows = log_rows(ends);
         let mut matrix_columns = ends.map(|end| end.div_ceil(1 << log_rows) as usize);
         for always in [Tree::Fixed, Tree::Witness] {
@@ -65,33 +56,20 @@ impl Stacking {
         let widest = matrix_columns.iter().copied().max().unwrap_or(1);
         let log_columns = widest.next_power_of_two().trailing_zeros();
         let log_trees = if matrix_columns.iter().skip(2).any(|&columns| columns > 0) { 2 } else { 1 };
-        for (offset, column) in offsets.iter_mut().zip(&circuit.columns) {
-            *offset += (column.tree().index() as u64) << (log_rows + log_columns);
-        }
-        Self { log_rows, matrix_columns, log_columns, log_trees, offsets, order }
+        let starts = Tree::ALL.map(|tree| columns.sizes(tree).starts());
+        Self { log_rows, matrix_columns, log_columns, log_trees, starts }
     }
 
     /// First index of a column in the stacked vector.
-    pub fn offset(&self, column: ColumnId) -> u64 {
-        self.offsets[column.0 as usize]
+    pub fn offset(&self, columns: &Columns, id: ColumnId) -> u64 {
+        let tree = columns.tree(id).index() as u64;
+        (tree << (self.log_rows + self.log_columns)) + self.offset_in_tree(columns, id)
     }
 
     /// First index of a column within its tree's vector.
-    pub fn offset_in_tree(&self, column: ColumnId) -> usize {
-        (self.offset(column) & ((1 << (self.log_rows + self.log_columns)) - 1)) as usize
-    }
-
-    /// The place of every column at a point of the stacked vector, or of a tree's vector for the columns of that
-    /// tree: `eq` in the coordinates above its own.
-    pub fn places(&self, circuit: &Circuit, point: &[QM31]) -> Vec<QM31> {
-        let mut blocks = Blocks::new(point);
-        let mut places = vec![QM31::ZERO; self.offsets.len()];
-        for &id in &self.order {
-            if let Some(place) = places.get_mut(id.0 as usize) {
-                *place = blocks.weight(circuit.column(id).shape.log_size(), self.offset(id));
-            }
-        }
-        places
+    pub fn offset_in_tree(&self, columns: &Columns, id: ColumnId) -> u64 {
+        let log = columns.shape(id).log_size();
+        self.starts.get(columns.tree(id).index()).map_or(0, |starts| starts.offset(log, columns.nth(id)))
     }
 
     /// Number of variables above the row: those of the matrix column, then those of the tree.
@@ -102,6 +80,46 @@ impl Stacking {
     /// Number of variables of the stacked vector.
     pub fn variables(&self) -> u32 {
         self.log_rows + self.stack_variables()
+    }
+}
+
+/// The places of columns at a point of the stacked vector, or of a tree's vector for the columns of that tree: `eq` in
+/// the coordinates above a column's own.
+#[derive(Clone, Debug)]
+pub struct Places<'a> {
+    stacking: &'a Stacking,
+    point: &'a [QM31],
+    /// Columns of one tree and size lie side by side.
+    blocks: BTreeMap<(u32, Tree), Blocks<'a>>,
+    /// Places asked for not long ago, by the low bits of the column's index.
+    recent: Vec<(Option<ColumnId>, QM31)>,
+}
+
+impl<'a> Places<'a> {
+    /// Places that are remembered.
+    pub const RECENT: usize = 1 << 10;
+
+    /// Places at a point.
+    pub fn new(stacking: &'a Stacking, point: &'a [QM31]) -> Self {
+        let recent = vec![(None, QM31::ZERO); Self::RECENT];
+        Self { stacking, point, blocks: BTreeMap::new(), recent }
+    }
+
+    /// The place of a column.
+    pub fn of(&mut self, columns: &Columns, id: ColumnId) -> QM31 {
+        let slot = id.0 as usize % Self::RECENT;
+        if let Some(&(Some(known), place)) = self.recent.get(slot)
+            && known == id
+        {
+            return place;
+        }
+        let (log, tree) = (columns.shape(id).log_size(), columns.tree(id));
+        let blocks = self.blocks.entry((log, tree)).or_insert_with(|| Blocks::new(self.point));
+        let place = blocks.weight(log, self.stacking.offset(columns, id));
+        if let Some(slot) = self.recent.get_mut(slot) {
+            *slot = (Some(id), place);
+        }
+        place
     }
 }
 

@@ -6,102 +6,93 @@
 //!
 //! Gathers and picks hold in every row of a column, so they are claims at the relations' random point.
 
-use alloc::collections::BTreeMap;
-use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::axis::{Axis, Digit};
-use crate::circuit::{Circuit, Placement, Positions, Public, Shape};
-use crate::claims::{AxisId, Claims};
+use crate::circuit::{Columns, Gather, Pick, Placement, Public, Shape, Wiring};
+use crate::claims::{At, Part, Points, Reading, Terms};
 use crate::field::{M31, QM31};
 use crate::poly::eq_table;
-use crate::relations::Point;
 
-fn axis(positions: &Positions, theta: QM31) -> Axis {
-    let digits = positions
-        .digits
-        .iter()
-        .map(|d| Digit { len: d.len, ratio: theta.pow(u128::from(d.stride)) })
-        .collect();
-    Axis::Geometric { digits, skip: positions.skip, take: positions.take }
-}
-
-fn add(claims: &mut Claims, sign: QM31, placements: &[Placement], theta: QM31) {
-    for placement in placements {
-        let rows = claims.axis(axis(&placement.rows, theta));
-        let cols = claims.axis(axis(&placement.cols, theta));
-        claims.add(sign, placement.column, rows, cols);
-    }
-}
-
-/// One claim for each wiring of the circuit: both sides have the same sum.
-pub fn wiring_claims(circuit: &Circuit, theta: QM31, claims: &mut Claims) {
-    for wiring in &circuit.wirings {
-        claims.begin(QM31::ZERO);
-        add(claims, QM31::ONE, &wiring.from, theta);
-        add(claims, -QM31::ONE, &wiring.to, theta);
-    }
-}
-
-/// One claim for each public tensor: its cells have the sum of the statement's entries.
-pub fn public_claims<'a>(
-    publics: impl Iterator<Item = (&'a Public, &'a [i32])>,
+fn add(
+    columns: &Columns,
+    (claim, sign): (u32, QM31),
+    placements: &[Placement],
     theta: QM31,
-    claims: &mut Claims,
+    terms: &mut impl Terms,
 ) {
-    for (public, entries) in publics {
-        let value =
-            entries.iter().rev().fold(QM31::ZERO, |sum, &v| sum * theta + M31::from_i64(i64::from(v)));
-        claims.begin(value);
-        add(claims, QM31::ONE, &public.cells, theta);
+    for placement in placements {
+        let rows = Reading::Sequence(&placement.rows, theta);
+        let cols = Reading::Sequence(&placement.cols, theta);
+        terms.add(columns, claim, sign, &[(1, placement.column)], rows, cols);
     }
 }
 
-/// One claim for each gather and each pick of the circuit, at the relations' point.
-pub fn listed_claims(circuit: &Circuit, lists: &[Vec<u32>], point: &Point, claims: &mut Claims) {
-    let rows = |log: u32| point.rows.get(..log as usize).unwrap_or_default();
-    // Gathers of the same rows out of equally many share their weights, which are the costly part for a verifier.
-    let mut listed_axes: BTreeMap<(Vec<u32>, u32, u32), AxisId> = BTreeMap::new();
-    for gather in &circuit.gathers {
-        let shape = circuit.column(gather.output).shape;
-        let at = rows(shape.log_rows());
-        claims.begin(QM31::ZERO);
-        let row_axis = claims.eq_at(at);
-        let col_axis = claims.eq_at(point.cols.get(..shape.log_cols() as usize).unwrap_or_default());
-        claims.add(QM31::ONE, gather.output, row_axis, col_axis);
-        for &(first, source) in &gather.source {
-            let own = circuit.column(source).shape;
-            let inside = |&row: &u32| row.checked_sub(first).filter(|&r| r < own.rows).unwrap_or(u32::MAX);
-            let list: Vec<u32> = gather.rows.list(lists).iter().map(inside).collect();
-            let listed = *listed_axes
-                .entry((list.clone(), shape.log_rows(), own.log_rows()))
-                .or_insert_with(|| claims.axis(Axis::Listed { list, point: at.to_vec() }));
-            claims.add(-QM31::ONE, source, listed, col_axis);
-        }
-    }
-    for pick in &circuit.picks {
-        let at = rows(Shape { rows: pick.rows, cols: 1 }.log_rows());
-        let entries = lists.get(pick.list).map_or(&[][..], Vec::as_slice);
-        claims.begin(QM31::ZERO);
-        for (t, weight) in (0u32..).zip(eq_table(at)) {
-            let entry = entries.get(t as usize).or(entries.last()).copied().unwrap_or(0);
-            let block = pick.blocks.iter().rev().find(|(first, _)| *first <= entry);
-            let Some((first, terms)) = block else { continue };
-            let one = |index: u32| Axis::Listed { list: vec![index], point: Vec::new() };
-            let (row_axis, col_axis) = (claims.axis(one(t)), claims.axis(one(entry - first)));
-            for &(c, column) in terms {
-                claims.add(weight * QM31::from_i64(c), column, row_axis, col_axis);
-            }
-        }
+/// The claim about a wiring: both sides have the same sum, so its value is zero.
+pub fn wiring_terms(columns: &Columns, claim: u32, wiring: &Wiring, theta: QM31, terms: &mut impl Terms) {
+    add(columns, (claim, QM31::ONE), &wiring.from, theta, terms);
+    add(columns, (claim, -QM31::ONE), &wiring.to, theta, terms);
+}
+
+/// The value of the claim about a public tensor: the sum of the statement's entries.
+pub fn public_value(entries: &[i32], theta: QM31) -> QM31 {
+    entries.iter().rev().fold(QM31::ZERO, |sum, &v| sum * theta + M31::from_i64(i64::from(v)))
+}
+
+/// The claim about a public tensor: its cells have the sum of the statement's entries.
+pub fn public_terms(columns: &Columns, claim: u32, public: &Public, theta: QM31, terms: &mut impl Terms) {
+    add(columns, (claim, QM31::ONE), &public.cells, theta, terms);
+}
+
+/// The claim about a gather, at the relations' point; its value is zero.
+pub fn gather_terms(
+    columns: &Columns,
+    claim: u32,
+    gather: &Gather,
+    lists: &[Vec<u32>],
+    terms: &mut impl Terms,
+) {
+    let shape = columns.shape(gather.output);
+    let rows = [Part { len: shape.log_rows(), at: At::Rows(0) }];
+    let cols = [Part { len: shape.log_cols(), at: At::Cols(0) }];
+    let cols = Reading::parts(&cols);
+    terms.add(columns, claim, QM31::ONE, &[(1, gather.output)], Reading::parts(&rows), cols);
+    for &(first, source) in &gather.source {
+        let own = columns.shape(source);
+        let inside = |&row: &u32| row.checked_sub(first).filter(|&r| r < own.rows).unwrap_or(u32::MAX);
+        let list: Vec<u32> = gather.rows.list(lists).iter().map(inside).collect();
+        let rows = Reading::Listed { list: &list, len: shape.log_rows() };
+        terms.add(columns, claim, -QM31::ONE, &[(1, source)], rows, cols);
     }
 }
 
-/// The degree in `theta` of all claims of this module: one less than the longest sequence.
-pub fn degree(circuit: &Circuit) -> u64 {
-    let public = circuit.inputs.iter().chain(&circuit.outputs).map(|p| u64::from(p.rows) * u64::from(p.cols));
-    let wired = circuit.wirings.iter().map(|w| {
-        let cells: Vec<u64> = w.to.iter().map(|p| u64::from(p.rows.take) * u64::from(p.cols.take)).collect();
-        cells.iter().sum()
-    });
-    public.chain(wired).max().unwrap_or(1).saturating_sub(1)
+/// The claim about a pick, at the relations' point; its value is zero.
+pub fn pick_terms(
+    columns: &Columns,
+    claim: u32,
+    pick: &Pick,
+    lists: &[Vec<u32>],
+    points: &Points,
+    terms: &mut impl Terms,
+) {
+    let len = Shape { rows: pick.rows, cols: 1 }.log_rows();
+    let at = points.stretch(Part { len, at: At::Rows(0) });
+    let entries = lists.get(pick.list).map_or(&[][..], Vec::as_slice);
+    for (t, weight) in (0u32..).zip(eq_table(at)) {
+        let entry = entries.get(t as usize).or(entries.last()).copied().unwrap_or(0);
+        let block = pick.blocks.iter().rev().find(|(first, _)| *first <= entry);
+        let Some((first, own)) = block else { continue };
+        let (rows, cols) = (Reading::Entry(t), Reading::Entry(entry - first));
+        terms.add(columns, claim, weight, own, rows, cols);
+    }
+}
+
+/// The degree in `theta` of the claim about a public tensor: one less than the length of its sequence.
+pub fn public_degree(public: &Public) -> u64 {
+    (u64::from(public.rows) * u64::from(public.cols)).saturating_sub(1)
+}
+
+/// The degree in `theta` of the claim about a wiring.
+pub fn wiring_degree(wiring: &Wiring) -> u64 {
+    let cells = wiring.to.iter().map(|p| u64::from(p.rows.take) * u64::from(p.cols.take));
+    cells.fold(0, u64::saturating_add).saturating_sub(1)
 }

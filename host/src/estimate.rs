@@ -312,10 +312,9 @@ fn prove_bytes(protocol: &Protocol, made: u64) -> u64 {
     let trace: u64 = filled.map(|column| 4 * column.shape.size() as u64).sum();
     // Leaves: numerators in the base field, and denominators. The layers that are kept above them, from the second on,
     // have half as many nodes as the leaves with those that are missing.
-    let last = protocol.leaves.blocks.last();
-    let leaves = last.map_or(0, |block| block.offset + (1 << block.log_size));
+    let leaves = protocol.leaves.used;
     let lookup = (4 + ELEMENT) * leaves + ((2 * ELEMENT) << protocol.leaves.depth.saturating_sub(1));
-    let operand = |o: &circlet_core::relations::Operand| ELEMENT << o.variables();
+    let operand = |o: &circlet_core::relations::Operand<'_>| ELEMENT << o.variables();
     let widest =
         protocol.circuit.relations.iter().map(|r| 8 * r.shape.size() as u64).max().unwrap_or_default();
     let relation = protocol.reduction.operands.iter().map(operand).sum::<u64>() + widest;

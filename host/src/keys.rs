@@ -9,7 +9,7 @@ use circlet_core::pin;
 use circlet_core::poly::eq_table;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::{Data, Program};
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::{Outline, Protocol};
 use circlet_core::security::{Report, SizeError, analyse, meets_target};
 use rayon::prelude::*;
 
@@ -101,7 +101,12 @@ impl<S: BulkHash> ProvingKey<S> {
             let columns = protocol.circuit.columns.iter().enumerate();
             let fixed = columns.filter(|(_, column)| column.tree() == Which::Fixed);
             fixed
-                .map(|(i, c)| (protocol.stacking.offset_in_tree(ColumnId(i as u32)) as u64, c.shape))
+                .map(|(i, c)| {
+                    (
+                        protocol.stacking.offset_in_tree(&protocol.declared.columns, ColumnId(i as u32)),
+                        c.shape,
+                    )
+                })
                 .collect()
         };
         if fixed(&protocol) != fixed(&self.protocol) {
@@ -215,8 +220,8 @@ fn verifying<S: BulkHash>(
     cap: &[S::Digest],
 ) -> VerifyingKey {
     let pin = protocol.pinned().then(|| {
-        let point = pin::point::<S>(protocol, cap);
-        let value = pin::value(protocol, &point, |id, at| {
+        let point = pin::point::<S>(&protocol.stacking, cap);
+        let value = pin::value(&protocol.declared.columns, &protocol.stacking, &point, |id, at| {
             let (cols, rows) =
                 at.split_at(at.len().min(protocol.circuit.column(id).shape.log_cols() as usize));
             let (cols, rows) = (eq_table(cols), eq_table(rows));
@@ -257,8 +262,8 @@ fn secure(protocol: &Protocol) -> Result<(), KeyError> {
 }
 
 /// The security of a protocol, source by source.
-pub fn security(protocol: &Protocol) -> Result<Report, SizeError> {
-    analyse(&protocol.profile, &protocol.sizes())
+pub fn security(outline: &Outline) -> Result<Report, SizeError> {
+    analyse(&outline.profile, &outline.sizes())
 }
 
 /// Entries that are checked by one task, or one row if it has more.

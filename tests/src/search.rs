@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use circlet::execute::Trace;
-use circlet_core::circuit::{Circuit, ColumnId, Form, Int, Kind, Public, Step, Value};
+use circlet_core::circuit::{Circuit, ColumnId, Form, Int, Kind, Public, Sizes, Step, Value};
 use circlet_core::lookup::Leaves;
 use circlet_core::protocol::Protocol;
 use circlet_core::relations::Reduction;
@@ -276,8 +276,7 @@ impl Search {
 
 /// The protocol that would be left if a demand were forgotten.
 fn without(protocol: &Protocol, demand: &Demand) -> Protocol {
-    let mut protocol = protocol.clone();
-    let circuit = &mut protocol.circuit;
+    let mut circuit = protocol.circuit.clone();
     match demand {
         Demand::Lookup(i) => {
             circuit.lookups.remove(*i);
@@ -295,9 +294,24 @@ fn without(protocol: &Protocol, demand: &Demand) -> Protocol {
             circuit.picks.remove(*i);
         }
     }
-    protocol.leaves = Leaves::new(&protocol.circuit);
-    protocol.reduction = Reduction::new(&protocol.circuit);
-    protocol
+    of_changed(protocol, circuit)
+}
+
+/// The protocol of a circuit that is another one's but for some parts, without checking it.
+pub fn of_changed(protocol: &Protocol, circuit: Circuit) -> Protocol {
+    let mut outline = protocol.outline.clone();
+    let mut lookups = Sizes::default();
+    for lookup in &circuit.lookups {
+        lookups.push(lookup.shape.log_size());
+    }
+    outline.leaves = Leaves::new(&lookups, &circuit.tables);
+    outline.relations = circuit.relations.len() as u32;
+    let reduction = Reduction::new(&circuit, outline.extent);
+    outline.numbers.operands = reduction.operands.len() as u32;
+    outline.numbers.wirings = circuit.wirings.len() as u32;
+    outline.numbers.gathers = circuit.gathers.len() as u32;
+    outline.numbers.picks = circuit.picks.len() as u32;
+    Protocol { outline, circuit, reduction }
 }
 
 /// Replaces the values that `squares` picks out by the digits.

@@ -11,7 +11,7 @@ use circlet_core::field::P;
 use circlet_core::hash::suite::Poseidon2Blake2s;
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::{P100_U, Profile, ProfileId};
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::{Outline, Protocol};
 use circlet_core::transcript::Label;
 use circlet_tests::cheat::{Bench, TOY, sections};
 use circlet_tests::programs::{self, Random};
@@ -261,11 +261,11 @@ fn odd_programs() {
                 };
             }
             let Some(key) = VerifyingKey::from_bytes(&changed) else { continue };
-            match Protocol::of_key(&key) {
+            match Outline::of_key(&key) {
                 Ok(protocol) => {
                     accepted += 1;
                     let empty = Statement::default();
-                    assert!(verify_with(&protocol, &key, &empty, &[]).is_err());
+                    assert!(verify(&key, &empty, &[]).is_err());
                     let _ = protocol.sizes();
                 }
                 Err(_) => refused += 1,

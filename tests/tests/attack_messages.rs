@@ -408,8 +408,8 @@ fn forged_output_in_the_trace() {
 #[test]
 fn channels_absorb_what_they_read() {
     type Read = fn(&mut Channel<'_, Suite>) -> Result<(), Reject>;
-    let drawn = |read: Read, bytes: &[u8]| {
-        let mut channel = Channel::<Suite>::new(Transcript::new(b"test"), bytes);
+    let drawn = |read: Read, mut bytes: &[u8]| {
+        let mut channel = Channel::<Suite>::new(Transcript::new(b"test"), &mut bytes);
         read(&mut channel).map(|()| channel.challenge(Label::LookupLambda))
     };
     let reads: [(Read, usize); 6] = [

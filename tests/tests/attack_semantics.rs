@@ -5,11 +5,11 @@ use circlet::prove::adversary::Honest;
 use circlet::prove::{prove_trace, statement};
 use circlet_core::circuit::{Circuit, Form, Int, Lookup, Placement, Positions, Shape, Step, Stride};
 use circlet_core::key::Statement;
-use circlet_core::lookup::Leaves;
 use circlet_core::program::{Op, Program};
 use circlet_tests::attack::{Change, replay};
 use circlet_tests::cheat::{Bench, LOOKUP, OPENING, TOY, Verdict};
 use circlet_tests::programs::{self, Case, ProgramBuilder};
+use circlet_tests::search::of_changed;
 use circlet_verifier::Reject;
 
 /// The verdict on the trace of another program, whose columns are the same.
@@ -391,10 +391,10 @@ fn quotients_that_wrap() {
         trace.columns[remainder][cell] -= 1;
         assert_eq!(bench.judge(&trace), LOOKUP);
         // Without the lookup that holds the quotient, the proof would go through.
-        let circuit = &mut bench.key.protocol.circuit;
+        let mut circuit = bench.key.protocol.circuit.clone();
         let holds = |l: &Lookup| l.forms.iter().any(|f| f.terms.iter().any(|t| t.1.0 as usize == quotient));
         circuit.lookups.retain(|lookup| !holds(lookup));
-        bench.key.protocol.leaves = Leaves::new(&bench.key.protocol.circuit);
+        bench.key.protocol = of_changed(&bench.key.protocol, circuit);
         assert_eq!(bench.judge(&trace), Ok(()));
     }
 }

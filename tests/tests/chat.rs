@@ -101,11 +101,17 @@ fn what_is_handed_on_lies_where_it_is_read() {
     use circlet_core::protocol::Protocol;
     let (decoder, data) = uniform(2, 6, 3, true);
     let prover = DecoderProver::<Blake2sBlake2s>::new(decoder.clone(), &data, ProfileId::P100U).unwrap();
-    let protocol = |extent| Protocol::of_key(&prover.key.instance(extent)).unwrap();
+    let protocol = |extent| {
+        let key = prover.key.instance(extent);
+        Protocol::with_rows(&key.program, *key.profile.profile(), key.log_rows.into()).unwrap()
+    };
     let places = |protocol: &Protocol, tree: Tree| -> Vec<_> {
         let columns = (0u32..).map(ColumnId).zip(&protocol.circuit.columns);
         let own = columns.filter(|(_, column)| column.tree() == tree);
-        own.map(|(id, c)| (c.shape, c.bound, protocol.stacking.offset_in_tree(id))).collect()
+        own.map(|(id, c)| {
+            (c.shape, c.bound, protocol.stacking.offset_in_tree(&protocol.declared.columns, id))
+        })
+        .collect()
     };
     for given in [1, 2, 3, 7, 8, 20] {
         let first = Turn { given: vec![3; given + 1], generated: vec![1] };

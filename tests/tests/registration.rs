@@ -8,7 +8,7 @@ use circlet::keys::ProvingKey;
 use circlet::prove::adversary::Honest;
 use circlet::prove::prove_trace;
 use circlet::register::register;
-use circlet_core::circuit::Circuit;
+use circlet_core::circuit::{Circuit, Columns};
 use circlet_core::decoder::Extent;
 use circlet_core::hash::suite::Poseidon2Blake2s;
 use circlet_core::profile::ProfileId;
@@ -117,11 +117,12 @@ fn numbers_beyond_their_bounds_are_not_registered() {
 fn the_layout_is_one_for_all_extents() {
     let (decoder, _) = decoder(2, 6, 2, true);
     let fixed = |circuit: &Circuit| -> Vec<(u64, circlet_core::circuit::Shape)> {
-        let stacking = Stacking::with_rows(circuit, 12);
+        let all = circuit.declared(Columns::default()).columns;
+        let stacking = Stacking::with_rows(&all, 12);
         let columns = (0u32..).map(circlet_core::circuit::ColumnId).zip(&circuit.columns);
         columns
             .filter(|(_, column)| column.tree() == circlet_core::circuit::Tree::Fixed)
-            .map(|(id, column)| (stacking.offset_in_tree(id) as u64, column.shape))
+            .map(|(id, column)| (stacking.offset_in_tree(&all, id), column.shape))
             .collect()
     };
     let of = |rows, generated| {

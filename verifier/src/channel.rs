@@ -1,5 +1,6 @@
 //! The proof, read through the transcript.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use circlet_core::field::{M31, QM31};
@@ -30,10 +31,8 @@ impl<'a, S: HashSuite> Channel<'a, S> {
     }
 
     /// Reads field elements that answer queries: they come after the last challenge and are not absorbed.
-    pub fn opened(&mut self, n: usize) -> Result<Vec<M31>, Reject> {
-        let mut words = alloc::vec![M31::ZERO; n];
-        elements(self.source, &mut words)?;
-        Ok(words)
+    pub fn opened(&mut self, out: &mut [M31]) -> Result<(), Reject> {
+        elements(self.source, out)
     }
 
     /// Reads a digest of a Merkle path; not absorbed, like all answers to queries.
@@ -43,18 +42,26 @@ impl<'a, S: HashSuite> Channel<'a, S> {
 
     /// Receives a message of extension elements.
     pub fn receive(&mut self, label: Label, n: usize) -> Result<Vec<QM31>, Reject> {
-        let words = self.opened(4 * n)?;
-        let message: Vec<QM31> = words
-            .chunks_exact(4)
-            .map(|c| QM31::from_coordinates(c.try_into().unwrap_or([M31::ZERO; 4])))
-            .collect();
-        self.transcript.absorb_ext(label, &message);
+        let mut message = vec![QM31::ZERO; n];
+        self.fill(label, &mut message)?;
         Ok(message)
     }
 
     /// Receives a message of `N` extension elements.
     pub fn receive_array<const N: usize>(&mut self, label: Label) -> Result<[QM31; N], Reject> {
-        self.receive(label, N)?.try_into().map_err(|_| Reject::TooShort)
+        let mut message = [QM31::ZERO; N];
+        self.fill(label, &mut message)?;
+        Ok(message)
+    }
+
+    fn fill(&mut self, label: Label, message: &mut [QM31]) -> Result<(), Reject> {
+        for element in &mut *message {
+            let mut coordinates = [M31::ZERO; 4];
+            elements(self.source, &mut coordinates)?;
+            *element = QM31::from_coordinates(coordinates);
+        }
+        self.transcript.absorb_ext(label, message);
+        Ok(())
     }
 
     /// Receives the cap of a tree; the transcript absorbs the root above it.

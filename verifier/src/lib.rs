@@ -28,13 +28,15 @@ mod text;
 
 use alloc::vec::Vec;
 
-use circlet_core::circuit::Tree;
-use circlet_core::claims::Claims;
+use circlet_core::circuit::{self, Tree};
+use circlet_core::claims::Points;
+use circlet_core::field::QM31;
 use circlet_core::hash::HashSuite;
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::merkle::cap_root;
-use circlet_core::protocol::{DOMAIN, Protocol};
+use circlet_core::pin;
+use circlet_core::protocol::{DOMAIN, Outline, Protocol};
 use circlet_core::transcript::{Label, Transcript};
 
 use crate::channel::Channel;
@@ -56,20 +58,21 @@ pub fn verify(key: &VerifyingKey, statement: &Statement, mut proof: &[u8]) -> Re
 
 /// [`verify`] for a proof that is read as it comes.
 pub fn verify_from(key: &VerifyingKey, statement: &Statement, proof: &mut dyn Source) -> Result<(), Reject> {
-    let protocol = Protocol::of_key(key).map_err(Reject::Key)?;
-    verify_after(&protocol, key, None, statement, proof).map(|_| ())
+    let outline = Outline::of_key(key).map_err(Reject::Key)?;
+    verify_after(outline, &key.program, key, None, statement, proof).map(|_| ())
 }
 
-/// [`verify`] for a protocol that was derived from the key before; worth it for many proofs under one key.
+/// [`verify`] for a circuit that was spelled out before, or that is no program's.
 ///
-/// The protocol must be `Protocol::of_key(key)`: under another one a proof shows nothing.
+/// The outline must be the circuit's, and both must be those of the key: under others a proof shows nothing.
 pub fn verify_with(
     protocol: &Protocol,
     key: &VerifyingKey,
     statement: &Statement,
     mut proof: &[u8],
 ) -> Result<(), Reject> {
-    verify_after(protocol, key, None, statement, &mut proof).map(|_| ())
+    let outline = protocol.outline.clone();
+    verify_after(outline, &protocol.circuit, key, None, statement, &mut proof).map(|_| ())
 }
 
 /// The cap of a tree that a proof commits to for a later one to read. Only the verifier makes one, of a proof that it
@@ -77,52 +80,70 @@ pub fn verify_with(
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct State(Vec<[u8; 32]>);
 
-/// [`verify_with`] for a program that may read the state of an earlier one; the result is the state that it hands on.
+/// Judges a proof that may go on from the state of an earlier one; the result is the state that it hands on.
 fn verify_after(
-    protocol: &Protocol,
+    outline: Outline,
+    circuit: &dyn circuit::Source,
     key: &VerifyingKey,
     past: Option<&State>,
     statement: &Statement,
     proof: &mut dyn Source,
 ) -> Result<State, Reject> {
     match key.suite {
-        Poseidon2Blake2s::ID => run::<Poseidon2Blake2s>(protocol, key, past, statement, proof),
-        Blake2sBlake2s::ID => run::<Blake2sBlake2s>(protocol, key, past, statement, proof),
+        Poseidon2Blake2s::ID => run::<Poseidon2Blake2s>(outline, circuit, key, past, statement, proof),
+        Blake2sBlake2s::ID => run::<Blake2sBlake2s>(outline, circuit, key, past, statement, proof),
         other => Err(Reject::UnknownSuite(other)),
     }
 }
 
 fn run<S: HashSuite>(
-    protocol: &Protocol,
+    mut outline: Outline,
+    circuit: &dyn circuit::Source,
     key: &VerifyingKey,
     past: Option<&State>,
     statement: &Statement,
     proof: &mut dyn Source,
 ) -> Result<State, Reject> {
-    stages::statement::check(protocol, statement)?;
-    let fixed_cap = stages::opening::fixed_cap::<S>(protocol, key)?;
-    let past_cap = stages::opening::past_cap::<S>(protocol, past.map(|state| state.0.as_slice()))?;
-
+    stages::statement::check(&outline, statement)?;
+    let fixed_cap = stages::opening::fixed_cap::<S>(&outline, key)?;
+    let past_cap = stages::opening::past_cap::<S>(&outline, past.map(|state| state.0.as_slice()))?;
     let mut transcript = S::Transcript::new(DOMAIN);
     transcript.absorb_bytes(Label::Key, &key.digest());
     transcript.absorb_bytes(Label::Statement, &statement.digest());
-    if protocol.circuit.has(Tree::Past) {
+    if outline.has(Tree::Past) {
         transcript.absorb_digest(Label::PastRoot, &cap_root::<S>(&past_cap));
     }
     let mut channel = Channel::<S>::new(transcript, proof);
 
-    let cap_log = protocol.cap_log(protocol.codeword_log());
+    let cap_log = outline.cap_log(outline.codeword_log());
     let witness_cap = channel.cap(Label::WitnessRoot, cap_log)?;
-    let hands_on = protocol.circuit.has(Tree::State);
+    let hands_on = outline.has(Tree::State);
     let state_cap = if hands_on { channel.cap(Label::StateRoot, cap_log)? } else { Vec::new() };
     let state = State(state_cap.iter().map(S::digest_to_bytes).collect());
-    let mut claims = Claims::default();
-    stages::lookup::verify(protocol, &statement.lists, &mut channel, &mut claims)?;
-    stages::relation::verify(protocol, &statement.lists, &mut channel, &mut claims)?;
-    stages::statement::claims(protocol, statement, &mut channel, &mut claims)?;
-    stages::opening::pin::<S>(protocol, key, &fixed_cap, &mut claims);
+
+    let mut points = Points::default();
+    let fractions = stages::lookup::verify(&outline, &mut channel)?;
+    points.lookup.clone_from(&fractions.point);
+    let sumcheck = stages::relation::verify(&outline, &mut channel, &mut points)?;
+    let (lists, gamma) = (statement.lists.as_slice(), sumcheck.gamma);
+    let values = stages::claims::values(&mut outline, circuit, lists, &points, &fractions, sumcheck)?;
+
+    let (theta, publics) = stages::statement::values(&outline, statement, &mut channel)?;
+    let mu = channel.challenge(Label::OpeningBatch);
+    let pin = key.pin.map(QM31::from_coordinates);
+    let claim = values.batched(&outline.numbers, &publics, pin, mu);
+    drop(values);
+    let ends = stages::opening::fold(&outline, &mut channel, claim)?;
+    if outline.pinned() {
+        points.pin = pin::point::<S>(&outline.stacking, &fixed_cap);
+    }
+    let batch = stages::claims::Batch { lists, points: &points, fractions: &fractions, gamma, theta, mu };
+    let weight = stages::claims::weight(&mut outline, circuit, &batch, &ends.point())?;
+    if !ends.holds(&outline, weight) {
+        return Err(Reject::FinalClaim(Stage::Opening));
+    }
     let caps = [fixed_cap, witness_cap, state_cap, past_cap];
-    stages::opening::verify(protocol, &mut channel, &claims, &caps)?;
+    stages::opening::query(&outline, &mut channel, &caps, &ends)?;
     channel.finish()?;
     Ok(state)
 }

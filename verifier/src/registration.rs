@@ -6,7 +6,7 @@ use circlet_core::encoder::EncoderKey;
 use circlet_core::file::{ContentError, Header, Kind};
 use circlet_core::hash::blake2s;
 use circlet_core::key::VerifyingKey;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use circlet_core::registration::{circuits, statement};
 
 use crate::file::{Key, Refusal};
@@ -22,7 +22,7 @@ pub fn verify_registration<P: AsRef<[u8]>>(key: &VerifyingKey, proofs: &[P]) -> 
         return Err(Reject::StatementShape);
     }
     for (index, (circuit, proof)) in circuits.into_iter().zip(proofs).enumerate() {
-        one(key, circuit, (index, proofs.len()), &mut proof.as_ref())?;
+        one(key, &circuit, (index, proofs.len()), &mut proof.as_ref())?;
     }
     Ok(())
 }
@@ -30,13 +30,13 @@ pub fn verify_registration<P: AsRef<[u8]>>(key: &VerifyingKey, proofs: &[P]) -> 
 /// One of several proofs.
 fn one(
     key: &VerifyingKey,
-    circuit: Circuit,
+    circuit: &Circuit,
     (index, count): (usize, usize),
     proof: &mut dyn Source,
 ) -> Result<(), Reject> {
-    let protocol = Protocol::of_circuit(circuit, *key.profile.profile(), key.log_rows.into());
-    let protocol = protocol.map_err(Reject::Key)?;
-    verify_after(&protocol, key, None, &statement(index, count), proof).map(|_| ())
+    let outline = Outline::with_rows(circuit, *key.profile.profile(), key.log_rows.into());
+    let outline = outline.map_err(Reject::Key)?;
+    verify_after(outline, circuit, key, None, &statement(index, count), proof).map(|_| ())
 }
 
 /// The program of a decoder's family that is registered for all of them: they share constants, tables and layout.
@@ -75,7 +75,7 @@ fn from_payload(key: &VerifyingKey, digest: [u8; 32], source: &mut dyn Source) -
     }
     for (index, circuit) in circuits.into_iter().enumerate() {
         let length = source.number()?;
-        one(key, circuit, (index, count), &mut Take::new(source, length))?;
+        one(key, &circuit, (index, count), &mut Take::new(source, length))?;
     }
     if source.is_at_end()? { Ok(()) } else { Err(Reject::TooLong) }
 }

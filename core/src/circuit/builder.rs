@@ -407,8 +407,8 @@ impl<'p> Builder<'p> {
     fn named(&mut self, name: String, shape: Shape, bound: Interval, content: Content) -> ColumnId {
         if self.executable {
             self.declared.names.push(name.clone());
-            self.reader.column(Column { name, shape, bound, content });
         }
+        self.reader.column(Column { name, shape, bound, content });
         self.declared.columns.declare(shape, bound, content.tree())
     }
 

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{ColumnId, Shape};
-use crate::field::QM31;
+use crate::field::{M31, QM31};
 use crate::poly::eq_index;
 
 /// A linear form over the cells of some shape: `constant + sum coefficient * column(cell)` and public
@@ -169,9 +169,14 @@ impl Form {
         self
     }
 
+    /// Whether both sides know anything of the form but that it is linear.
+    pub fn is_known(&self) -> bool {
+        self.constant != 0 || !self.indicators.is_empty()
+    }
+
     /// The extension, at a point, of what both sides know of the form: its constant and indicators.
     pub fn known(&self, lists: &[Vec<u32>], rows: &[QM31], cols: &[QM31]) -> QM31 {
-        let constant = QM31::from_i64(self.constant);
+        let constant = QM31::from(M31::from_i64(self.constant));
         let sets = self.indicators.iter();
         constant + sets.map(|(c, set)| QM31::from_i64(*c) * set.evaluate(lists, rows, cols)).sum::<QM31>()
     }

@@ -237,6 +237,7 @@ impl Circuit {
 
     /// What its parts speak of.
     pub fn declared(&self, mut columns: Columns) -> Declared {
+        columns.again();
         for column in &self.columns {
             columns.declare(column.shape, column.bound, column.tree());
         }

@@ -10,7 +10,7 @@ pub trait Reader {
     /// An op begins. Relations that follow belong to it.
     fn op(&mut self) {}
 
-    /// A column is declared. Only where someone will execute the circuit.
+    /// A column is declared. It has a name only where someone will execute the circuit.
     fn column(&mut self, _column: Column) {}
 
     /// A lookup.

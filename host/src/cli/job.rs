@@ -9,7 +9,7 @@ use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
 use circlet_core::program::{Data, Program};
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::{Outline, Protocol};
 use circlet_core::security::Report;
 use clap::ValueEnum;
 
@@ -126,7 +126,7 @@ impl Key {
 }
 
 /// The calculator's result for a protocol.
-pub fn security(protocol: &Protocol) -> Result<Report, Failure> {
+pub fn security(protocol: &Outline) -> Result<Report, Failure> {
     circlet::keys::security(protocol).or_file("this program is too large for the protocol")
 }
 

@@ -9,7 +9,7 @@ use circlet_core::encoder::{Encoder, EncoderKey};
 use circlet_core::key::VerifyingKey;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Program;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use circlet_core::security::Report;
 use clap::Args;
 use serde_json::{Value, json};
@@ -121,10 +121,10 @@ impl Subject {
     fn report(&self, profile: ProfileId) -> Result<Report, Failure> {
         job::security(&match self {
             Self::Program(program) => {
-                Protocol::new(program, *profile.profile()).or_file("this program cannot be proven")?
+                Outline::new(program, *profile.profile()).or_file("this program cannot be proven")?
             }
-            Self::Decoder(decoder, extent) => llm::prover::protocol(decoder, profile, *extent)?,
-            Self::Encoder(encoder, length) => encoder::prover::protocol(encoder, profile, *length)?,
+            Self::Decoder(decoder, extent) => llm::prover::protocol(decoder, profile, *extent)?.outline,
+            Self::Encoder(encoder, length) => encoder::prover::protocol(encoder, profile, *length)?.outline,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use circlet::files::{self, Kind, ProofFile};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::program::{Program, Tensor, TensorId};
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Ok(json) => json,
         Err(rejected) => return Ok(rejected),
     };
-    let protocol = Protocol::of_key(&key).or_file("cannot use the key")?;
+    let protocol = Outline::of_key(&key).or_file("cannot use the key")?;
     let report = job::security(&protocol)?;
     json.insert("security".into(), job::security_json(&report));
     json.extend(statement::json(&key.program, &file.statement));

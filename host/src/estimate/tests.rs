@@ -70,7 +70,7 @@ fn hostile_keys_are_refused_or_estimated() {
             bytes[at] = [0xff, 0x7f, 0x80, 0, 1, random(256) as u8][random(6)];
         }
         let Ok(key) = postcard::from_bytes::<circlet_core::key::VerifyingKey>(&bytes) else { continue };
-        if let Ok(protocol) = Protocol::of_key(&key) {
+        if let Ok(protocol) = Protocol::with_rows(&key.program, *key.profile.profile(), key.log_rows.into()) {
             estimate(&protocol, 2);
         }
     }

@@ -4,6 +4,9 @@ use circlet_core::program::TensorId;
 use std::fs;
 
 use super::*;
+use circlet_core::key::{Statement, VERSION};
+
+const MAGIC_LEN: usize = 8;
 
 fn decode<T: Format>(bytes: &[u8]) -> Result<T, ContentError> {
     super::decode(bytes.to_vec())

@@ -6,7 +6,7 @@ use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Program;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::{Outline, Protocol};
 
 use super::run::Runner;
 use crate::backend::merkle::BulkHash;
@@ -29,7 +29,7 @@ pub(super) fn usual(decoder: &Decoder) -> Program {
 /// The protocol for texts of one extent, before there is a key.
 pub fn protocol(decoder: &Decoder, profile: ProfileId, extent: Extent) -> Result<Protocol, CircuitError> {
     let profile = *profile.profile();
-    let log_rows = Protocol::new(&usual(decoder), profile)?.stacking.log_rows;
+    let log_rows = Outline::new(&usual(decoder), profile)?.stacking.log_rows;
     Protocol::with_rows(&decoder.program(extent), profile, log_rows)
 }
 

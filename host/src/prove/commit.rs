@@ -55,7 +55,7 @@ impl<S: BulkHash> Commitment<S> {
         let ids = (0..).map(ColumnId).zip(&protocol.circuit.columns);
         let mut places: Vec<(usize, ColumnId)> = ids
             .filter(|(_, column)| column.tree() == Which::Fixed)
-            .map(|(id, _)| (stacking.offset_in_tree(id), id))
+            .map(|(id, _)| (stacking.offset_in_tree(&protocol.declared.columns, id) as usize, id))
             .collect();
         places.sort_unstable();
         let make = move |range| {
@@ -78,7 +78,8 @@ fn placed<'a>(
     protocol: &Protocol,
     columns: impl Iterator<Item = (ColumnId, Cells<'a>)>,
 ) -> Vec<(usize, Cells<'a>)> {
-    let place = |(id, cells)| (protocol.stacking.offset_in_tree(id), cells);
+    let place =
+        |(id, cells)| (protocol.stacking.offset_in_tree(&protocol.declared.columns, id) as usize, cells);
     let mut columns: Vec<(usize, Cells<'_>)> = columns.map(place).collect();
     columns.sort_by_key(|(offset, _)| *offset);
     columns

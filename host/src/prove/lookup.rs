@@ -1,9 +1,9 @@
 //! The prover of [`circlet_core::lookup`].
 
-use circlet_core::circuit::{Circuit, ColumnId, Component, Form, LookupTable, Shape};
-use circlet_core::claims::Claims;
+use circlet_core::circuit::{Circuit, ColumnId, Component, Form, LookupTable, Shape, Sizes};
+use circlet_core::claims::{COUNTS, Claims, ROWS};
 use circlet_core::field::QM31;
-use circlet_core::lookup::{Challenges, Children as Ends, Source, merge, round, tag_of};
+use circlet_core::lookup::{Challenges, Children as Ends, Fractions, merge, round, tag_of};
 use circlet_core::poly::{powers, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::transcript::Label;
@@ -68,7 +68,7 @@ pub fn prove<S: BulkHash>(
         });
     }
     let ends = [state.claim.0, state.claim.1];
-    protocol.leaves.claims(&protocol.circuit, challenges, &state.point, lists, ends, claims);
+    claim(protocol, lists, challenges, &state.point, ends, claims);
 }
 
 /// The sumcheck of a layer.
@@ -147,6 +147,58 @@ impl Layers {
     }
 }
 
+/// Leaves what the leaves' values at a point say about the columns.
+fn claim(
+    protocol: &Protocol,
+    lists: &[Vec<u32>],
+    challenges: Challenges,
+    point: &[QM31],
+    [numerator, denominator]: [QM31; 2],
+    claims: &mut Claims,
+) {
+    let columns = &protocol.declared.columns;
+    claims.points.lookup = point.to_vec();
+    claims.value(COUNTS, -numerator);
+    claims.value(ROWS, QM31::ONE - denominator);
+    let mut fractions = Fractions::new(&protocol.leaves, challenges, point);
+    for lookup in &protocol.circuit.lookups {
+        let weight = fractions.lookup(lookup);
+        claims.value(COUNTS, weight);
+        claims.value(ROWS, weight * fractions.lookup_value(lookup, lists));
+        fractions.lookup_terms(columns, lookup, weight, claims);
+    }
+    for (index, table) in protocol.circuit.tables.iter().enumerate() {
+        let weight = fractions.table(table);
+        claims.value(ROWS, weight * fractions.table_value(index, table));
+        fractions.table_terms(columns, table, weight, claims);
+    }
+}
+
+/// What a block of leaves belongs to.
+#[derive(Clone, Copy)]
+enum Source {
+    /// A lookup, by index: numerators one.
+    Lookup(usize),
+    /// A table, by index: numerators minus the multiplicities.
+    Table(usize),
+}
+
+/// All blocks of leaves as they lie, with the log of their size.
+fn blocks(protocol: &Protocol) -> Vec<(u32, Source)> {
+    let (mut lookups, mut tables) = (Sizes::default(), Sizes::default());
+    let mut blocks: Vec<(u64, u32, Source)> = Vec::new();
+    for (index, lookup) in protocol.circuit.lookups.iter().enumerate() {
+        let log = lookup.shape.log_size();
+        blocks.push((protocol.leaves.lookup(log, lookups.push(log)), log, Source::Lookup(index)));
+    }
+    for (index, table) in protocol.circuit.tables.iter().enumerate() {
+        let log = table.bits;
+        blocks.push((protocol.leaves.table(log, tables.push(log)), log, Source::Table(index)));
+    }
+    blocks.sort_by_key(|block| block.0);
+    blocks.into_iter().map(|(_, log, source)| (log, source)).collect()
+}
+
 /// The fractions of all blocks.
 fn leaves<'a>(protocol: &'a Protocol, trace: &'a Trace, challenges: Challenges) -> Leaves<'a> {
     let circuit = &protocol.circuit;
@@ -154,9 +206,9 @@ fn leaves<'a>(protocol: &'a Protocol, trace: &'a Trace, challenges: Challenges) 
     let alphas = powers(challenges.alpha, widest + 1);
     let mut leaves = Leaves::new(protocol.leaves.depth);
     let (mut few_p, mut few_q) = (Vec::new(), Vec::new());
-    for block in &protocol.leaves.blocks {
-        let len = 1usize << block.log_size;
-        let (table, components, counts) = match block.source {
+    for (log_size, source) in blocks(protocol) {
+        let len = 1usize << log_size;
+        let (table, components, counts) = match source {
             Source::Lookup(i) => {
                 let lookup = &circuit.lookups[i];
                 let forms = lookup.forms.iter().map(|form| numbers_of(circuit, trace, form, lookup.shape));
@@ -175,7 +227,7 @@ fn leaves<'a>(protocol: &'a Protocol, trace: &'a Trace, challenges: Challenges) 
             constant -= alpha * QM31::from_i64(known);
             terms.push((-alpha * QM31::from_i64(factor), numbers));
         }
-        if block.log_size >= LOG_LANES {
+        if log_size >= LOG_LANES {
             leaves.push(constant, terms, counts, len);
             continue;
         }

@@ -17,7 +17,7 @@ use circlet_core::merkle::cap_root;
 use circlet_core::pin;
 use circlet_core::protocol::DOMAIN;
 use circlet_core::transcript::{Label, Transcript};
-use circlet_core::wiring::{public_claims, wiring_claims};
+use circlet_core::wiring::{public_terms, public_value, wiring_terms};
 
 use crate::backend::merkle::BulkHash;
 use crate::execute::{ExecuteError, Trace, execute_with};
@@ -78,7 +78,7 @@ pub fn prove_trace<S: BulkHash>(
     }
     drop(stage);
 
-    let mut claims = Claims::default();
+    let mut claims = Claims::new(&protocol.numbers);
     tracing::info_span!("lookup").in_scope(|| {
         lookup::prove(protocol, trace, &statement.lists, &mut channel, &mut claims);
     });
@@ -88,13 +88,21 @@ pub fn prove_trace<S: BulkHash>(
     let stage = tracing::info_span!("opening").entered();
     channel.work(protocol.profile.g_wiring);
     let theta = channel.challenge(Label::WiringChallenge);
-    wiring_claims(&protocol.circuit, theta, &mut claims);
+    let (columns, numbers) = (&protocol.declared.columns, &protocol.numbers);
+    for (claim, wiring) in (numbers.first_wiring()..).zip(&protocol.circuit.wirings) {
+        wiring_terms(columns, claim, wiring, theta, &mut claims);
+    }
     let publics = protocol.circuit.inputs.iter().chain(&protocol.circuit.outputs);
-    let entries = statement.inputs.iter().chain(&statement.outputs).map(Vec::as_slice);
-    public_claims(publics.zip(entries), theta, &mut claims);
+    let entries = statement.inputs.iter().chain(&statement.outputs);
+    for (claim, (public, entries)) in (numbers.first_public()..).zip(publics.zip(entries)) {
+        claims.value(claim, public_value(entries, theta));
+        public_terms(columns, claim, public, theta, &mut claims);
+    }
     if let Some(value) = key.verifying.pin {
-        let point = pin::point::<S>(protocol, key.fixed.tree.cap());
-        pin::claim(protocol, &point, QM31::from_coordinates(value), &mut claims);
+        claims.points.pin = pin::point::<S>(&protocol.stacking, key.fixed.tree.cap());
+        claims.value(numbers.pin(), QM31::from_coordinates(value));
+        let point = claims.points.pin.clone();
+        pin::terms(columns, &protocol.stacking, numbers.pin(), &point, &mut claims);
     }
     let commitments = [Some(&*key.fixed), Some(&witness), state.as_ref(), past.as_ref()];
     opening::prove(protocol, &key.encoder, &key.twiddles, commitments, &claims, &mut channel);

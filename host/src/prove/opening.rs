@@ -4,7 +4,7 @@ use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
 use circlet_core::opening::{column_weights, round};
 use circlet_core::poly::univariate;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::{Outline, Protocol};
 use circlet_core::stacking::FoldSchedule;
 use circlet_core::transcript::Label;
 use rayon::prelude::*;
@@ -97,12 +97,12 @@ pub fn prove<S: BulkHash>(
     claims: &Claims,
     channel: &mut Channel<'_, S>,
 ) {
-    let Protocol { profile, stacking, schedule, .. } = protocol;
+    let Outline { profile, stacking, schedule, .. } = &protocol.outline;
     let mu = channel.challenge(Label::OpeningBatch);
     let mut claim = claims.batched_value(mu);
 
     let stage = tracing::debug_span!(target: "opening", "weight").entered();
-    let Weight { slots, factors } = Weight::new(&protocol.circuit, stacking, claims, mu);
+    let Weight { slots, factors } = Weight::new(&protocol.declared.columns, stacking, claims, mu);
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "contract").entered();
     let matrices = commitments.map(|c| c.map(|c| &c.matrix));
@@ -301,9 +301,10 @@ mod tests {
             lists: Vec::new(),
         };
         let mut protocol = Protocol::new(&program, P100_U).unwrap();
-        protocol.stacking.log_rows = log_rows;
-        protocol.schedule = FoldSchedule::new(log_rows);
-        protocol.domain = Domain::new(log_rows + protocol.profile.log_blowup);
+        let outline = &mut protocol.outline;
+        outline.stacking.log_rows = log_rows;
+        outline.schedule = FoldSchedule::new(log_rows);
+        outline.domain = Domain::new(log_rows + outline.profile.log_blowup);
         protocol
     }
 

@@ -9,7 +9,7 @@ use circlet_core::poly::{eq_table, powers, univariate};
 use circlet_core::protocol::Protocol;
 use circlet_core::relations::{At, Operand, Part, Point, Term, round};
 use circlet_core::transcript::Label;
-use circlet_core::wiring::listed_claims;
+use circlet_core::wiring::{gather_terms, pick_terms};
 use rayon::prelude::*;
 
 use super::channel::Channel;
@@ -52,13 +52,22 @@ pub fn prove<S: BulkHash>(
     bound.reverse();
     let mut values: Vec<QM31> = sumcheck.operands.iter().map(Table::first).collect();
     channel.send_slice(Label::RelationEvals, &mut values);
-    reduction.linear_claim(circuit, lists, &point, products, claims);
-    reduction.operand_claims(circuit, &point, &bound, &values, claims);
-    listed_claims(circuit, lists, &point, claims);
+    claims.points.rows.clone_from(&point.rows);
+    claims.points.cols.clone_from(&point.cols);
+    claims.points.bound = bound;
+    let (columns, numbers) = (&protocol.declared.columns, &protocol.numbers);
+    reduction.claims(circuit, columns, lists, &point.gammas, (products, &values), claims);
+    for (claim, gather) in (numbers.first_gather()..).zip(&circuit.gathers) {
+        gather_terms(columns, claim, gather, lists, claims);
+    }
+    let points = claims.points.clone();
+    for (claim, pick) in (numbers.first_pick()..).zip(&circuit.picks) {
+        pick_terms(columns, claim, pick, lists, &points, claims);
+    }
 }
 
 /// An operand over the variables that the sumcheck binds: the others are bound to the relations' point.
-fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand) -> Table {
+fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand<'_>) -> Table {
     let cells = || form_values(&protocol.circuit, trace, &operand.form, operand.shape);
     let (rows, rest) = known(&operand.rows, point);
     let (cols, _) = known(&operand.cols, point);
@@ -70,7 +79,7 @@ fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand) ->
             let flipped: Vec<i32> = (0..cells.len()).map(|i| cells[i ^ 1 << bit]).collect();
             return base(&flipped);
         }
-        if rest.iter().all(|part| !matches!(part.at, At::Groups(..))) {
+        if rest.iter().all(|part| !matches!(part.at, At::Groups(_))) {
             if operand.shape.size() >= LANES {
                 return Table::of_base(form_lanes(&protocol.circuit, trace, &operand.form, operand.shape));
             }
@@ -94,14 +103,14 @@ fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand) ->
             None => over_cols(&residues(cells()), &weights),
         }
     };
-    let Some((Part { at: At::Groups(_, groups), .. }, below)) = rest.split_last() else {
+    let Some((Part { at: At::Groups(_), .. }, below)) = rest.split_last() else {
         return Table::new(values);
     };
     // Every head reads the rows of its group.
     let inner =
         (1usize << below.iter().map(|part| part.len).sum::<u32>()) * if cols.is_empty() { width } else { 1 };
     let of = |&g: &u32| &values[g as usize * inner..][..inner];
-    Table::new(groups.iter().flat_map(of).copied().collect())
+    Table::new(operand.groups.iter().flat_map(of).copied().collect())
 }
 
 /// The coordinates that are known before the sumcheck, which lead an axis, and the parts after them.
@@ -111,7 +120,9 @@ fn known<'a>(parts: &'a [Part], point: &Point) -> (Vec<QM31>, &'a [Part]) {
         let (from, at) = match part.at {
             At::Rows(at) => (&point.rows, at as usize),
             At::Cols(at) => (&point.cols, at as usize),
-            At::Bound(_) | At::Flipped(_) | At::Groups(..) => return (coordinates, &parts[k..]),
+            At::Bound(_) | At::Flipped(_) | At::Groups(_) | At::Lookup(_) | At::Pin(_) => {
+                return (coordinates, &parts[k..]);
+            }
         };
         coordinates.extend(&from[at..at + part.len as usize]);
     }
@@ -132,7 +143,7 @@ fn base(cells: &[i32]) -> Table {
 }
 
 /// The column that an operand is, if it is just one.
-fn plain<'a>(protocol: &Protocol, trace: &'a Trace, operand: &Operand) -> Option<Cells<'a>> {
+fn plain<'a>(protocol: &Protocol, trace: &'a Trace, operand: &Operand<'_>) -> Option<Cells<'a>> {
     let [(1, id)] = operand.form.terms[..] else { return None };
     let own = protocol.circuit.column(id).shape;
     let alike = (own.log_rows(), own.log_cols()) == (operand.shape.log_rows(), operand.shape.log_cols());
@@ -166,25 +177,31 @@ impl<'a> Sumcheck<'a> {
         let mut known: BTreeMap<(bool, u32, u32, u32, u32), usize> = BTreeMap::new();
         let mut weight_of = Vec::new();
         for term in terms {
-            let full = term.len == 1 << term.low && term.high_len.is_power_of_two();
-            let entrywise = term.kind == Kind::Entrywise;
-            let summed = !entrywise && !weighs_rows(term.kind);
+            let full = term.meeting.len == 1 << term.meeting.low && term.meeting.high_len.is_power_of_two();
+            let entrywise = term.meeting.kind == Kind::Entrywise;
+            let summed = !entrywise && !weighs_rows(term.meeting.kind);
             if summed && full {
                 weight_of.push(None);
                 continue;
             }
-            let outer = if summed { u32::MAX - term.high_len } else { term.inner };
-            let key = (entrywise, term.low, term.variables, outer, if entrywise { 0 } else { term.len });
+            let outer = if summed { u32::MAX - term.meeting.high_len } else { term.meeting.inner };
+            let key = (
+                entrywise,
+                term.meeting.low,
+                term.meeting.variables,
+                outer,
+                if entrywise { 0 } else { term.meeting.len },
+            );
             let index = *known.entry(key).or_insert_with(|| {
-                weights.push((term.variables, weight(term, point)));
+                weights.push((term.meeting.variables, weight(term, point)));
                 weights.len() - 1
             });
             weight_of.push(Some(index));
         }
         let mut variables_of = vec![0; operands.len()];
         for term in terms {
-            variables_of[term.a] = term.variables;
-            variables_of[term.b] = term.variables;
+            variables_of[term.a] = term.meeting.variables;
+            variables_of[term.b] = term.meeting.variables;
         }
         let factors: Vec<QM31> =
             terms.iter().map(|t| point.gammas[t.relation] * QM31::from_i64(t.coefficient)).collect();
@@ -216,7 +233,7 @@ impl<'a> Sumcheck<'a> {
         (0..self.terms.len())
             .into_par_iter()
             .map(|i| {
-                if self.terms[i].variables <= variable {
+                if self.terms[i].meeting.variables <= variable {
                     return Coefficients { s0: self.waiting[i] * QM31::HALF, ..Coefficients::default() };
                 }
                 let (w, a, b) = self.tables(i);
@@ -227,7 +244,7 @@ impl<'a> Sumcheck<'a> {
 
     fn bind(&mut self, variable: u32, r: QM31) {
         for (i, term) in self.terms.iter().enumerate() {
-            if term.variables <= variable {
+            if term.meeting.variables <= variable {
                 self.waiting[i] *= QM31::HALF;
                 self.factors[i] *= QM31::HALF;
             }
@@ -242,19 +259,19 @@ impl<'a> Sumcheck<'a> {
 }
 
 fn weight(term: &Term, point: &Point) -> Table {
-    let (low, high) = (term.low as usize, (term.variables - term.low) as usize);
-    match term.kind {
+    let (low, high) = (term.meeting.low as usize, (term.meeting.variables - term.meeting.low) as usize);
+    match term.meeting.kind {
         Kind::Entrywise => {
             let joined: Vec<QM31> = point.cols[..low].iter().chain(&point.rows[..high]).copied().collect();
             eq(&joined)
         }
         kind => {
             let high = if weighs_rows(kind) {
-                eq_table(&point.rows[term.inner as usize..][..high])
+                eq_table(&point.rows[term.meeting.inner as usize..][..high])
             } else {
-                (0..1u32 << high).map(|h| QM31::from_i64(i64::from(h < term.high_len))).collect()
+                (0..1u32 << high).map(|h| QM31::from_i64(i64::from(h < term.meeting.high_len))).collect()
             };
-            let inside = |c: usize| c < term.len as usize;
+            let inside = |c: usize| c < term.meeting.len as usize;
             let row = |&e: &QM31| (0..1 << low).map(move |c| if inside(c) { e } else { QM31::ZERO });
             Table::new(high.iter().flat_map(row).collect())
         }

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
-use circlet_core::circuit::{Circuit, ColumnId};
+use circlet_core::circuit::{ColumnId, Columns};
 use circlet_core::claims::{AxisId, Claims};
 use circlet_core::field::QM31;
 use circlet_core::poly::powers;
@@ -98,12 +98,12 @@ impl Grid {
 
 impl Weight {
     /// The weight of all claims, batched by the powers of `mu`.
-    pub fn new(circuit: &Circuit, stacking: &Stacking, claims: &Claims, mu: QM31) -> Self {
+    pub fn new(columns: &Columns, stacking: &Stacking, claims: &Claims, mu: QM31) -> Self {
         let grid = Grid::new(stacking);
         let products = merge(claims, mu);
-        let dense = dense_axes(circuit, claims, products.keys());
-        let shape = |id: ColumnId| circuit.column(id).shape;
-        let side = |id: ColumnId| circuit.column(id).tree().index();
+        let dense = dense_axes(columns, claims, products.keys());
+        let shape = |id: ColumnId| columns.shape(id);
+        let side = |id: ColumnId| columns.tree(id).index();
 
         // How each product repeats, axes that several products share looked at once.
         let inner = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| -> Option<Inner> {
@@ -135,7 +135,7 @@ impl Weight {
         let (mut regular, mut loose) = ([(); 4].map(|()| Vec::new()), [(); 4].map(|()| Vec::new()));
         for (key @ &(id, rows, cols), &coefficient) in &products {
             let (log_rows, log_cols) = (shape(id).log_rows(), shape(id).log_cols());
-            let offset = stacking.offset_in_tree(id);
+            let offset = stacking.offset_in_tree(columns, id) as usize;
             let row_weights = dense[&(rows, log_rows)].as_slice();
             if let Some((inner, factors)) = inner(key).and_then(|k| Some((k, known.get(&k)?))) {
                 let outer = if inner.0.is_some() { &one[..] } else { row_weights };
@@ -162,12 +162,12 @@ fn merge(claims: &Claims, mu: QM31) -> BTreeMap<(ColumnId, AxisId, AxisId), QM31
 }
 
 fn dense_axes<'a>(
-    circuit: &Circuit,
+    columns: &Columns,
     claims: &Claims,
     products: impl Iterator<Item = &'a (ColumnId, AxisId, AxisId)>,
 ) -> BTreeMap<Along, Vec<QM31>> {
     let along = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| {
-        let shape = circuit.column(id).shape;
+        let shape = columns.shape(id);
         [(rows, shape.log_rows()), (cols, shape.log_cols())]
     };
     let axes: BTreeSet<Along> = products.flat_map(along).collect();

@@ -2,25 +2,31 @@
 
 use alloc::vec::Vec;
 
-use circlet_core::claims::Claims;
 use circlet_core::field::QM31;
 use circlet_core::hash::HashSuite;
 use circlet_core::lookup::{Challenges, merge, round, summand};
 use circlet_core::poly::univariate;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use circlet_core::transcript::Label;
 
 use crate::channel::Channel;
 use crate::{Reject, Stage};
 
-/// Reduces "all lookups hold" to two claims on the columns.
-pub fn verify<S: HashSuite>(
-    protocol: &Protocol,
-    lists: &[Vec<u32>],
-    channel: &mut Channel<'_, S>,
-    claims: &mut Claims,
-) -> Result<(), Reject> {
-    channel.work(protocol.profile.g_lookup)?;
+/// Where the fraction tree ends.
+pub struct Ends {
+    /// What makes fractions of rows.
+    pub challenges: Challenges,
+    /// A point of the leaf layer.
+    pub point: Vec<QM31>,
+    /// What its numerators are claimed to be there.
+    pub numerator: QM31,
+    /// What its denominators are claimed to be there.
+    pub denominator: QM31,
+}
+
+/// Reduces "all lookups hold" to what the leaves are at one point.
+pub fn verify<S: HashSuite>(outline: &Outline, channel: &mut Channel<'_, S>) -> Result<Ends, Reject> {
+    channel.work(outline.profile.g_lookup)?;
     let alpha = channel.challenge(Label::LookupChallenge);
     let beta = channel.challenge(Label::LookupChallenge);
 
@@ -30,10 +36,10 @@ pub fn verify<S: HashSuite>(
         return Err(Reject::ZeroDenominator);
     }
     let (mut numerator, mut denominator, mut point) = (QM31::ZERO, root, Vec::new());
-    for variables in 0..protocol.leaves.depth {
+    for variables in 0..outline.leaves.depth {
         let lambda = channel.challenge(Label::LookupLambda);
         let mut claim = numerator + lambda * denominator;
-        let mut next: Vec<QM31> = Vec::new();
+        let mut next: Vec<QM31> = Vec::with_capacity(variables as usize + 1);
         for j in (0..variables as usize).rev() {
             let message = channel.receive_array(Label::LookupRound)?;
             let r = channel.challenge(Label::LookupRound);
@@ -50,8 +56,5 @@ pub fn verify<S: HashSuite>(
         next.push(top);
         point = next;
     }
-    let challenges = Challenges { alpha, beta };
-    let ends = [numerator, denominator];
-    protocol.leaves.claims(&protocol.circuit, challenges, &point, lists, ends, claims);
-    Ok(())
+    Ok(Ends { challenges: Challenges { alpha, beta }, point, numerator, denominator })
 }

@@ -1,5 +1,6 @@
 //! The stages of verification, in order.
 
+pub mod claims;
 pub mod lookup;
 pub mod opening;
 pub mod relation;

@@ -4,29 +4,27 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use circlet_core::circuit::Tree;
-use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
 use circlet_core::hash::HashSuite;
 use circlet_core::key::VerifyingKey;
 use circlet_core::merkle::verify_multiproof;
-use circlet_core::opening::{column_weights, combine_rows, round};
-use circlet_core::pin;
+use circlet_core::opening::{column_weights, round};
 use circlet_core::poly::{evaluate, univariate};
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use circlet_core::stacking::FoldSchedule;
 use circlet_core::transcript::Label;
 
+use crate::Reject;
 use crate::channel::Channel;
-use crate::{Reject, Stage};
 
 const ARITY: usize = 1 << FoldSchedule::ARITY_LOG;
 
 /// The cap of the fixed tree, decoded from the key, which must have a pin exactly if the profile asks for one.
-pub fn fixed_cap<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey) -> Result<Vec<S::Digest>, Reject> {
-    if key.fixed_cap.len() != 1 << protocol.cap_log(protocol.codeword_log()) {
+pub fn fixed_cap<S: HashSuite>(outline: &Outline, key: &VerifyingKey) -> Result<Vec<S::Digest>, Reject> {
+    if key.fixed_cap.len() != 1 << outline.cap_log(outline.codeword_log()) {
         return Err(Reject::MalformedKey);
     }
-    if protocol.pinned() != key.pin.is_some() {
+    if outline.pinned() != key.pin.is_some() {
         return Err(Reject::MalformedKey);
     }
     key.fixed_cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::MalformedKey)).collect()
@@ -35,35 +33,51 @@ pub fn fixed_cap<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey) -> Resul
 /// The cap of the state that the program reads, if it reads any. It is one of an accepted proof under the same key, so
 /// it has the length of all caps.
 pub fn past_cap<S: HashSuite>(
-    protocol: &Protocol,
+    outline: &Outline,
     past: Option<&[[u8; 32]]>,
 ) -> Result<Vec<S::Digest>, Reject> {
     match past {
         Some(cap) => cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::Past)).collect(),
-        None if protocol.circuit.has(Tree::Past) => Err(Reject::Past),
+        None if outline.has(Tree::Past) => Err(Reject::Past),
         None => Ok(Vec::new()),
     }
 }
 
-/// The claim that the fixed columns are the ones that the key pins, in profiles where the cap alone does not.
-pub fn pin<S: HashSuite>(protocol: &Protocol, key: &VerifyingKey, cap: &[S::Digest], claims: &mut Claims) {
-    if let Some(value) = key.pin {
-        let point = pin::point::<S>(protocol, cap);
-        pin::claim(protocol, &point, QM31::from_coordinates(value), claims);
+/// Where the sumcheck of the opening ends.
+pub struct Ends<D> {
+    /// What is claimed of the stacked vector times the weight of all claims.
+    claim: QM31,
+    /// Coordinates of the row.
+    rows: Vec<QM31>,
+    /// Coordinates that select matrix column and tree.
+    stack: Vec<QM31>,
+    /// The caps of all fold layers.
+    layers: Vec<Vec<D>>,
+    /// The message in clear.
+    last: Vec<QM31>,
+}
+
+impl<D> Ends<D> {
+    /// The point of the stacked vector.
+    pub fn point(&self) -> Vec<QM31> {
+        self.rows.iter().chain(&self.stack).copied().collect()
+    }
+
+    /// Whether the weight of all claims at the point is the one with which the claim holds.
+    pub fn holds(&self, outline: &Outline, weight: QM31) -> bool {
+        let folds = outline.schedule.layers * FoldSchedule::ARITY_LOG;
+        let opened = evaluate(&self.last, self.rows.get(folds as usize..).unwrap_or_default());
+        opened * weight == self.claim
     }
 }
 
-/// Checks that the columns under the caps of all trees satisfy all claims. A tree that there is not has no cap.
-pub fn verify<S: HashSuite>(
-    protocol: &Protocol,
+/// Reduces the batched claim to one at a point, while the stacked vector is folded.
+pub fn fold<S: HashSuite>(
+    outline: &Outline,
     channel: &mut Channel<'_, S>,
-    claims: &Claims,
-    caps: &[Vec<S::Digest>; 4],
-) -> Result<(), Reject> {
-    let Protocol { profile, stacking, schedule, .. } = protocol;
-    let mu = channel.challenge(Label::OpeningBatch);
-    let mut claim = claims.batched_value(mu);
-
+    mut claim: QM31,
+) -> Result<Ends<S::Digest>, Reject> {
+    let Outline { profile, stacking, schedule, .. } = outline;
     let mut stack: Vec<QM31> = Vec::new();
     for _ in 0..stacking.stack_variables() {
         let message = channel.receive_array(Label::OpeningRound)?;
@@ -74,7 +88,7 @@ pub fn verify<S: HashSuite>(
     }
     stack.reverse();
 
-    let mut layers = vec![channel.cap(Label::FoldedRoot, protocol.cap_log(protocol.fold_height(0)))?];
+    let mut layers = vec![channel.cap(Label::FoldedRoot, outline.cap_log(outline.fold_height(0)))?];
     let mut rows: Vec<QM31> = Vec::new();
     let mut last = Vec::new();
     let folds = schedule.layers * FoldSchedule::ARITY_LOG;
@@ -89,112 +103,90 @@ pub fn verify<S: HashSuite>(
         if bound == folds {
             last = channel.receive(Label::FinalMessage, 1 << schedule.last)?;
         } else if bound < folds && bound % FoldSchedule::ARITY_LOG == 0 {
-            let height = protocol.fold_height(bound / FoldSchedule::ARITY_LOG);
-            layers.push(channel.cap(Label::FoldRoot, protocol.cap_log(height))?);
+            let height = outline.fold_height(bound / FoldSchedule::ARITY_LOG);
+            layers.push(channel.cap(Label::FoldRoot, outline.cap_log(height))?);
         }
     }
+    Ok(Ends { claim, rows, stack, layers, last })
+}
 
-    let point: Vec<QM31> = rows.iter().chain(&stack).copied().collect();
-    let opened = evaluate(&last, rows.get(folds as usize..).unwrap_or_default());
-    if opened * claims.weight_at(&protocol.circuit, stacking, mu, &point) != claim {
-        return Err(Reject::FinalClaim(Stage::Opening));
+/// Checks, at random positions, that the columns under the caps of all trees fold to the message in clear. A tree that
+/// there is not has no cap.
+pub fn query<S: HashSuite>(
+    outline: &Outline,
+    channel: &mut Channel<'_, S>,
+    caps: &[Vec<S::Digest>; 4],
+    ends: &Ends<S::Digest>,
+) -> Result<(), Reject> {
+    channel.work(outline.profile.pow_bits)?;
+    let positions = (0..outline.profile.queries).map(|_| channel.index(outline.codeword_log()));
+    let mut positions: Vec<u32> = positions.collect();
+    positions.sort_unstable();
+    positions.dedup();
+
+    // What the rows of all matrices combine to.
+    let weights = column_weights(&ends.stack, outline.stacking.log_columns);
+    let mut words: Vec<(u32, QM31)> = positions.iter().map(|&position| (position, QM31::ZERO)).collect();
+    for ((cap, weights), &width) in caps.iter().zip(&weights).zip(&outline.stacking.matrix_columns) {
+        if width == 0 {
+            continue;
+        }
+        let mut leaves = Vec::with_capacity(words.len());
+        let mut row = vec![M31::ZERO; width];
+        for (position, word) in &mut words {
+            channel.opened(&mut row)?;
+            leaves.push((*position, S::leaf(&row)));
+            *word += QM31::dot(weights, &row);
+        }
+        path(channel, cap, outline.codeword_log(), &leaves)?;
     }
 
-    channel.work(profile.pow_bits)?;
-    let positions = (0..profile.queries).map(|_| channel.index(protocol.codeword_log())).collect();
-    let opened = Opened::read(protocol, channel, caps, &layers, positions)?;
-    opened.check(protocol, &stack, &rows, &last)
-}
-
-/// Everything opened at the queried positions.
-struct Opened {
-    positions: Vec<u32>,
-    /// Rows of the trees' matrices, one for each position; none of a tree that there is not.
-    rows: [Vec<Vec<M31>>; 4],
-    /// For each fold layer the opened leaves: their index and sixteen values.
-    layers: Vec<Vec<(u32, Vec<QM31>)>>,
-}
-
-impl Opened {
-    fn read<S: HashSuite>(
-        protocol: &Protocol,
-        channel: &mut Channel<'_, S>,
-        caps: &[Vec<S::Digest>; 4],
-        layer_caps: &[Vec<S::Digest>],
-        mut positions: Vec<u32>,
-    ) -> Result<Self, Reject> {
-        positions.sort_unstable();
-        positions.dedup();
-        let mut rows = [(); 4].map(|()| Vec::new());
-        for ((cap, rows), &width) in caps.iter().zip(&mut rows).zip(&protocol.stacking.matrix_columns) {
-            if width == 0 {
-                continue;
+    // Each word is one of sixteen neighbours, which fold to a word of the next layer.
+    let mut mismatch = Reject::RowCombination;
+    for (layer, cap) in (0u32..).zip(&ends.layers) {
+        let level = layer * FoldSchedule::ARITY_LOG;
+        let challenges = ends.rows.get(level as usize..).and_then(|rows| rows.get(..4)).unwrap_or_default();
+        let (mut leaves, mut folded) = (Vec::with_capacity(words.len()), Vec::with_capacity(words.len()));
+        let (mut row, mut same) = ([M31::ZERO; 4 * ARITY], true);
+        let mut rest = words.as_slice();
+        while let Some(&(position, _)) = rest.first() {
+            let leaf = position >> FoldSchedule::ARITY_LOG;
+            channel.opened(&mut row)?;
+            leaves.push((leaf, S::leaf(&row)));
+            let mut values = [QM31::ZERO; ARITY];
+            for (value, c) in values.iter_mut().zip(row.as_chunks().0) {
+                *value = QM31::from_coordinates(*c);
             }
-            *rows = leaves(channel, cap, protocol.codeword_log(), &positions, width)?;
-        }
-        let mut layers = Vec::new();
-        for (k, cap) in (0u32..).zip(layer_caps) {
-            let mut indices: Vec<u32> =
-                positions.iter().map(|p| p >> ((k + 1) * FoldSchedule::ARITY_LOG)).collect();
-            indices.dedup();
-            let words = leaves(channel, cap, protocol.fold_height(k), &indices, 4 * ARITY)?;
-            let values = words.iter().map(|words| {
-                words
-                    .chunks_exact(4)
-                    .map(|c| QM31::from_coordinates(c.try_into().unwrap_or([M31::ZERO; 4])))
-                    .collect()
-            });
-            layers.push(indices.iter().copied().zip(values).collect());
-        }
-        Ok(Self { positions, rows, layers })
-    }
-
-    fn check(&self, protocol: &Protocol, stack: &[QM31], rows: &[QM31], last: &[QM31]) -> Result<(), Reject> {
-        let weights = column_weights(stack, protocol.stacking.log_columns);
-        let domain = &protocol.domain;
-        for (i, &position) in self.positions.iter().enumerate() {
-            let rows_at = self.rows.iter().map(|rows| rows.get(i).map_or(&[][..], Vec::as_slice));
-            let mut value = combine_rows(&weights, rows_at);
-            let mut position = position;
-            let mut mismatch = Reject::RowCombination;
-            for (k, layer) in (0u32..).zip(&self.layers) {
-                let leaf = position >> FoldSchedule::ARITY_LOG;
-                let values = layer
-                    .binary_search_by_key(&leaf, |(index, _)| *index)
-                    .ok()
-                    .and_then(|i| layer.get(i))
-                    .map_or(&[][..], |(_, values)| values.as_slice());
-                if values.get(position as usize % ARITY) != Some(&value) {
-                    return Err(mismatch);
+            while let Some((&(position, word), after)) = rest.split_first() {
+                if position >> FoldSchedule::ARITY_LOG != leaf {
+                    break;
                 }
-                let level = k * FoldSchedule::ARITY_LOG;
-                let challenges =
-                    rows.get(level as usize..(level + FoldSchedule::ARITY_LOG) as usize).unwrap_or_default();
-                value = domain.fold(level, leaf, values, challenges);
-                position = leaf;
-                mismatch = Reject::Fold;
+                same &= values.get(position as usize % ARITY) == Some(&word);
+                rest = after;
             }
-            if domain.evaluate(protocol.schedule.layers * FoldSchedule::ARITY_LOG, last, position) != value {
-                return Err(Reject::FinalMessage);
-            }
+            folded.push((leaf, outline.domain.fold(level, leaf, &values, challenges)));
         }
-        Ok(())
+        path(channel, cap, outline.fold_height(layer), &leaves)?;
+        if !same {
+            return Err(mismatch);
+        }
+        (words, mismatch) = (folded, Reject::Fold);
     }
+    let level = outline.schedule.layers * FoldSchedule::ARITY_LOG;
+    let in_clear =
+        |&(position, word): &(u32, QM31)| outline.domain.evaluate(level, &ends.last, position) == word;
+    if words.iter().all(in_clear) { Ok(()) } else { Err(Reject::FinalMessage) }
 }
 
-/// Reads leaves of `width` elements at the given indices and the siblings that lead them to the cap.
-fn leaves<S: HashSuite>(
+/// Reads the siblings that lead leaves, given with their indices, to the cap.
+fn path<S: HashSuite>(
     channel: &mut Channel<'_, S>,
     cap: &[S::Digest],
     height: u32,
-    indices: &[u32],
-    width: usize,
-) -> Result<Vec<Vec<M31>>, Reject> {
-    let rows = indices.iter().map(|_| channel.opened(width)).collect::<Result<Vec<_>, _>>()?;
-    let digests: Vec<(u32, S::Digest)> =
-        indices.iter().zip(&rows).map(|(&index, row)| (index, S::leaf(row))).collect();
-    if verify_multiproof::<S, Reject>(cap, height, &digests, &mut || channel.digest())? {
-        Ok(rows)
+    leaves: &[(u32, S::Digest)],
+) -> Result<(), Reject> {
+    if verify_multiproof::<S, Reject>(cap, height, leaves, &mut || channel.digest())? {
+        Ok(())
     } else {
         Err(Reject::MerklePath)
     }

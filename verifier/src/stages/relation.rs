@@ -2,48 +2,48 @@
 
 use alloc::vec::Vec;
 
-use circlet_core::claims::Claims;
+use circlet_core::claims::Points;
 use circlet_core::field::QM31;
 use circlet_core::hash::HashSuite;
-use circlet_core::poly::{powers, univariate};
-use circlet_core::protocol::Protocol;
-use circlet_core::relations::{Point, round};
+use circlet_core::poly::univariate;
+use circlet_core::protocol::Outline;
+use circlet_core::relations::round;
 use circlet_core::transcript::Label;
-use circlet_core::wiring::listed_claims;
 
+use crate::Reject;
 use crate::channel::Channel;
-use crate::{Reject, Stage};
 
-/// Reduces "all relations hold" to claims on the columns: one for all linear parts, one for each operand,
-/// one for each gather and pick.
+/// Where the sumcheck ends.
+pub struct Ends {
+    /// Batches the relations.
+    pub gamma: QM31,
+    /// The claimed sum of all products.
+    pub products: QM31,
+    /// What the summand is claimed to be at the sumcheck's point.
+    pub claim: QM31,
+    /// What the operands are claimed to be there.
+    pub values: Vec<QM31>,
+}
+
+/// Reduces "all relations hold" to what the operands are at one point, which is added to the points.
 pub fn verify<S: HashSuite>(
-    protocol: &Protocol,
-    lists: &[Vec<u32>],
+    outline: &Outline,
     channel: &mut Channel<'_, S>,
-    claims: &mut Claims,
-) -> Result<(), Reject> {
-    let reduction = &protocol.reduction;
-    let rows = channel.challenges(Label::RelationPoint, reduction.row_variables);
-    let cols = channel.challenges(Label::RelationPoint, reduction.col_variables);
+    points: &mut Points,
+) -> Result<Ends, Reject> {
+    points.rows = channel.challenges(Label::RelationPoint, outline.extent.row_variables);
+    points.cols = channel.challenges(Label::RelationPoint, outline.extent.col_variables);
     let gamma = channel.challenge(Label::RelationBatch);
-    let point = Point { rows, cols, gammas: powers(gamma, protocol.circuit.relations.len()) };
 
     let [products] = channel.receive_array(Label::RelationClaim)?;
     let mut claim = products;
-    let mut bound: Vec<QM31> = Vec::new();
-    for _ in 0..reduction.rounds {
+    for _ in 0..outline.extent.rounds {
         let message = channel.receive_array(Label::RelationRound)?;
         let r = channel.challenge(Label::RelationChallenge);
         claim = univariate(&round(claim, message), r);
-        bound.push(r);
+        points.bound.push(r);
     }
-    bound.reverse();
-    let values = channel.receive(Label::RelationEvals, reduction.operands.len())?;
-    if reduction.expected(&point, &bound, &values) != claim {
-        return Err(Reject::FinalClaim(Stage::Relation));
-    }
-    reduction.linear_claim(&protocol.circuit, lists, &point, products, claims);
-    reduction.operand_claims(&protocol.circuit, &point, &bound, &values, claims);
-    listed_claims(&protocol.circuit, lists, &point, claims);
-    Ok(())
+    points.bound.reverse();
+    let values = channel.receive(Label::RelationEvals, outline.numbers.operands as usize)?;
+    Ok(Ends { gamma, products, claim, values })
 }

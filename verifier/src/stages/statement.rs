@@ -1,30 +1,30 @@
-//! The statement: its shape, its ranges, and the claims that tie it to the committed columns.
+//! The statement: its shape, its ranges, and the values of the claims that tie it to the committed columns.
 
 use alloc::vec::Vec;
 
 use circlet_core::circuit::Public;
-use circlet_core::claims::Claims;
+use circlet_core::field::QM31;
 use circlet_core::hash::HashSuite;
 use circlet_core::key::Statement;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use circlet_core::transcript::Label;
-use circlet_core::wiring::{public_claims, wiring_claims};
+use circlet_core::wiring::public_value;
 
 use crate::Reject;
 use crate::channel::Channel;
 
 /// The public tensors of the program beside those of the statement.
 fn tensors<'a>(
-    protocol: &'a Protocol,
+    outline: &'a Outline,
     statement: &'a Statement,
 ) -> impl Iterator<Item = (&'a Public, &'a [i32])> {
-    let publics = protocol.circuit.inputs.iter().chain(&protocol.circuit.outputs);
+    let publics = outline.declared.inputs.iter().chain(&outline.declared.outputs);
     publics.zip(statement.inputs.iter().chain(&statement.outputs).map(Vec::as_slice))
 }
 
 /// Every tensor has its length, and every entry lies in the tensor's range.
-pub fn check(protocol: &Protocol, statement: &Statement) -> Result<(), Reject> {
-    let circuit = &protocol.circuit;
+pub fn check(outline: &Outline, statement: &Statement) -> Result<(), Reject> {
+    let circuit = &outline.declared;
     if statement.inputs.len() != circuit.inputs.len() || statement.outputs.len() != circuit.outputs.len() {
         return Err(Reject::StatementShape);
     }
@@ -39,7 +39,7 @@ pub fn check(protocol: &Protocol, statement: &Statement) -> Result<(), Reject> {
             return Err(Reject::StatementRange);
         }
     }
-    for (public, entries) in tensors(protocol, statement) {
+    for (public, entries) in tensors(outline, statement) {
         if entries.len() as u64 != u64::from(public.rows) * u64::from(public.cols) {
             return Err(Reject::StatementShape);
         }
@@ -50,16 +50,14 @@ pub fn check(protocol: &Protocol, statement: &Statement) -> Result<(), Reject> {
     Ok(())
 }
 
-/// Wirings and public tensors hold as sequences: claims at a random `theta`.
-pub fn claims<S: HashSuite>(
-    protocol: &Protocol,
+/// Draws `theta`, which makes one number of a sequence; the result has the value of every public tensor too.
+pub fn values<S: HashSuite>(
+    outline: &Outline,
     statement: &Statement,
     channel: &mut Channel<'_, S>,
-    claims: &mut Claims,
-) -> Result<(), Reject> {
-    channel.work(protocol.profile.g_wiring)?;
+) -> Result<(QM31, Vec<QM31>), Reject> {
+    channel.work(outline.profile.g_wiring)?;
     let theta = channel.challenge(Label::WiringChallenge);
-    wiring_claims(&protocol.circuit, theta, claims);
-    public_claims(tensors(protocol, statement), theta, claims);
-    Ok(())
+    let entries = statement.inputs.iter().chain(&statement.outputs);
+    Ok((theta, entries.map(|entries| public_value(entries, theta)).collect()))
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use circlet::files::{self, EncodingFile};
 use circlet_core::encoder::{EncoderKey, Encoding};
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use serde_json::Value;
 
 use super::{direction, encoding_json, lines, open_tokenizer};
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Err(rejected) => return Ok(rejected),
     };
     let length = key.encoder.length(&encoding.tokens).or_file("cannot use the key")?;
-    let report = job::security(&Protocol::of_key(&key.instance(length)).or_file("cannot use the key")?)?;
+    let report = job::security(&Outline::of_key(&key.instance(length)).or_file("cannot use the key")?)?;
     json.insert("security".into(), job::security_json(&report));
     json.extend(encoding_json(encoding, tokenizer.as_ref()));
     let mut out =

@@ -11,7 +11,7 @@ use circlet::llm::chat::Standing;
 use circlet_core::circuit::CircuitError;
 use circlet_core::decoder::{Chat, Decoder, DecoderKey, Reached, Text, Turn};
 use circlet_core::profile::Regime;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use circlet_core::security::{Report, meets_target};
 use clap::Args;
 use serde_json::{Value, json};
@@ -235,7 +235,7 @@ fn security(key: &DecoderKey, chat: &Chat) -> Result<Security, Failure> {
     let (mut before, mut reports) = (None, Vec::new());
     for turn in &chat.turns {
         let program = key.decoder.turn(before, turn).or_file("cannot use the key")?;
-        let protocol = Protocol::of_key(&key.instance(program.extent)).or_file("cannot use the key")?;
+        let protocol = Outline::of_key(&key.instance(program.extent)).or_file("cannot use the key")?;
         reports.push(job::security(&protocol)?);
         before = Some(program.reached);
     }

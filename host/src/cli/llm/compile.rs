@@ -162,7 +162,7 @@ pub fn run(
             text::name(error)
         );
     }
-    let security = job::security(&protocol(&key.decoder, arguments.profile, usual)?)?;
+    let security = job::security(&protocol(&key.decoder, arguments.profile, usual)?.outline)?;
     out += &text::fields(&[
         ("parameters", text::count(parameters)),
         ("layers", config.layers.to_string()),

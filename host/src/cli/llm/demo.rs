@@ -5,7 +5,7 @@ use std::time::Instant;
 use circlet::estimate::estimate;
 use circlet::keys::Keep;
 use circlet_core::profile::ProfileId;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use clap::Args;
 use serde_json::json;
 
@@ -68,7 +68,7 @@ pub fn run(context: &Context, options: &Options, profile: ProfileId) -> Result<O
     let mut stages = context.monitor.take();
     stages.push(("verify", verify));
     let extent = decoder.extent(&said).or_file("the bundled language model cannot be proven")?;
-    let protocol = Protocol::of_key(&key.instance(extent)).or_file("the key cannot be used")?;
+    let protocol = Outline::of_key(&key.instance(extent)).or_file("the key cannot be used")?;
     let report = job::security(&protocol)?;
     let memory = system::peak_memory();
     let digest = text::hex(&key.digest());

@@ -7,7 +7,7 @@ use std::time::Instant;
 use circlet::files::{self, Kind, ModelFile, TextFile};
 use circlet::llm::{self, Tokenizer};
 use circlet_core::decoder::{DecoderKey, Text};
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::Outline;
 use clap::Args;
 use serde_json::json;
 
@@ -97,7 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Err(rejected) => return Ok(rejected),
     };
     let extent = key.decoder.extent(text).or_file("cannot use the key")?;
-    let protocol = Protocol::of_key(&key.instance(extent)).or_file("cannot use the key")?;
+    let protocol = Outline::of_key(&key.instance(extent)).or_file("cannot use the key")?;
     let report = job::security(&protocol)?;
     json.insert("security".into(), job::security_json(&report));
     json.insert("prefix".into(), json!(key.decoder.prefix));

@@ -7,7 +7,7 @@ use circlet_core::circuit::{Circuit, CircuitError};
 use circlet_core::encoder::{Encoder, EncoderKey, Encoding};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
-use circlet_core::protocol::Protocol;
+use circlet_core::protocol::{Outline, Protocol};
 
 use crate::backend::merkle::BulkHash;
 use crate::execute::{Fixed, Trace, execute_with};
@@ -27,7 +27,7 @@ fn usual(encoder: &Encoder) -> u32 {
 /// The protocol for sentences of so many tokens, before there is a key.
 pub fn protocol(encoder: &Encoder, profile: ProfileId, length: u32) -> Result<Protocol, CircuitError> {
     let profile = *profile.profile();
-    let log_rows = Protocol::new(&encoder.program(usual(encoder)), profile)?.stacking.log_rows;
+    let log_rows = Outline::new(&encoder.program(usual(encoder)), profile)?.stacking.log_rows;
     Protocol::with_rows(&encoder.program(length), profile, log_rows)
 }
 

@@ -5,14 +5,13 @@ use crate::backend::field::{B, pack_base, unpack};
 use crate::backend::matrix::Matrix;
 use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
-use circlet_core::axis::{Axis, Digit};
-use circlet_core::circuit::{Column, Content, Interval, Shape, Tree};
-use circlet_core::claims::Slice;
+use circlet_core::circuit::{Columns, Interval, Positions, Shape, Stride, Tree};
+use circlet_core::claims::{At, Numbers, OPERANDS, Part, Points, Reading, Terms};
 use circlet_core::field::M31;
 use circlet_core::opening::column_weights;
 use circlet_core::poly::{bind_high, evaluate};
 use circlet_core::profile::{P100_U, Profile};
-use circlet_core::program::TableId;
+use circlet_core::weight;
 
 /// SplitMix64.
 struct Random(u64);
@@ -40,17 +39,17 @@ impl Random {
 }
 
 /// The slow form: every term, cell by cell, on the whole stacked vector.
-fn dense_weight(circuit: &Circuit, stacking: &Stacking, claims: &Claims, mu: QM31) -> Vec<QM31> {
+fn dense_weight(columns: &Columns, stacking: &Stacking, claims: &Claims, mu: QM31) -> Vec<QM31> {
     let powers = powers(mu, claims.values.len());
     let mut weight = vec![QM31::ZERO; 1 << stacking.variables()];
     for term in &claims.terms {
-        let shape = circuit.column(term.column).shape;
+        let shape = columns.shape(term.column);
         let rows = claims.axes[term.rows.0 as usize].dense(shape.log_rows());
         let cols = claims.axes[term.cols.0 as usize].dense(shape.log_cols());
         let coefficient = term.coefficient * powers[term.claim as usize];
         for (t, &row) in rows.iter().enumerate() {
             for (c, &col) in cols.iter().enumerate() {
-                let cell = stacking.offset(term.column) as usize + (t << shape.log_cols()) + c;
+                let cell = stacking.offset(columns, term.column) as usize + (t << shape.log_cols()) + c;
                 weight[cell] += coefficient * row * col;
             }
         }
@@ -69,90 +68,131 @@ fn dense_round(f: &[QM31], w: &[QM31]) -> [QM31; 2] {
     sums
 }
 
-fn circuit(shapes: &[(u32, u32, Tree)]) -> Circuit {
-    let columns = shapes.iter().map(|&(log_rows, log_cols, tree)| Column {
-        name: String::from("x"),
-        shape: Shape { rows: 1 << log_rows, cols: 1 << log_cols },
-        bound: Interval::bits(30),
-        content: match tree {
-            Tree::Fixed => Content::Table(TableId(0)),
-            Tree::Witness => Content::Trace,
-            Tree::State => Content::State,
-            Tree::Past => Content::Past,
-        },
-    });
-    Circuit { columns: columns.collect(), ..Circuit::default() }
-}
-
-/// Weights along `2^log` entries.
-fn axis(random: &mut Random, log: u32) -> Axis {
-    let len = 1u32 << log;
-    match random.below(5) {
-        0 => Axis::Eq(random.elements(log as usize)),
-        1 => Axis::sum(1 + random.below(len.into())),
-        2 => {
-            let (skip, take) = (random.below(9), random.below(u64::from(len) + 1));
-            Axis::Geometric { digits: vec![Digit { len: len + 9, ratio: random.element() }], skip, take }
-        }
-        // Digits of powers of two repeat, others do not.
-        which => {
-            let inner = if which == 3 { 1 << random.below(u64::from(log) + 1) } else { 3 + random.below(11) };
-            let outer = len.div_ceil(inner) + 1;
-            let digits = [outer, inner].map(|len| Digit { len, ratio: random.element() }).to_vec();
-            let skip = if which == 3 { 0 } else { random.below(inner.into()) };
-            Axis::Geometric { digits, skip, take: len - random.below(len.into()) / 2 }
-        }
+fn columns(shapes: &[(u32, u32, Tree)]) -> Columns {
+    let mut columns = Columns::default();
+    for &(log_rows, log_cols, tree) in shapes {
+        columns.declare(Shape { rows: 1 << log_rows, cols: 1 << log_cols }, Interval::bits(30), tree);
     }
+    columns
 }
 
-fn claims(random: &mut Random, circuit: &Circuit) -> Claims {
-    let mut claims = Claims::default();
-    let points: Vec<_> = (0..3).map(|_| claims.point(random.elements(40))).collect();
-    let ends = (ColumnId(0), circuit.columns[0].shape);
-    for _ in 0..6 {
-        claims.begin(random.element());
+/// A place of an axis in a sequence.
+fn positions(random: &mut Random, log: u32) -> Positions {
+    let len = 1u32 << log;
+    let stride = |len: u32, random: &mut Random| Stride { len, stride: u64::from(random.below(1 << 20)) };
+    if random.below(3) == 0 {
+        let (skip, take) = (random.below(9), random.below(u64::from(len) + 1));
+        return Positions { digits: vec![stride(len + 9, random)], skip, take };
+    }
+    // Digits of powers of two repeat, others do not.
+    let two = random.below(2) == 0;
+    let inner = if two { 1 << random.below(u64::from(log) + 1) } else { 3 + random.below(11) };
+    let outer = len.div_ceil(inner) + 1;
+    let digits = [outer, inner].map(|len| stride(len, random)).to_vec();
+    let skip = if two { 0 } else { random.below(inner.into()) };
+    Positions { digits, skip, take: len - random.below(len.into()) / 2 }
+}
+
+fn points(random: &mut Random) -> Points {
+    let mut forty = || random.elements(40);
+    Points { lookup: forty(), rows: forty(), cols: forty(), bound: forty(), pin: forty() }
+}
+
+/// Terms of claims, the same for the same randomness.
+fn claims(mut random: Random, columns: &Columns, theta: QM31, terms: &mut impl Terms) {
+    let random = &mut random;
+    let at = |random: &mut Random| {
+        let from = random.below(2) * 7;
+        let at = [At::Rows(from), At::Cols(from), At::Bound(from), At::Lookup(from), At::Pin(from)];
+        at[random.below(5) as usize]
+    };
+    let part = |len: u32, at: At| [Part { len, at }];
+    let first = ColumnId(0);
+    let ends = columns.shape(first);
+    for claim in [0, 1, 2, OPERANDS, OPERANDS + 1, OPERANDS + 2, OPERANDS + 5] {
         // The last term of one claim and the first of the next have the same weights.
-        let place = |from| Slice { point: points[0], from };
-        let weights = (claims.eq(place(7), ends.1.log_rows()), claims.eq(place(0), ends.1.log_cols()));
-        claims.add(random.element(), ends.0, weights.0, weights.1);
-        for (id, column) in (0u32..).map(ColumnId).zip(&circuit.columns) {
+        let weights = (part(ends.log_rows(), At::Rows(7)), part(ends.log_cols(), At::Rows(0)));
+        let outer = (Reading::parts(&weights.0), Reading::parts(&weights.1));
+        terms.add(columns, claim, random.element(), &[(1, first)], outer.0, outer.1);
+        for id in columns.ids() {
+            let shape = columns.shape(id);
+            let (log_rows, log_cols) = (shape.log_rows(), shape.log_cols());
+            let own = [(i64::from(random.below(9)) - 4, id)];
             let coefficient = random.element();
-            match random.below(8) {
+            let mut add = |coefficient, own: &[(i64, ColumnId)], rows: Reading<'_>, cols: Reading<'_>| {
+                terms.add(columns, claim, coefficient, own, rows, cols);
+            };
+            match random.below(12) {
                 0..4 => {
-                    let slice = |random: &mut Random| Slice {
-                        point: points[random.below(3) as usize],
-                        from: random.below(2) * 7,
-                    };
-                    let rows = claims.eq(slice(random), column.shape.log_rows());
-                    let cols = claims.eq(slice(random), column.shape.log_cols());
-                    claims.add(coefficient, id, rows, cols);
+                    let (rows, cols) = (part(log_rows, at(random)), part(log_cols, at(random)));
+                    add(coefficient, &own, Reading::parts(&rows), Reading::parts(&cols));
                     // A neighbour with the same weights, or those of one axis.
-                    let others = [claims.eq(slice(random), column.shape.log_rows()), rows];
+                    let others = [part(log_rows, at(random)), rows];
                     let rows = others[random.below(2) as usize];
-                    let others = [claims.eq(slice(random), column.shape.log_cols()), cols];
+                    let others = [part(log_cols, at(random)), cols];
                     let cols = others[random.below(2) as usize];
-                    claims.add(random.element(), id, rows, cols);
+                    add(random.element(), &own, Reading::parts(&rows), Reading::parts(&cols));
                 }
-                4 | 5 => {
-                    let rows = claims.axis(axis(random, column.shape.log_rows()));
-                    let cols = claims.axis(axis(random, column.shape.log_cols()));
-                    claims.add(coefficient, id, rows, cols);
+                4 => {
+                    let (rows, cols) = (positions(random, log_rows), positions(random, log_cols));
+                    add(coefficient, &own, Reading::Sequence(&rows, theta), Reading::Sequence(&cols, theta));
+                }
+                5 => {
+                    // Entries of a list, some of them outside, which columns of any shape share; and a sum.
+                    let list: Vec<u32> = (0..6).map(|k| k * k * 5 % 19).collect();
+                    let rows = Reading::Listed { list: &list, len: 3 };
+                    add(coefficient, &own, rows, Reading::Sum(1 + random.below(1 << log_cols)));
+                }
+                6 if log_cols > 1 => {
+                    let cols = [
+                        Part { len: 1, at: At::Bound(0) },
+                        Part { len: 1, at: At::Flipped(1) },
+                        Part { len: log_cols - 2, at: At::Bound(2) },
+                    ];
+                    add(
+                        coefficient,
+                        &own,
+                        Reading::Entry(random.below(1 << log_rows)),
+                        Reading::parts(&cols),
+                    );
+                }
+                7 if log_rows > 2 => {
+                    // The upper three variables choose a group.
+                    let groups: Vec<u32> = (0..4).map(|_| random.below(8)).collect();
+                    let rows =
+                        [Part { len: log_rows - 3, at: At::Cols(0) }, Part { len: 2, at: At::Groups(3) }];
+                    let rows = Reading::Parts { parts: &rows, groups: &groups };
+                    add(coefficient, &own, rows, Reading::parts(&part(log_cols, at(random))));
+                }
+                8 => {
+                    // A longer column is read at zeros behind the point, a shorter one at its first coordinates.
+                    let (rows, cols) = (part(log_rows / 2, at(random)), part(log_cols + 3, at(random)));
+                    add(coefficient, &own, Reading::parts(&rows), Reading::parts(&cols));
+                }
+                9 => {
+                    // A form of several columns, of whatever shapes.
+                    let other = ColumnId(random.below(columns.len() as u64));
+                    let form = [own[0], (-1, other), (1, id), (1 << 40, other)];
+                    let (rows, cols) = (part(4, At::Rows(0)), part(5, At::Cols(0)));
+                    add(coefficient, &form, Reading::parts(&rows), Reading::parts(&cols));
                 }
                 _ => {}
             }
         }
-        claims.add(random.element(), ends.0, weights.0, weights.1);
+        terms.add(columns, claim, random.element(), &[(1, first)], outer.0, outer.1);
     }
-    claims
 }
 
 /// Compares everything; returns the layout and the number of slots.
 fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking, usize) {
     let mut random = Random(seed);
-    let circuit = circuit(shapes);
-    let stacking = Stacking::new(&circuit, profile);
-    let claims = claims(&mut random, &circuit);
-    let mu = random.element();
+    let columns = columns(shapes);
+    let stacking = Stacking::new(&columns, profile);
+    let (points, mu, theta) = (points(&mut random), random.element(), random.element());
+    let numbers = Numbers { operands: 3, gathers: 2, picks: 1, ..Numbers::default() };
+    let mut all = Claims::new(&numbers);
+    all.points = points.clone();
+    claims(Random(seed), &columns, theta, &mut all);
     let rows = 1usize << stacking.log_rows;
     let cells = |random: &mut Random, n: usize| -> Vec<i32> {
         (0..n * rows).map(|_| random.word() as i32 >> random.below(32)).collect()
@@ -167,9 +207,9 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
         f.extend(cells.iter().map(|&c| QM31::from_i64(i64::from(c))));
         f.resize(end, QM31::ZERO);
     }
-    let mut w = dense_weight(&circuit, &stacking, &claims, mu);
+    let mut w = dense_weight(&columns, &stacking, &all, mu);
 
-    let Weight { slots, factors } = Weight::new(&circuit, &stacking, &claims, mu);
+    let Weight { slots, factors } = Weight::new(&columns, &stacking, &all, mu);
     for (side, factors) in factors.iter().enumerate() {
         for (column, factors) in factors.iter().enumerate() {
             let start = (side << stacking.log_columns) + column;
@@ -192,14 +232,16 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
     // The verifier's closed form at the whole point, its low coordinates first.
     let whole = [random.elements(stacking.log_rows as usize), point.clone()].concat();
     let low = &whole[..stacking.log_rows as usize];
-    assert_eq!(claims.weight_at(&circuit, &stacking, mu, &whole), evaluate(&w, low));
+    let mut closed = weight::Weight::new(&points, &numbers, &stacking, mu, &whole);
+    claims(Random(seed), &columns, theta, &mut closed);
+    assert_eq!(closed.total(), evaluate(&w, low));
     let weights = column_weights(&point, stacking.log_columns);
-    let columns: Vec<(&[B], QM31)> = messages
+    let messages: Vec<(&[B], QM31)> = messages
         .iter()
         .zip(&weights)
         .flat_map(|(messages, weights)| messages.iter().map(Vec::as_slice).zip(weights.iter().copied()))
         .collect();
-    assert_eq!(unpack(&combine(&columns)), f);
+    assert_eq!(unpack(&combine(&messages)), f);
     (stacking, slots.len())
 }
 
@@ -234,17 +276,18 @@ fn factors_are_the_dense_weight() {
 fn products_share_patterns() {
     // Eight matrices read at one point: one pattern in every tile, whatever the shapes.
     let shapes: Vec<_> = (0..8).map(|i| (5 + i % 3, 6 + i % 4, Tree::Fixed)).collect();
-    let circuit = circuit(&shapes);
-    let stacking = Stacking::new(&circuit, &Profile { max_log_rows: 12, ..P100_U });
+    let columns = columns(&shapes);
+    let stacking = Stacking::new(&columns, &Profile { max_log_rows: 12, ..P100_U });
     let mut random = Random(5);
-    let mut claims = Claims::default();
-    let point = claims.point(random.elements(40));
-    claims.begin(QM31::ONE);
-    for (id, column) in (0u32..).map(ColumnId).zip(&circuit.columns) {
-        let rows = claims.eq(Slice { point, from: 20 }, column.shape.log_rows());
-        let cols = claims.eq(Slice { point, from: 0 }, column.shape.log_cols());
-        claims.add(random.element(), id, rows, cols);
+    let mut claims = Claims::new(&Numbers::default());
+    claims.points = points(&mut random);
+    for id in columns.ids() {
+        let shape = columns.shape(id);
+        let rows = [Part { len: shape.log_rows(), at: At::Rows(20) }];
+        let cols = [Part { len: shape.log_cols(), at: At::Rows(0) }];
+        let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
+        claims.add(&columns, 0, random.element(), &[(1, id)], rows, cols);
     }
-    let weight = Weight::new(&circuit, &stacking, &claims, random.element());
+    let weight = Weight::new(&columns, &stacking, &claims, random.element());
     assert_eq!((weight.slots.len() * LANES) << LOG_RUN, 1 << stacking.log_rows);
 }

@@ -1,0 +1,190 @@
+//! The weight of all claims at the one point where the batched opening ends, from their terms as they come.
+//!
+//! Nothing is kept of a term. What many of them share is remembered: places of columns, and `eq` at a stretch of one
+//! point and of the other.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::axis::Axis;
+use crate::circuit::{ColumnId, Columns};
+use crate::claims::{At, Numbers, OPERANDS, Part, Points, Reading, Terms};
+use crate::field::{M31, QM31};
+use crate::poly::eq1;
+use crate::stacking::{Places, Stacking};
+
+/// Powers of `mu`. The claims of one sort come in their order.
+#[derive(Clone, Debug)]
+struct Powers {
+    mu: QM31,
+    /// First claim of a sort, and the power asked for last.
+    sorts: [(u32, u32, QM31); 6],
+}
+
+impl Powers {
+    fn new(mu: QM31, numbers: &Numbers) -> Self {
+        let firsts = [
+            OPERANDS,
+            numbers.first_gather(),
+            numbers.first_pick(),
+            numbers.first_wiring(),
+            numbers.first_public(),
+            numbers.pin(),
+        ];
+        Self { mu, sorts: firsts.map(|first| (first, first, mu.pow(u128::from(first)))) }
+    }
+
+    /// `mu^claim`.
+    fn get(&mut self, claim: u32) -> QM31 {
+        let Some((_, last, power)) = self.sorts.iter_mut().rev().find(|sort| sort.0 <= claim) else {
+            return self.mu.pow(u128::from(claim));
+        };
+        if *last + 1 == claim {
+            (*last, *power) = (claim, *power * self.mu);
+        } else if *last != claim {
+            (*last, *power) = (claim, self.mu.pow(u128::from(claim)));
+        }
+        *power
+    }
+}
+
+/// The stretch of a point and of the place where the opening ends, from the first coordinates on, and their length.
+type Stretch = (At, u32, u32);
+
+/// The multilinear extension of the batched weight at a point of the stacked vector.
+#[derive(Clone, Debug)]
+pub struct Weight<'a> {
+    points: &'a Points,
+    /// Where the opening ends: rows of matrices, then what selects matrix column and tree.
+    end: &'a [QM31],
+    places: Places<'a>,
+    powers: Powers,
+    /// Sums of the claims of the lookup stage and of linear parts, whose terms come mixed with others.
+    early: [QM31; OPERANDS as usize],
+    /// Sum of all others.
+    sum: QM31,
+    stretches: BTreeMap<Stretch, QM31>,
+    lists: BTreeMap<(u32, u32, u32, Vec<u32>), QM31>,
+}
+
+impl<'a> Weight<'a> {
+    /// No terms yet. `end` is the point, `mu` batches the claims.
+    pub fn new(
+        points: &'a Points,
+        numbers: &Numbers,
+        stacking: &'a Stacking,
+        mu: QM31,
+        end: &'a [QM31],
+    ) -> Self {
+        Self {
+            points,
+            end,
+            places: Places::new(stacking, end),
+            powers: Powers::new(mu, numbers),
+            early: [QM31::ZERO; OPERANDS as usize],
+            sum: QM31::ZERO,
+            stretches: BTreeMap::new(),
+            lists: BTreeMap::new(),
+        }
+    }
+
+    /// The weight of all terms that have come.
+    pub fn total(mut self) -> QM31 {
+        let mut total = self.sum;
+        for (claim, sum) in (0u32..).zip(self.early) {
+            total += sum * self.powers.get(claim);
+        }
+        total
+    }
+
+    fn ends(&self, from: u32, log: u32) -> &'a [QM31] {
+        self.end.get(from as usize..).and_then(|rest| rest.get(..log as usize)).unwrap_or_default()
+    }
+
+    /// `eq` of a stretch and of as many coordinates of the end from `from` on.
+    fn stretch(&mut self, part: Part, from: u32) -> QM31 {
+        let key = (part.at, part.len, from);
+        if let Some(&known) = self.stretches.get(&key) {
+            return known;
+        }
+        let coordinates = self.points.stretch(part).iter().zip(self.ends(from, part.len));
+        let value = match part.at {
+            At::Flipped(_) => coordinates.map(|(&x, &y)| eq1(QM31::ONE - x, y)).product(),
+            _ => coordinates.map(|(&x, &y)| eq1(x, y)).product(),
+        };
+        self.stretches.insert(key, value);
+        value
+    }
+
+    /// The extension of an axis of `2^log` entries, which begins at a coordinate of the end.
+    fn along(&mut self, reading: Reading<'_>, from: u32, log: u32) -> QM31 {
+        match reading {
+            Reading::Parts { parts, groups } => {
+                let (mut value, mut at, mut left) = (QM31::ONE, from, log);
+                for &part in parts {
+                    if let At::Groups(_) = part.at {
+                        let list = groups.to_vec();
+                        let high = Axis::Listed { list, point: self.points.stretch(part).to_vec() };
+                        return value * high.evaluate(self.ends(at, left));
+                    }
+                    let len = part.len.min(left);
+                    if len > 0 {
+                        value *= self.stretch(Part { len, ..part }, at);
+                    }
+                    (at, left) = (at + len, left - len);
+                }
+                // Behind them it is read at zeros.
+                self.ends(at, left).iter().fold(value, |value, &y| value * (QM31::ONE - y))
+            }
+            Reading::Listed { list, len } => {
+                let key = (len, from, log, list.to_vec());
+                if let Some(&known) = self.lists.get(&key) {
+                    return known;
+                }
+                let value = self.points.axis(reading, log).evaluate(self.ends(from, log));
+                self.lists.insert(key, value);
+                value
+            }
+            _ => self.points.axis(reading, log).evaluate(self.ends(from, log)),
+        }
+    }
+}
+
+impl Terms for Weight<'_> {
+    fn add(
+        &mut self,
+        columns: &Columns,
+        claim: u32,
+        coefficient: QM31,
+        terms: &[(i64, ColumnId)],
+        rows: Reading<'_>,
+        cols: Reading<'_>,
+    ) {
+        let (mut sum, mut rest) = (QM31::ZERO, terms);
+        while let Some(&(_, first)) = rest.first() {
+            // Neighbours are mostly alike.
+            let shape = columns.shape(first);
+            let mut run = QM31::ZERO;
+            while let Some((&(c, column), after)) = rest.split_first() {
+                if columns.shape(column) != shape {
+                    break;
+                }
+                let place = self.places.of(columns, column);
+                match c {
+                    1 => run += place,
+                    -1 => run -= place,
+                    _ => run += place * M31::from_i64(c),
+                }
+                rest = after;
+            }
+            let (log_rows, log_cols) = (shape.log_rows(), shape.log_cols());
+            let row_weight = self.along(rows, log_cols, log_rows);
+            sum += run * row_weight * self.along(cols, 0, log_cols);
+        }
+        sum *= coefficient;
+        match self.early.get_mut(claim as usize) {
+            Some(early) => *early += sum,
+            None => self.sum += sum * self.powers.get(claim),
+        }
+    }
+}
