@@ -21,7 +21,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::circuit::{Columns, Component, Lookup, LookupTable, Sizes, Starts};
+use crate::circuit::{Columns, Component, Looked, LookupTable, Sizes, Starts};
 use crate::claims::{At, COUNTS, Part, ROWS, Reading, Terms};
 use crate::field::{M31, QM31};
 use crate::poly::{Blocks, eq_index, powers};
@@ -115,7 +115,7 @@ impl<'a> Fractions<'a> {
     }
 
     /// The weight of the next lookup's block.
-    pub fn lookup(&mut self, lookup: &Lookup) -> QM31 {
+    pub fn lookup(&mut self, lookup: Looked<'_>) -> QM31 {
         self.alphas(lookup.forms.len());
         let log = lookup.shape.log_size();
         let [lookups, _] = &mut self.seen;
@@ -136,7 +136,7 @@ impl<'a> Fractions<'a> {
     }
 
     /// What both sides know of a lookup's fingerprints.
-    pub fn lookup_value(&self, lookup: &Lookup, lists: &[Vec<u32>]) -> QM31 {
+    pub fn lookup_value(&self, lookup: Looked<'_>, lists: &[Vec<u32>]) -> QM31 {
         let own = self.low(lookup.shape.log_size());
         let (cols, rows) = own.split_at_checked(lookup.shape.log_cols() as usize).unwrap_or_default();
         let mut constant = self.beta - tag_of(lookup.table as usize) - QM31::ONE;
@@ -149,7 +149,7 @@ impl<'a> Fractions<'a> {
     }
 
     /// What is claimed of the columns of a lookup.
-    pub fn lookup_terms(&self, columns: &Columns, lookup: &Lookup, weight: QM31, terms: &mut impl Terms) {
+    pub fn lookup_terms(&self, columns: &Columns, lookup: Looked<'_>, weight: QM31, terms: &mut impl Terms) {
         let (log_rows, log_cols) = (lookup.shape.log_rows(), lookup.shape.log_cols());
         let rows = [Part { len: log_rows, at: At::Lookup(log_cols) }];
         let cols = [Part { len: log_cols, at: At::Lookup(0) }];

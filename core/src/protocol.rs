@@ -3,7 +3,7 @@
 use alloc::format;
 
 use crate::circuit::{
-    Check, Circuit, CircuitError, Columns, Declared, Gather, Lookup, Pick, Reader, Relation, Shape, Sizes,
+    Check, Circuit, CircuitError, Columns, Declared, Gather, Looked, Pick, Reader, Relation, Shape, Sizes,
     Source, Tree, Wiring,
 };
 use crate::claims::Numbers;
@@ -65,8 +65,8 @@ impl Reader for Measure {
         self.operands.op().for_each(drop);
     }
 
-    fn lookup(&mut self, declared: &Declared, lookup: Lookup) {
-        self.check.take_lookup(declared, &lookup);
+    fn lookup(&mut self, declared: &Declared, lookup: Looked<'_>) {
+        self.check.take_lookup(declared, lookup);
         self.lookups.push(lookup.shape.log_size());
     }
 

@@ -35,7 +35,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
-use crate::circuit::{Circuit, Columns, Form, Kind, Product, Relation, Shape};
+use crate::circuit::{Circuit, ColumnId, Columns, Form, Kind, Product, Relation, Shape};
 pub use crate::claims::{At, Part};
 use crate::claims::{Claims, LINEAR, OPERANDS, Points, Reading, Terms};
 use crate::field::{M31, QM31};
@@ -194,11 +194,14 @@ pub struct Operands {
     count: u32,
     /// Those of the op so far, with their numbers.
     known: Vec<(u32, Operand<'static>)>,
+    /// The first column of each, which tells most of them apart.
+    firsts: Vec<Option<ColumnId>>,
 }
 
 impl Operands {
     /// An op begins; the result is the operands of the one before, with their numbers.
     pub fn op(&mut self) -> impl Iterator<Item = (u32, Operand<'static>)> + use<'_> {
+        self.firsts.clear();
         self.known.drain(..)
     }
 
@@ -209,12 +212,13 @@ impl Operands {
 
     /// The number of an operand, and whether it is new.
     pub fn number(&mut self, operand: Operand<'_>) -> (u32, bool) {
-        let first = operand.form.terms.first();
-        // The first column tells most of them apart.
-        let same = |known: &&(u32, Operand<'_>)| known.1.form.terms.first() == first && known.1 == operand;
-        if let Some(&(number, _)) = self.known.iter().find(same) {
-            return (number, false);
+        let first = operand.form.terms.first().map(|&(_, column)| column);
+        for (_, (number, known)) in self.firsts.iter().zip(&self.known).filter(|(own, _)| **own == first) {
+            if *known == operand {
+                return (*number, false);
+            }
         }
+        self.firsts.push(first);
         let number = self.count;
         self.count += 1;
         self.known.push((number, operand.into_owned()));

@@ -78,6 +78,8 @@ enum Kind {
     Index = 5,
     /// A seed drawn.
     Seed = 6,
+    /// The digest of a long message of field elements.
+    Hashed = 7,
 }
 
 /// The tag of a message.

@@ -4,6 +4,7 @@
 //! point and of the other.
 
 use alloc::collections::BTreeMap;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
@@ -48,8 +49,65 @@ impl Powers {
     }
 }
 
-/// The stretch of a point and of the place where the opening ends, from the first coordinates on, and their length.
-type Stretch = (At, u32, u32);
+/// What `eq` is at stretches, by the stretch of a point, its length, and where the other one begins: a table with open
+/// addressing, which is never more than half full.
+#[derive(Clone, Debug)]
+struct Stretches {
+    slots: Vec<Option<(u32, QM31)>>,
+    used: usize,
+}
+
+impl Stretches {
+    fn new() -> Self {
+        Self { slots: vec![None; 64], used: 0 }
+    }
+
+    /// A number for a stretch. Points have far fewer than 256 coordinates.
+    fn key(part: Part, from: u32) -> u32 {
+        let (sort, at) = match part.at {
+            At::Rows(at) => (0, at),
+            At::Cols(at) => (1, at),
+            At::Bound(at) => (2, at),
+            At::Flipped(at) => (3, at),
+            At::Groups(at) => (4, at),
+            At::Lookup(at) => (5, at),
+            At::Pin(at) => (6, at),
+        };
+        sort << 24 | (at & 0xff) << 16 | (part.len & 0xff) << 8 | from & 0xff
+    }
+
+    /// Where a key is, or should be.
+    fn place(slots: &[Option<(u32, QM31)>], key: u32) -> usize {
+        let mask = slots.len().wrapping_sub(1);
+        let mut place = (key.wrapping_mul(0x9e37_79b9) >> 12) as usize & mask;
+        while slots.get(place).is_some_and(|slot| slot.is_some_and(|(known, _)| known != key)) {
+            place = (place + 1) & mask;
+        }
+        place
+    }
+
+    fn get(&self, key: u32) -> Option<QM31> {
+        self.slots.get(Self::place(&self.slots, key))?.map(|(_, value)| value)
+    }
+
+    fn insert(&mut self, key: u32, value: QM31) {
+        if 2 * self.used >= self.slots.len() {
+            let mut larger = vec![None; 2 * self.slots.len()];
+            for &(key, value) in self.slots.iter().flatten() {
+                let place = Self::place(&larger, key);
+                if let Some(slot) = larger.get_mut(place) {
+                    *slot = Some((key, value));
+                }
+            }
+            self.slots = larger;
+        }
+        let place = Self::place(&self.slots, key);
+        if let Some(slot) = self.slots.get_mut(place) {
+            self.used += usize::from(slot.is_none());
+            *slot = Some((key, value));
+        }
+    }
+}
 
 /// The multilinear extension of the batched weight at a point of the stacked vector.
 #[derive(Clone, Debug)]
@@ -63,7 +121,7 @@ pub struct Weight<'a> {
     early: [QM31; OPERANDS as usize],
     /// Sum of all others.
     sum: QM31,
-    stretches: BTreeMap<Stretch, QM31>,
+    stretches: Stretches,
     lists: BTreeMap<(u32, u32, u32, Vec<u32>), QM31>,
 }
 
@@ -83,7 +141,7 @@ impl<'a> Weight<'a> {
             powers: Powers::new(mu, numbers),
             early: [QM31::ZERO; OPERANDS as usize],
             sum: QM31::ZERO,
-            stretches: BTreeMap::new(),
+            stretches: Stretches::new(),
             lists: BTreeMap::new(),
         }
     }
@@ -103,8 +161,8 @@ impl<'a> Weight<'a> {
 
     /// `eq` of a stretch and of as many coordinates of the end from `from` on.
     fn stretch(&mut self, part: Part, from: u32) -> QM31 {
-        let key = (part.at, part.len, from);
-        if let Some(&known) = self.stretches.get(&key) {
+        let key = Stretches::key(part, from);
+        if let Some(known) = self.stretches.get(key) {
             return known;
         }
         let coordinates = self.points.stretch(part).iter().zip(self.ends(from, part.len));

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use super::{
     CircuitError, Column, ColumnId, Columns, Component, Content, Declared, Form, Int, Interval, Kind, List,
-    Lookup, LookupTable, Product, Public, Reader, Relation, Shape, Step, Value,
+    Looked, LookupTable, Product, Public, Reader, Relation, Shape, Step, Value,
 };
 use crate::limits;
 use crate::program::{Constant, ConstantId, Op, Program, Requantize, TableId, Tensor, TensorId, WIDE};
@@ -432,8 +432,8 @@ impl<'p> Builder<'p> {
         index
     }
 
-    fn lookup(&mut self, lookup: Lookup) {
-        self.reader.lookup(&self.declared, lookup);
+    fn lookup(&mut self, shape: Shape, table: u32, forms: &[Form]) {
+        self.reader.lookup(&self.declared, Looked { shape, table, forms });
     }
 
     /// `form` lies in `0 .. 2^bits` in every cell.
@@ -445,7 +445,7 @@ impl<'p> Builder<'p> {
             self.ranges.push((bits, table));
             table
         });
-        self.lookup(Lookup { shape, table, forms: vec![form] });
+        self.lookup(shape, table, &[form]);
     }
 
     /// `form` lies in `low ..= high` in every cell: one range check where the width is a power of two, else
@@ -470,7 +470,7 @@ impl<'p> Builder<'p> {
     pub fn map(&mut self, id: TableId, input: ColumnId, output: ColumnId) -> Result<(), CircuitError> {
         let table = self.program_table(id)?;
         let shape = self.shape(input);
-        self.lookup(Lookup { shape, table, forms: vec![input.into(), output.into()] });
+        self.lookup(shape, table, &[input.into(), output.into()]);
         self.step(|| Step::Map { table: id, input, output });
         Ok(())
     }
@@ -512,8 +512,7 @@ impl<'p> Builder<'p> {
             self.distances[id.0 as usize] = Some(index);
             index
         };
-        let forms = vec![input.clone(), output.into(), unit.into()];
-        self.lookup(Lookup { shape, table: index, forms });
+        self.lookup(shape, index, &[input.clone(), output.into(), unit.into()]);
         self.step(|| Step::MapForm { table: id, shape, input: input.clone(), bits: DISTANCE, output });
         self.step(|| Step::Set { shape, value: Int::from(input.clone()).is_zero(), column: unit });
         Ok(())

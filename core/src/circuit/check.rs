@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{
-    ColumnId, Component, Declared, Form, Gather, Indicator, Interval, Kind, Lookup, Pick, Product, Reader,
+    ColumnId, Component, Declared, Form, Gather, Indicator, Interval, Kind, Looked, Pick, Product, Reader,
     Relation, Rows, Shape, Tree, Wiring,
 };
 use crate::field::P;
@@ -122,8 +122,8 @@ pub struct Check {
 }
 
 impl Reader for Check {
-    fn lookup(&mut self, declared: &Declared, lookup: Lookup) {
-        self.take_lookup(declared, &lookup);
+    fn lookup(&mut self, declared: &Declared, lookup: Looked<'_>) {
+        self.take_lookup(declared, lookup);
     }
 
     fn relation(&mut self, declared: &Declared, relation: Relation) {
@@ -151,9 +151,9 @@ impl Check {
     }
 
     /// Checks a lookup.
-    pub fn take_lookup(&mut self, declared: &Declared, lookup: &Lookup) {
+    pub fn take_lookup(&mut self, declared: &Declared, lookup: Looked<'_>) {
         self.lookups = self.lookups.saturating_add(lookup.shape.cells());
-        for form in &lookup.forms {
+        for form in lookup.forms {
             self.note(readable(declared, form, lookup.shape));
             self.count_below(form, lookup.shape);
         }

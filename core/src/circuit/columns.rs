@@ -89,6 +89,8 @@ pub struct Columns {
     /// The class, and how many columns of the same size in the same tree come before.
     columns: Vec<(u16, u16)>,
     sizes: [Sizes; 4],
+    /// Cells of all columns.
+    cells: u64,
     /// Columns that were declared in this pass over the circuit.
     declared: usize,
 }
@@ -118,6 +120,7 @@ impl Columns {
                 next
             })
         });
+        self.cells = self.cells.saturating_add(shape.cells());
         let nth = self.sizes.get_mut(tree.index()).map_or(0, |sizes| sizes.push(shape.log_size()));
         self.columns.push((number, nth as u16));
         id
@@ -188,7 +191,7 @@ impl Columns {
 
     /// The number of cells of all columns together, padding included.
     pub fn cells(&self) -> u64 {
-        self.sizes.iter().fold(0, |sum, sizes| sum.saturating_add(sizes.cells()))
+        self.cells
     }
 }
 

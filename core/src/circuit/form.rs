@@ -3,9 +3,14 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use tinyvec::TinyVec;
+
 use super::{ColumnId, Shape};
 use crate::field::{M31, QM31};
 use crate::poly::eq_index;
+
+/// Coefficients and columns; few forms have more than four.
+pub type Summands = TinyVec<[(i64, ColumnId); 4]>;
 
 /// A linear form over the cells of some shape: `constant + sum coefficient * column(cell)` and public
 /// indicators of cells.
@@ -15,7 +20,7 @@ use crate::poly::eq_index;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Form {
     /// Coefficients and columns.
-    pub terms: Vec<(i64, ColumnId)>,
+    pub terms: Summands,
     /// Constant term.
     pub constant: i64,
     /// Coefficients and sets of cells that both sides know.

@@ -51,3 +51,21 @@ pub struct Lookup {
     /// One form for each component of the table.
     pub forms: Vec<Form>,
 }
+
+/// A lookup that someone else holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked<'a> {
+    /// The cells.
+    pub shape: Shape,
+    /// Index of the table.
+    pub table: u32,
+    /// One form for each component of the table.
+    pub forms: &'a [Form],
+}
+
+impl Lookup {
+    /// The same, held here.
+    pub fn looked(&self) -> Looked<'_> {
+        Looked { shape: self.shape, table: self.table, forms: &self.forms }
+    }
+}

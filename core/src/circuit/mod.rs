@@ -31,8 +31,8 @@ use alloc::vec::Vec;
 pub use builder::{Builder, Limbs, Name, split, split_wide};
 pub use check::{Check, CircuitError};
 pub use columns::{Columns, Declared, Sizes, Starts};
-pub use form::{Form, Indicator, Kind, Product, Relation, RowSum, Value};
-pub use lookup::{Component, Lookup, LookupTable};
+pub use form::{Form, Indicator, Kind, Product, Relation, RowSum, Summands, Value};
+pub use lookup::{Component, Looked, Lookup, LookupTable};
 pub use parts::{Reader, Source};
 pub use step::{Int, Step};
 pub use wiring::{Gather, List, Pick, Placement, Positions, Public, Rows, Stride, Wiring};
@@ -40,7 +40,7 @@ pub use wiring::{Gather, List, Pick, Placement, Positions, Public, Rows, Stride,
 use crate::program::{ConstantId, Program, TableId};
 
 /// Index of a column in [`Circuit::columns`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ColumnId(pub u32);
 
 /// The extents of a column and of the cube it is padded to.

@@ -1,6 +1,8 @@
 //! The parts of a circuit, one after the other, for who need not have all of them at once.
 
-use super::{Circuit, CircuitError, Column, Columns, Declared, Gather, Lookup, Pick, Relation, Step, Wiring};
+use super::{
+    Circuit, CircuitError, Column, Columns, Declared, Gather, Looked, Lookup, Pick, Relation, Step, Wiring,
+};
 use crate::program::Program;
 
 /// Receives the parts of a circuit. Each kind of part comes in its order; how kinds alternate is not fixed.
@@ -14,7 +16,7 @@ pub trait Reader {
     fn column(&mut self, _column: Column) {}
 
     /// A lookup.
-    fn lookup(&mut self, declared: &Declared, lookup: Lookup);
+    fn lookup(&mut self, declared: &Declared, lookup: Looked<'_>);
 
     /// A relation.
     fn relation(&mut self, declared: &Declared, relation: Relation);
@@ -48,7 +50,7 @@ impl Source for Circuit {
     fn read(&self, columns: Columns, reader: &mut dyn Reader) -> Result<Declared, CircuitError> {
         let declared = self.declared(columns);
         for lookup in &self.lookups {
-            reader.lookup(&declared, lookup.clone());
+            reader.lookup(&declared, lookup.looked());
         }
         let mut op = None;
         for relation in &self.relations {
@@ -76,8 +78,9 @@ impl Reader for Circuit {
         self.columns.push(column);
     }
 
-    fn lookup(&mut self, _: &Declared, lookup: Lookup) {
-        self.lookups.push(lookup);
+    fn lookup(&mut self, _: &Declared, lookup: Looked<'_>) {
+        let Looked { shape, table, forms } = lookup;
+        self.lookups.push(Lookup { shape, table, forms: forms.to_vec() });
     }
 
     fn relation(&mut self, _: &Declared, relation: Relation) {

@@ -33,6 +33,23 @@ impl M31 {
         Self(if folded >= P as u64 { folded - P as u64 } else { folded } as u32)
     }
 
+    /// The residue of an integer below `2^61`.
+    #[inline]
+    pub const fn fold(value: u64) -> Self {
+        debug_assert!(value >> 61 == 0);
+        // 2^31 = 1; the sum is below 2^31 + 2^30.
+        let folded = (value as u32 & P) + (value >> 31) as u32;
+        Self(if folded >= P { folded - P } else { folded })
+    }
+
+    /// `2^log self` for `log` below 31: a rotation of 31 bits.
+    #[inline]
+    #[must_use]
+    pub const fn shifted(self, log: u32) -> Self {
+        // No canonical element is all ones, and so is no rotation of one.
+        Self((self.0 << log & P) | self.0 >> (31 - log))
+    }
+
     /// The residue of a signed integer; negative values map to `P - |v|`.
     pub const fn from_i64(value: i64) -> Self {
         let magnitude = Self::reduce(value.unsigned_abs());

@@ -6,10 +6,11 @@
 //! * `I(x) = M_I (x_0 + c, x_1, ...)` with the S-box on lane 0, `M_I = J + diag(-2, 1, 2, 4, 8, 16, 32, 64,
 //!   2^7, 2^8, 2^10, 2^12, 2^13, 2^14, 2^15, 2^16)` and `J` the matrix of ones.
 //!
-//! Linear layers add up in 64-bit integers and reduce once per lane.
+//! The external layer adds up in 64-bit integers and reduces once per lane. In the internal one, where a power of two
+//! is a rotation of 31 bits, all but the sum of the lanes fits 32 bits: small machines have no other registers.
 
 use super::poseidon2_constants::{EXTERNAL_FIRST, EXTERNAL_LAST, INTERNAL};
-use crate::field::{M31, P};
+use crate::field::M31;
 
 /// Lanes of the state.
 pub const WIDTH: usize = 16;
@@ -67,18 +68,19 @@ fn external_layer(state: &mut [M31; WIDTH]) {
     }
     for (group, image) in state.chunks_exact_mut(4).zip(&images) {
         for (lane, (&own, &sum)) in group.iter_mut().zip(image.iter().zip(&sums)) {
-            *lane = M31::reduce(own + sum);
+            *lane = M31::fold(own + sum);
         }
     }
 }
 
-/// `J + diag(-2, 1, 2, 4, ...)`. Entries stay below `2^48`.
+/// `J + diag(-2, 1, 2, 4, ...)`.
 #[inline]
 fn internal_layer(state: &mut [M31; WIDTH]) {
-    let sum: u64 = state.iter().map(|lane| u64::from(lane.value())).sum();
-    state[0] = M31::reduce(sum + 2 * u64::from(P - state[0].value()));
-    for (lane, log) in state[1..].iter_mut().zip(DIAGONAL_LOG) {
-        *lane = M31::reduce(sum + (u64::from(lane.value()) << log));
+    let sum = M31::fold(state.iter().map(|lane| u64::from(lane.value())).sum());
+    let [first, rest @ ..] = state;
+    *first = sum - first.double();
+    for (lane, log) in rest.iter_mut().zip(DIAGONAL_LOG) {
+        *lane = sum + lane.shifted(log);
     }
 }
 

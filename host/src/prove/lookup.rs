@@ -1,6 +1,6 @@
 //! The prover of [`circlet_core::lookup`].
 
-use circlet_core::circuit::{Circuit, ColumnId, Component, Form, LookupTable, Shape, Sizes};
+use circlet_core::circuit::{Circuit, ColumnId, Component, Form, Lookup, LookupTable, Shape, Sizes};
 use circlet_core::claims::{COUNTS, Claims, ROWS};
 use circlet_core::field::QM31;
 use circlet_core::lookup::{Challenges, Children as Ends, Fractions, merge, round, tag_of};
@@ -161,7 +161,7 @@ fn claim(
     claims.value(COUNTS, -numerator);
     claims.value(ROWS, QM31::ONE - denominator);
     let mut fractions = Fractions::new(&protocol.leaves, challenges, point);
-    for lookup in &protocol.circuit.lookups {
+    for lookup in protocol.circuit.lookups.iter().map(Lookup::looked) {
         let weight = fractions.lookup(lookup);
         claims.value(COUNTS, weight);
         claims.value(ROWS, weight * fractions.lookup_value(lookup, lists));

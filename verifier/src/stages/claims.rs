@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use circlet_core::circuit::{Columns, Declared, Gather, Lookup, Pick, Reader, Relation, Source, Wiring};
+use circlet_core::circuit::{Columns, Declared, Gather, Looked, Pick, Reader, Relation, Source, Wiring};
 use circlet_core::claims::{Numbers, Points};
 use circlet_core::field::{M31, QM31};
 use circlet_core::lookup::Fractions;
@@ -61,10 +61,10 @@ impl Reader for Evaluate<'_> {
         }
     }
 
-    fn lookup(&mut self, _: &Declared, lookup: Lookup) {
-        let weight = self.fractions.lookup(&lookup);
+    fn lookup(&mut self, _: &Declared, lookup: Looked<'_>) {
+        let weight = self.fractions.lookup(lookup);
         self.values.counts += weight;
-        self.values.rows += weight * self.fractions.lookup_value(&lookup, self.lists);
+        self.values.rows += weight * self.fractions.lookup_value(lookup, self.lists);
     }
 
     fn relation(&mut self, _: &Declared, relation: Relation) {
@@ -169,9 +169,9 @@ impl Reader for Weigh<'_> {
         self.operands.op().for_each(drop);
     }
 
-    fn lookup(&mut self, declared: &Declared, lookup: Lookup) {
-        let weight = self.fractions.lookup(&lookup);
-        self.fractions.lookup_terms(&declared.columns, &lookup, weight, &mut self.weight);
+    fn lookup(&mut self, declared: &Declared, lookup: Looked<'_>) {
+        let weight = self.fractions.lookup(lookup);
+        self.fractions.lookup_terms(&declared.columns, lookup, weight, &mut self.weight);
     }
 
     fn relation(&mut self, declared: &Declared, relation: Relation) {
