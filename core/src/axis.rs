@@ -9,7 +9,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::field::QM31;
-use crate::poly::{eq, eq_index, eq_table, powers};
+use crate::poly::{Blocks, eq, eq_table, powers};
 
 /// One digit of a mixed-radix index, most significant digit first in an [`Axis::Geometric`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +105,13 @@ impl Axis {
             }
             Self::Listed { list, point: own } => {
                 let inside = |entry: &u32| u64::from(*entry) >> point.len().min(63) == 0;
+                // Neighbours in a list are often neighbours on the axis.
+                let mut blocks = Blocks::new(point, 0);
                 eq_table(own)
                     .into_iter()
                     .enumerate()
                     .filter_map(|(k, e)| Some((list.get(k).or(list.last()).filter(|v| inside(v))?, e)))
-                    .map(|(&entry, e)| e * eq_index(point, u64::from(entry)))
+                    .map(|(&entry, e)| e * blocks.weight(0, u64::from(entry)))
                     .sum()
             }
             Self::Product { split, parts } => {

@@ -162,6 +162,19 @@ pub trait Terms {
         rows: Reading<'_>,
         cols: Reading<'_>,
     );
+
+    /// The same as a part of the claim about fingerprints, times a power of `alpha`: that of a component.
+    fn add_component(
+        &mut self,
+        columns: &Columns,
+        (_, alpha): (usize, QM31),
+        coefficient: QM31,
+        terms: &[(i64, ColumnId)],
+        rows: Reading<'_>,
+        cols: Reading<'_>,
+    ) {
+        self.add(columns, ROWS, coefficient * alpha, terms, rows, cols);
+    }
 }
 
 impl Points {

@@ -125,11 +125,13 @@ impl Domain {
             let (own, rest) = inverses.split_at_checked(half).unwrap_or_default();
             inverses = rest;
             for (i, &inverse) in own.iter().enumerate() {
-                values[i] = fold_pair(values[2 * i], values[2 * i + 1], inverse, r);
+                values[i] = fold_pair_twice(values[2 * i], values[2 * i + 1], inverse, r);
             }
             values.truncate(half);
         }
-        values.first().copied().unwrap_or_default()
+        // All halves at once.
+        let halves = (0..challenges.len()).fold(M31::ONE, |halves, _| halves * M31::HALF);
+        values.first().copied().unwrap_or_default() * halves
     }
 
     /// The codeword of `message` (a word at `level`) at a position.
@@ -156,8 +158,13 @@ impl Domain {
 
 /// `( (1 - r)(u + v) + r (u - v) / t ) / 2`.
 pub fn fold_pair(u: QM31, v: QM31, t_inverse: M31, r: QM31) -> QM31 {
+    fold_pair_twice(u, v, t_inverse, r) * M31::HALF
+}
+
+/// Twice [`fold_pair`].
+fn fold_pair_twice(u: QM31, v: QM31, t_inverse: M31, r: QM31) -> QM31 {
     let (sum, difference) = (u + v, (u - v) * t_inverse);
-    (sum + r * (difference - sum)) * M31::HALF
+    sum + r * (difference - sum)
 }
 
 /// The inverses of non-zero elements, with one inversion (zeros make all results zero).

@@ -21,8 +21,8 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::circuit::{Columns, Component, Looked, LookupTable, Sizes, Starts};
-use crate::claims::{At, COUNTS, Part, ROWS, Reading, Terms};
+use crate::circuit::{Columns, Component, Form, Indicator, Looked, LookupTable, Sizes, Starts};
+use crate::claims::{At, COUNTS, Part, Reading, Terms};
 use crate::field::{M31, QM31};
 use crate::poly::{Blocks, eq_index, powers};
 
@@ -41,13 +41,13 @@ pub struct Leaves {
 impl Leaves {
     /// Lays out the leaves of so many lookups and tables of each size.
     pub fn new(lookups: &Sizes, tables: &[LookupTable]) -> Self {
-        let mut all = *lookups;
+        let mut all = lookups.clone();
         for table in tables {
             all.push(table.bits);
         }
         let used = all.cells();
         let depth = used.clamp(2, 1 << 62).next_power_of_two().trailing_zeros();
-        Self { starts: all.starts(), lookups: *lookups, used, depth }
+        Self { starts: all.starts(), lookups: lookups.clone(), used, depth }
     }
 
     /// First leaf of the `nth` lookup in `2^log` cells.
@@ -90,18 +90,21 @@ pub struct Fractions<'a> {
     seen: [Sizes; 2],
     /// Blocks of one size lie side by side.
     blocks: BTreeMap<u32, Blocks<'a>>,
+    /// The indicators of the last form that had any, read over so many rows and columns, and what they were.
+    indicators: (Vec<(i64, Indicator)>, u32, u32, QM31),
 }
 
 impl<'a> Fractions<'a> {
     /// Nothing of what a point says.
     pub fn new(leaves: &'a Leaves, challenges: Challenges, point: &'a [QM31]) -> Self {
         let Challenges { alpha, beta } = challenges;
-        let (seen, blocks) = ([Sizes::default(); 2], BTreeMap::new());
-        Self { leaves, point, beta, alphas: powers(alpha, 5).split_off(1), seen, blocks }
+        let (seen, blocks) = (<[Sizes; 2]>::default(), BTreeMap::new());
+        let indicators = (Vec::new(), 0, 0, QM31::ZERO);
+        Self { leaves, point, beta, alphas: powers(alpha, 5).split_off(1), seen, blocks, indicators }
     }
 
     /// So many powers of `alpha`.
-    fn alphas(&mut self, count: usize) {
+    fn extend(&mut self, count: usize) {
         while let (true, Some(&first), Some(&last)) =
             (self.alphas.len() < count, self.alphas.first(), self.alphas.last())
         {
@@ -109,14 +112,19 @@ impl<'a> Fractions<'a> {
         }
     }
 
+    /// `alpha, alpha^2, ...`, as many as the components of any row that has come.
+    pub fn alphas(&self) -> &[QM31] {
+        &self.alphas
+    }
+
     fn weight(&mut self, log: u32, leaf: u64) -> QM31 {
         let point = self.point;
-        self.blocks.entry(log).or_insert_with(|| Blocks::new(point)).weight(log, leaf)
+        self.blocks.entry(log).or_insert_with(|| Blocks::new(point, log)).weight(log, leaf)
     }
 
     /// The weight of the next lookup's block.
     pub fn lookup(&mut self, lookup: Looked<'_>) -> QM31 {
-        self.alphas(lookup.forms.len());
+        self.extend(lookup.forms.len());
         let log = lookup.shape.log_size();
         let [lookups, _] = &mut self.seen;
         let nth = lookups.push(log);
@@ -125,7 +133,7 @@ impl<'a> Fractions<'a> {
 
     /// The weight of the next table's block.
     pub fn table(&mut self, table: &LookupTable) -> QM31 {
-        self.alphas(table.components.len());
+        self.extend(table.components.len());
         let [_, tables] = &mut self.seen;
         let nth = tables.push(table.bits);
         self.weight(table.bits, self.leaves.table(table.bits, nth))
@@ -136,13 +144,23 @@ impl<'a> Fractions<'a> {
     }
 
     /// What both sides know of a lookup's fingerprints.
-    pub fn lookup_value(&self, lookup: Looked<'_>, lists: &[Vec<u32>]) -> QM31 {
+    pub fn lookup_value(&mut self, lookup: Looked<'_>, lists: &[Vec<u32>]) -> QM31 {
         let own = self.low(lookup.shape.log_size());
         let (cols, rows) = own.split_at_checked(lookup.shape.log_cols() as usize).unwrap_or_default();
         let mut constant = self.beta - tag_of(lookup.table as usize) - QM31::ONE;
         for (form, &alpha) in lookup.forms.iter().zip(&self.alphas) {
-            if form.is_known() {
-                constant -= form.known(lists, rows, cols) * alpha;
+            if form.constant != 0 {
+                constant -= alpha * M31::from_i64(form.constant);
+            }
+            if !form.indicators.is_empty() {
+                let (log_rows, log_cols) = (rows.len() as u32, cols.len() as u32);
+                let (last, of_rows, of_cols, known) = &mut self.indicators;
+                if *last != form.indicators || (*of_rows, *of_cols) != (log_rows, log_cols) {
+                    let form = Form { indicators: form.indicators.clone(), ..Form::default() };
+                    *known = form.known(lists, rows, cols);
+                    (*last, *of_rows, *of_cols) = (form.indicators, log_rows, log_cols);
+                }
+                constant -= *known * alpha;
             }
         }
         constant
@@ -153,9 +171,9 @@ impl<'a> Fractions<'a> {
         let (log_rows, log_cols) = (lookup.shape.log_rows(), lookup.shape.log_cols());
         let rows = [Part { len: log_rows, at: At::Lookup(log_cols) }];
         let cols = [Part { len: log_cols, at: At::Lookup(0) }];
-        for (form, &alpha) in lookup.forms.iter().zip(&self.alphas) {
+        for (component, (form, &alpha)) in lookup.forms.iter().zip(&self.alphas).enumerate() {
             let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
-            terms.add(columns, ROWS, weight * alpha, &form.terms, rows, cols);
+            terms.add_component(columns, (component, alpha), weight, &form.terms, rows, cols);
         }
     }
 
@@ -182,16 +200,17 @@ impl<'a> Fractions<'a> {
         let whole = here(table.bits);
         let (none, whole) = (Reading::parts(&[]), Reading::parts(&whole));
         terms.add(columns, COUNTS, weight, &[(1, table.multiplicity)], none, whole);
-        for (component, &alpha) in table.components.iter().zip(&self.alphas) {
+        for (index, (component, &alpha)) in table.components.iter().zip(&self.alphas).enumerate() {
             match *component {
                 Component::First(column) => {
                     let own = columns.shape(column).log_size();
                     let above = self.low(table.bits).get(own as usize..).unwrap_or_default();
-                    let first = weight * alpha * eq_index(above, 0);
-                    terms.add(columns, ROWS, first, &[(1, column)], none, Reading::parts(&here(own)));
+                    let (first, here) = (weight * eq_index(above, 0), here(own));
+                    let here = Reading::parts(&here);
+                    terms.add_component(columns, (index, alpha), first, &[(1, column)], none, here);
                 }
                 Component::Column(column) => {
-                    terms.add(columns, ROWS, weight * alpha, &[(1, column)], none, whole);
+                    terms.add_component(columns, (index, alpha), weight, &[(1, column)], none, whole);
                 }
                 Component::Index { .. }
                 | Component::Signed

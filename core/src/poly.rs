@@ -36,32 +36,59 @@ pub struct Blocks<'a> {
     point: &'a [QM31],
     /// First entry of the last block.
     offset: u64,
-    /// Product of the factors of the coordinates from `j` on, for that offset and every `j` from `known` on.
-    products: Vec<QM31>,
+    /// For every coordinate `j`: the product of the factors of the coordinates from `j` on, and what it would be if the
+    /// block were in the upper half of coordinate `j`. All ones behind the last.
+    products: Vec<[QM31; 2]>,
+    /// Coordinates below this one are never asked for.
+    least: usize,
+    /// From this coordinate on both are known.
     known: usize,
 }
 
 impl<'a> Blocks<'a> {
-    /// Blocks of the table that belongs to a point.
-    pub fn new(point: &'a [QM31]) -> Self {
-        Self { point, offset: 0, products: vec![QM31::ONE; point.len() + 1], known: point.len() }
+    /// Blocks, of `2^least` entries or more, of the table that belongs to a point.
+    pub fn new(point: &'a [QM31], least: u32) -> Self {
+        let least = (least as usize).min(point.len());
+        let products = vec![[QM31::ONE; 2]; point.len() + 1 - least];
+        Self { point, offset: 0, products, least, known: point.len() }
     }
 
     /// `eq(point[log..], offset >> log)`: the weight of the block of `2^log` entries from `offset` on.
     pub fn weight(&mut self, log: u32, offset: u64) -> QM31 {
-        let log = (log as usize).min(self.point.len());
-        let changed = 64 - (self.offset ^ offset).leading_zeros() as usize;
-        self.known = self.known.max(changed).min(self.point.len());
+        let log = (log as usize).clamp(self.least, self.point.len());
+        let changed = u64::BITS as usize - (self.offset ^ offset).leading_zeros() as usize;
         self.offset = offset;
+        let high = |j: usize| offset.checked_shr(j as u32).unwrap_or(0) & 1 == 1;
+        // The highest coordinate that changes goes to its other half; what is below it begins anew.
+        let changed = changed.max(self.least);
+        if changed > self.known && changed <= self.point.len() {
+            let top = changed - 1;
+            let above = self.above(top);
+            if let Some([product, upper]) = self.products.get_mut(top - self.least) {
+                *product = if high(top) { *upper } else { above - *upper };
+            }
+            self.known = top;
+        } else {
+            self.known = self.known.max(changed).min(self.point.len());
+        }
         while self.known > log {
             let j = self.known - 1;
-            let (x, above) = (self.point[j], self.products[j + 1]);
-            let high = x * above;
-            let one = offset.checked_shr(j as u32).unwrap_or(0) & 1 == 1;
-            self.products[j] = if one { high } else { above - high };
+            let above = self.above(j);
+            let upper = self.point.get(j).map_or(QM31::ZERO, |&x| x * above);
+            if let Some(slot) = self.products.get_mut(j - self.least) {
+                *slot = [if high(j) { upper } else { above - upper }, upper];
+            }
             self.known = j;
         }
-        self.products[log]
+        self.above_or(log)
+    }
+
+    fn above(&self, j: usize) -> QM31 {
+        self.above_or(j + 1)
+    }
+
+    fn above_or(&self, j: usize) -> QM31 {
+        self.products.get(j - self.least).map_or(QM31::ONE, |[product, _]| *product)
     }
 }
 
@@ -147,7 +174,7 @@ mod tests {
     #[test]
     fn blocks_have_the_weights_of_their_offsets() {
         let point = sample(6);
-        let mut blocks = Blocks::new(&point);
+        let mut blocks = Blocks::new(&point, 0);
         for (log, at) in
             [(4, 0), (4, 1), (3, 4), (3, 5), (1, 24), (0, 50), (0, 51), (5, 0), (6, 0), (0, 63), (7, 0)]
         {

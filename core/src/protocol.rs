@@ -77,7 +77,7 @@ impl Reader for Measure {
             let (meeting, operands) = read(product);
             self.extent.bind(&meeting);
             for operand in operands {
-                self.operands.number(operand);
+                self.operands.number(&operand);
             }
         }
         self.relations += 1;

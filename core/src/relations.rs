@@ -211,17 +211,17 @@ impl Operands {
     }
 
     /// The number of an operand, and whether it is new.
-    pub fn number(&mut self, operand: Operand<'_>) -> (u32, bool) {
+    pub fn number(&mut self, operand: &Operand<'_>) -> (u32, bool) {
         let first = operand.form.terms.first().map(|&(_, column)| column);
         for (_, (number, known)) in self.firsts.iter().zip(&self.known).filter(|(own, _)| **own == first) {
-            if *known == operand {
+            if known == operand {
                 return (*number, false);
             }
         }
         self.firsts.push(first);
         let number = self.count;
         self.count += 1;
-        self.known.push((number, operand.into_owned()));
+        self.known.push((number, operand.clone().into_owned()));
         (number, true)
     }
 }
@@ -289,7 +289,7 @@ impl Reduction {
             }
             for product in &r.value.products {
                 let (meeting, [a, b]) = read(product);
-                let (a, b) = (numbers.number(a).0 as usize, numbers.number(b).0 as usize);
+                let (a, b) = (numbers.number(&a).0 as usize, numbers.number(&b).0 as usize);
                 terms.push(Term { relation, coefficient: product.coefficient, meeting, a, b });
             }
         }
@@ -325,8 +325,12 @@ impl Reduction {
         (products, values): (QM31, &[QM31]),
         claims: &mut Claims,
     ) {
-        let known: QM31 =
-            circuit.relations.iter().zip(gammas).map(|(r, &g)| g * known(r, lists, &claims.points)).sum();
+        let known: QM31 = circuit
+            .relations
+            .iter()
+            .zip(gammas)
+            .filter_map(|(r, &g)| Some(g * known(r, lists, &claims.points)?))
+            .sum();
         claims.value(LINEAR, -products - known);
         for (relation, &gamma) in circuit.relations.iter().zip(gammas) {
             linear_terms(columns, relation, gamma, claims);
@@ -343,15 +347,18 @@ pub fn known_of(operand: &Operand<'_>) -> QM31 {
     QM31::from_i64(operand.form.constant)
 }
 
-/// What both sides know of the linear part of a relation, at the relations' point.
-pub fn known(relation: &Relation, lists: &[Vec<u32>], points: &Points) -> QM31 {
+/// What both sides know of the linear part of a relation, at the relations' point, if it is anything.
+pub fn known(relation: &Relation, lists: &[Vec<u32>], points: &Points) -> Option<QM31> {
     let form = &relation.value.form;
     if !form.is_known() {
-        return QM31::ZERO;
+        return None;
+    }
+    if form.indicators.is_empty() {
+        return Some(QM31::from(M31::from_i64(form.constant)));
     }
     let first = |point: &[QM31], len: u32| point.get(..len as usize).unwrap_or_default().to_vec();
     let rows = first(&points.rows, relation.shape.log_rows());
-    form.known(lists, &rows, &first(&points.cols, relation.shape.log_cols()))
+    Some(form.known(lists, &rows, &first(&points.cols, relation.shape.log_cols())))
 }
 
 /// What is claimed of the columns of the linear part of a relation.

@@ -92,32 +92,33 @@ pub struct Places<'a> {
     /// Columns of one tree and size lie side by side.
     blocks: BTreeMap<(u32, Tree), Blocks<'a>>,
     /// Places asked for not long ago, by the low bits of the column's index.
-    recent: Vec<(Option<ColumnId>, QM31)>,
+    recent: Vec<(u32, QM31)>,
 }
 
 impl<'a> Places<'a> {
     /// Places that are remembered.
-    pub const RECENT: usize = 1 << 10;
+    pub const RECENT: usize = 1 << 9;
 
     /// Places at a point.
     pub fn new(stacking: &'a Stacking, point: &'a [QM31]) -> Self {
-        let recent = vec![(None, QM31::ZERO); Self::RECENT];
+        // No column has the largest number.
+        let recent = vec![(u32::MAX, QM31::ZERO); Self::RECENT];
         Self { stacking, point, blocks: BTreeMap::new(), recent }
     }
 
     /// The place of a column.
     pub fn of(&mut self, columns: &Columns, id: ColumnId) -> QM31 {
         let slot = id.0 as usize % Self::RECENT;
-        if let Some(&(Some(known), place)) = self.recent.get(slot)
-            && known == id
+        if let Some(&(known, place)) = self.recent.get(slot)
+            && known == id.0
         {
             return place;
         }
         let (log, tree) = (columns.shape(id).log_size(), columns.tree(id));
-        let blocks = self.blocks.entry((log, tree)).or_insert_with(|| Blocks::new(self.point));
+        let blocks = self.blocks.entry((log, tree)).or_insert_with(|| Blocks::new(self.point, log));
         let place = blocks.weight(log, self.stacking.offset(columns, id));
         if let Some(slot) = self.recent.get_mut(slot) {
-            *slot = (Some(id), place);
+            *slot = (id.0, place);
         }
         place
     }

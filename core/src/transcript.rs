@@ -17,6 +17,7 @@ pub use label::Label;
 pub use poseidon2::Poseidon2Transcript;
 
 use crate::field::{M31, QM31};
+use crate::hash::blake2s::{self as hash, Hasher};
 
 /// A public-coin verifier's coins, derived from everything said before.
 pub trait Transcript: Clone {
@@ -62,6 +63,31 @@ pub trait Transcript: Clone {
     }
 }
 
+/// A message that is sent later, when the verifier needs it: what is absorbed now is its digest, Blake2s(`circlt-M`,
+/// elements as little-endian words), as bytes. Whoever receives it hashes it as it comes.
+#[derive(Clone)]
+pub struct Promise(Hasher);
+
+impl Default for Promise {
+    fn default() -> Self {
+        Self(Hasher::new(hash::MESSAGE))
+    }
+}
+
+impl Promise {
+    /// Adds an element to the message.
+    pub fn push(&mut self, element: QM31) {
+        for coordinate in element.coordinates() {
+            self.0.update(&coordinate.value().to_le_bytes());
+        }
+    }
+
+    /// The digest of the message.
+    pub fn digest(self) -> [u8; 32] {
+        self.0.finish()
+    }
+}
+
 /// What kind of message a tag belongs to; a tag is `label + 2^8 kind`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -78,8 +104,6 @@ enum Kind {
     Index = 5,
     /// A seed drawn.
     Seed = 6,
-    /// The digest of a long message of field elements.
-    Hashed = 7,
 }
 
 /// The tag of a message.

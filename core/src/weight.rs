@@ -8,8 +8,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
-use crate::circuit::{ColumnId, Columns};
-use crate::claims::{At, Numbers, OPERANDS, Part, Points, Reading, Terms};
+use crate::circuit::{ColumnId, Columns, Shape};
+use crate::claims::{At, Numbers, OPERANDS, Part, Points, ROWS, Reading, Terms};
 use crate::field::{M31, QM31};
 use crate::poly::eq1;
 use crate::stacking::{Places, Stacking};
@@ -49,20 +49,19 @@ impl Powers {
     }
 }
 
-/// What `eq` is at stretches, by the stretch of a point, its length, and where the other one begins: a table with open
-/// addressing, which is never more than half full.
+/// What is known of stretches and of pairs of them: a table with open addressing, which is never more than half full.
 #[derive(Clone, Debug)]
-struct Stretches {
-    slots: Vec<Option<(u32, QM31)>>,
+struct Known {
+    slots: Vec<Option<(u64, QM31)>>,
     used: usize,
 }
 
-impl Stretches {
+impl Known {
     fn new() -> Self {
         Self { slots: vec![None; 64], used: 0 }
     }
 
-    /// A number for a stretch. Points have far fewer than 256 coordinates.
+    /// A number for a stretch of a point and for where the other one begins. Points have far fewer than 256 coordinates.
     fn key(part: Part, from: u32) -> u32 {
         let (sort, at) = match part.at {
             At::Rows(at) => (0, at),
@@ -77,20 +76,22 @@ impl Stretches {
     }
 
     /// Where a key is, or should be.
-    fn place(slots: &[Option<(u32, QM31)>], key: u32) -> usize {
+    fn place(slots: &[Option<(u64, QM31)>], key: u64) -> usize {
         let mask = slots.len().wrapping_sub(1);
-        let mut place = (key.wrapping_mul(0x9e37_79b9) >> 12) as usize & mask;
+        let mixed =
+            (key as u32).wrapping_add(((key >> 32) as u32).wrapping_mul(0x1f)).wrapping_mul(0x9e37_79b9);
+        let mut place = (mixed >> 12) as usize & mask;
         while slots.get(place).is_some_and(|slot| slot.is_some_and(|(known, _)| known != key)) {
             place = (place + 1) & mask;
         }
         place
     }
 
-    fn get(&self, key: u32) -> Option<QM31> {
+    fn get(&self, key: u64) -> Option<QM31> {
         self.slots.get(Self::place(&self.slots, key))?.map(|(_, value)| value)
     }
 
-    fn insert(&mut self, key: u32, value: QM31) {
+    fn insert(&mut self, key: u64, value: QM31) {
         if 2 * self.used >= self.slots.len() {
             let mut larger = vec![None; 2 * self.slots.len()];
             for &(key, value) in self.slots.iter().flatten() {
@@ -119,9 +120,12 @@ pub struct Weight<'a> {
     powers: Powers,
     /// Sums of the claims of the lookup stage and of linear parts, whose terms come mixed with others.
     early: [QM31; OPERANDS as usize],
+    /// Sums of the claim about fingerprints that a power of `alpha` multiplies, by component.
+    components: Vec<QM31>,
     /// Sum of all others.
     sum: QM31,
-    stretches: Stretches,
+    stretches: Known,
+    pairs: Known,
     lists: BTreeMap<(u32, u32, u32, Vec<u32>), QM31>,
 }
 
@@ -140,15 +144,19 @@ impl<'a> Weight<'a> {
             places: Places::new(stacking, end),
             powers: Powers::new(mu, numbers),
             early: [QM31::ZERO; OPERANDS as usize],
+            components: Vec::new(),
             sum: QM31::ZERO,
-            stretches: Stretches::new(),
+            stretches: Known::new(),
+            pairs: Known::new(),
             lists: BTreeMap::new(),
         }
     }
 
-    /// The weight of all terms that have come.
-    pub fn total(mut self) -> QM31 {
+    /// The weight of all terms that have come, given the powers of `alpha`, from the first one on.
+    pub fn total(mut self, alphas: &[QM31]) -> QM31 {
         let mut total = self.sum;
+        let rows: QM31 = self.components.iter().zip(alphas).map(|(&sum, &alpha)| sum * alpha).sum();
+        total += rows * self.powers.get(ROWS);
         for (claim, sum) in (0u32..).zip(self.early) {
             total += sum * self.powers.get(claim);
         }
@@ -161,7 +169,7 @@ impl<'a> Weight<'a> {
 
     /// `eq` of a stretch and of as many coordinates of the end from `from` on.
     fn stretch(&mut self, part: Part, from: u32) -> QM31 {
-        let key = Stretches::key(part, from);
+        let key = Known::key(part, from).into();
         if let Some(known) = self.stretches.get(key) {
             return known;
         }
@@ -208,16 +216,38 @@ impl<'a> Weight<'a> {
     }
 }
 
-impl Terms for Weight<'_> {
-    fn add(
+impl Weight<'_> {
+    /// The extension of a product of axes.
+    fn both(&mut self, rows: Reading<'_>, cols: Reading<'_>, shape: Shape) -> QM31 {
+        let (log_rows, log_cols) = (shape.log_rows(), shape.log_cols());
+        // Most axes lie at one stretch of a point, and many columns at the same two.
+        let single = |reading: Reading<'_>, log: u32| match reading {
+            Reading::Parts { parts: &[part], groups: [] } if part.len >= log => {
+                Some(Part { len: log, ..part })
+            }
+            _ => None,
+        };
+        let (Some(row), Some(col)) = (single(rows, log_rows), single(cols, log_cols)) else {
+            return self.along(rows, log_cols, log_rows) * self.along(cols, 0, log_cols);
+        };
+        // The length of the columns' stretch is where the rows' begins.
+        let key = u64::from(Known::key(row, log_cols)) << 32 | u64::from(Known::key(col, 0));
+        if let Some(known) = self.pairs.get(key) {
+            return known;
+        }
+        let value = self.stretch(row, log_cols) * self.stretch(col, 0);
+        self.pairs.insert(key, value);
+        value
+    }
+
+    /// Products of the columns' places and the weights of their axes.
+    fn sum(
         &mut self,
         columns: &Columns,
-        claim: u32,
-        coefficient: QM31,
         terms: &[(i64, ColumnId)],
         rows: Reading<'_>,
         cols: Reading<'_>,
-    ) {
+    ) -> QM31 {
         let (mut sum, mut rest) = (QM31::ZERO, terms);
         while let Some(&(_, first)) = rest.first() {
             // Neighbours are mostly alike.
@@ -235,14 +265,47 @@ impl Terms for Weight<'_> {
                 }
                 rest = after;
             }
-            let (log_rows, log_cols) = (shape.log_rows(), shape.log_cols());
-            let row_weight = self.along(rows, log_cols, log_rows);
-            sum += run * row_weight * self.along(cols, 0, log_cols);
+            sum += run * self.both(rows, cols, shape);
         }
-        sum *= coefficient;
+        sum
+    }
+}
+
+impl Terms for Weight<'_> {
+    fn add(
+        &mut self,
+        columns: &Columns,
+        claim: u32,
+        coefficient: QM31,
+        terms: &[(i64, ColumnId)],
+        rows: Reading<'_>,
+        cols: Reading<'_>,
+    ) {
+        let mut sum = self.sum(columns, terms, rows, cols);
+        if coefficient != QM31::ONE {
+            sum *= coefficient;
+        }
         match self.early.get_mut(claim as usize) {
             Some(early) => *early += sum,
             None => self.sum += sum * self.powers.get(claim),
+        }
+    }
+
+    fn add_component(
+        &mut self,
+        columns: &Columns,
+        (component, _): (usize, QM31),
+        coefficient: QM31,
+        terms: &[(i64, ColumnId)],
+        rows: Reading<'_>,
+        cols: Reading<'_>,
+    ) {
+        let sum = self.sum(columns, terms, rows, cols) * coefficient;
+        if component >= self.components.len() {
+            self.components.resize(component + 1, QM31::ZERO);
+        }
+        if let Some(own) = self.components.get_mut(component) {
+            *own += sum;
         }
     }
 }

@@ -237,7 +237,7 @@ pub fn sections(protocol: &Protocol, length: usize) -> Vec<Section> {
     for _ in 0..protocol.reduction.rounds {
         push(Label::RelationRound, 48);
     }
-    push(Label::RelationEvals, 16 * protocol.reduction.operands.len());
+    push(Label::RelationEvals, 32);
     push(Label::Nonce, nonce(profile.g_wiring));
     for _ in 0..protocol.stacking.stack_variables() {
         push(Label::OpeningRound, 32);
@@ -254,6 +254,7 @@ pub fn sections(protocol: &Protocol, length: usize) -> Vec<Section> {
             push(Label::FoldRoot, cap(protocol.fold_height(bound / FoldSchedule::ARITY_LOG)));
         }
     }
+    push(Label::RelationEvals, 16 * protocol.reduction.operands.len());
     push(Label::Nonce, nonce(profile.pow_bits));
     let rest = length - all.last().map_or(0, |s| s.start + s.len);
     all.push(Section { label: Label::QueryIndex, start: length - rest, len: rest });

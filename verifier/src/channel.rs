@@ -7,7 +7,7 @@ use circlet_core::field::{M31, QM31};
 use circlet_core::hash::HashSuite;
 use circlet_core::merkle::cap_root;
 use circlet_core::pow;
-use circlet_core::transcript::{Label, Transcript};
+use circlet_core::transcript::{Label, Promise, Transcript};
 
 use crate::Reject;
 use crate::source::{Source, elements};
@@ -62,6 +62,22 @@ impl<'a, S: HashSuite> Channel<'a, S> {
         }
         self.transcript.absorb_ext(label, message);
         Ok(())
+    }
+
+    /// Receives the digest of a message that comes later.
+    pub fn promise(&mut self, label: Label) -> Result<[u8; 32], Reject> {
+        let digest = self.take()?;
+        self.transcript.absorb_bytes(label, &digest);
+        Ok(digest)
+    }
+
+    /// Receives an element of a message that was promised; not absorbed, but hashed.
+    pub fn promised(&mut self, promise: &mut Promise) -> Result<QM31, Reject> {
+        let mut coordinates = [M31::ZERO; 4];
+        self.opened(&mut coordinates)?;
+        let element = QM31::from_coordinates(coordinates);
+        promise.push(element);
+        Ok(element)
     }
 
     /// Receives the cap of a tree; the transcript absorbs the root above it.

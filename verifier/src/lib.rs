@@ -125,21 +125,24 @@ fn run<S: HashSuite>(
     let fractions = stages::lookup::verify(&outline, &mut channel)?;
     points.lookup.clone_from(&fractions.point);
     let sumcheck = stages::relation::verify(&outline, &mut channel, &mut points)?;
-    let (lists, gamma) = (statement.lists.as_slice(), sumcheck.gamma);
-    let values = stages::claims::values(&mut outline, circuit, lists, &points, &fractions, sumcheck)?;
-
     let (theta, publics) = stages::statement::values(&outline, statement, &mut channel)?;
     let mu = channel.challenge(Label::OpeningBatch);
-    let pin = key.pin.map(QM31::from_coordinates);
-    let claim = values.batched(&outline.numbers, &publics, pin, mu);
-    drop(values);
-    let ends = stages::opening::fold(&outline, &mut channel, claim)?;
+    let ends = stages::opening::fold(&outline, &mut channel)?;
     if outline.pinned() {
         points.pin = pin::point::<S>(&outline.stacking, &fixed_cap);
     }
-    let batch = stages::claims::Batch { lists, points: &points, fractions: &fractions, gamma, theta, mu };
-    let weight = stages::claims::weight(&mut outline, circuit, &batch, &ends.point())?;
-    if !ends.holds(&outline, weight) {
+    let batch = stages::claims::Batch {
+        lists: &statement.lists,
+        points: &points,
+        fractions: &fractions,
+        theta,
+        publics: &publics,
+        pin: key.pin.map(QM31::from_coordinates),
+        mu,
+        end: &ends.point(),
+    };
+    let claims = stages::claims::collect(&mut outline, circuit, &mut channel, &batch, &sumcheck)?;
+    if !ends.holds(&outline, &claims) {
         return Err(Reject::FinalClaim(Stage::Opening));
     }
     let caps = [fixed_cap, witness_cap, state_cap, past_cap];

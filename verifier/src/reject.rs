@@ -104,6 +104,9 @@ pub enum Reject {
     /// The sum of all fractions has a vanishing denominator.
     #[error("the lookup sum has denominator zero")]
     ZeroDenominator,
+    /// A message is not the one whose digest was sent before.
+    #[error("{0}: a message is not the one that was promised")]
+    Promise(Stage),
     /// A sumcheck ended in another value than its relation has at the random point.
     #[error("{0}: the sumcheck's last claim is wrong")]
     FinalClaim(Stage),

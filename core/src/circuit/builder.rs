@@ -70,8 +70,15 @@ impl Limbs {
     }
 }
 
-/// A part of a constant: which one, from which row and column on, and its extents.
-type Rectangle = (ConstantId, u32, u32, Shape);
+/// A part of a constant, from a row and column on.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    row: u32,
+    col: u32,
+    column: ColumnId,
+    /// Another part of the same constant.
+    before: Option<u16>,
+}
 
 /// Goes through all parts of the circuit of a program. Only who will execute it needs names and steps.
 pub(super) fn spell_out(
@@ -96,7 +103,10 @@ pub struct Builder<'p> {
     declared: Declared,
     /// Blocks of each tensor with their channel offsets; empty before it is produced.
     tensors: Vec<Vec<(u32, Block)>>,
-    rectangles: BTreeMap<Rectangle, ColumnId>,
+    /// The rectangle of each constant that was asked for last.
+    rectangles: Vec<Option<u16>>,
+    /// All rectangles, with the one of the same constant before.
+    cut: Vec<Cut>,
     maps: Vec<Option<u32>>,
     distances: Vec<Option<u32>>,
     table_values: Vec<ColumnId>,
@@ -141,7 +151,8 @@ impl<'p> Builder<'p> {
             reader,
             declared: Declared { columns, ..Declared::default() },
             tensors: vec![Vec::new(); program.tensors.len()],
-            rectangles: BTreeMap::new(),
+            rectangles: vec![None; program.constants.len()],
+            cut: Vec::new(),
             maps: vec![None; program.tables.len()],
             distances: vec![None; program.tables.len()],
             table_values: Vec::new(),
@@ -380,13 +391,21 @@ impl<'p> Builder<'p> {
         if shape.log_size() > limits::LOG_ENTRIES {
             return Err(self.refuse(&format!("a block of constant {} is too large", constant.name)));
         }
-        let key = (id, row, col, shape);
-        if let Some(column) = self.rectangles.get(&key) {
-            return Ok(*column);
+        let mut next = self.rectangles.get(id.0 as usize).copied().flatten();
+        while let Some(cut) = next.and_then(|place| self.cut.get(usize::from(place))) {
+            if (cut.row, cut.col) == (row, col) && self.shape(cut.column) == shape {
+                return Ok(cut.column);
+            }
+            next = cut.before;
         }
         let content = Content::Constant { constant: id, row, col };
         let column = self.column(&constant.name, shape, Interval::symmetric(constant.bound), content);
-        self.rectangles.insert(key, column);
+        // There are no more columns than can be counted so; an op that makes more is refused.
+        if let (Some(last), Ok(place)) =
+            (self.rectangles.get_mut(id.0 as usize), u16::try_from(self.cut.len()))
+        {
+            self.cut.push(Cut { row, col, column, before: last.replace(place) });
+        }
         Ok(column)
     }
 

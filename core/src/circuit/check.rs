@@ -64,6 +64,13 @@ struct Wide {
 
 impl Wide {
     fn times(self, c: i64) -> Self {
+        if let (Ok(low), Ok(high), Ok(c)) =
+            (i32::try_from(self.low), i32::try_from(self.high), i32::try_from(c))
+        {
+            // Small machines multiply these at once.
+            let (a, b) = (i64::from(low) * i64::from(c), i64::from(high) * i64::from(c));
+            return Self { low: a.min(b).into(), high: a.max(b).into() };
+        }
         let (a, b) = (self.low.saturating_mul(i128::from(c)), self.high.saturating_mul(i128::from(c)));
         Self { low: a.min(b), high: a.max(b) }
     }

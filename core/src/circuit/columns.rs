@@ -2,29 +2,25 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{ColumnId, Interval, List, LookupTable, Public, Shape, Tree};
 use crate::limits;
 
-/// Logs of the number of cells that a shape can have.
-pub const LOGS: usize = 65;
-
 /// How many aligned blocks there are of each size. Blocks of one space lie by falling size, those of equal size in
 /// their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes([u32; LOGS]);
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self([0; LOGS])
-    }
-}
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes(Vec<u32>);
 
 impl Sizes {
     /// Counts a block of `2^log` cells; the result is how many of that size came before.
     pub fn push(&mut self, log: u32) -> u32 {
-        let Some(count) = self.0.get_mut(log as usize) else { return 0 };
+        let log = log.min(u64::BITS) as usize;
+        if log >= self.0.len() {
+            self.0.resize(log + 1, 0);
+        }
+        let Some(count) = self.0.get_mut(log) else { return 0 };
         let nth = *count;
         *count = nth.saturating_add(1);
         nth
@@ -37,7 +33,7 @@ impl Sizes {
 
     /// The first cell of each size: behind all larger blocks.
     pub fn starts(&self) -> Starts {
-        let mut starts = [0u64; LOGS];
+        let mut starts = vec![0u64; self.0.len()];
         let mut end = 0u64;
         for (log, (start, &count)) in starts.iter_mut().zip(&self.0).enumerate().rev() {
             *start = end;
@@ -60,8 +56,8 @@ fn power(log: u32) -> u64 {
 }
 
 /// Where the blocks of each size begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Starts([u64; LOGS]);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Starts(Vec<u64>);
 
 impl Starts {
     /// The first cell of the `nth` block of `2^log` cells.
@@ -97,7 +93,7 @@ pub struct Columns {
 
 impl PartialEq for Columns {
     fn eq(&self, other: &Self) -> bool {
-        (&self.classes, &self.columns, self.sizes) == (&other.classes, &other.columns, other.sizes)
+        (&self.classes, &self.columns, &self.sizes) == (&other.classes, &other.columns, &other.sizes)
     }
 }
 
@@ -186,7 +182,7 @@ impl Columns {
 
     /// Whether a tree holds any columns.
     pub fn has(&self, tree: Tree) -> bool {
-        *self.sizes(tree) != Sizes::default()
+        self.sizes(tree).cells() > 0
     }
 
     /// The number of cells of all columns together, padding included.

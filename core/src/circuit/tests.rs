@@ -501,9 +501,9 @@ fn mutated_programs_do_no_harm() {
     assert!(decoded > 1000 && accepted > 100, "{decoded} decoded, {accepted} accepted");
 }
 
-/// Work for a key grows with its length: operands and rectangles are found without a look at all others.
+/// Work for a key grows with its length: operands are looked for among those of their op.
 #[test]
-fn many_products_share_operands_in_order_of_use() {
+fn products_of_one_op_share_operands_in_order_of_use() {
     let n = 3000u32;
     let mut p = program();
     p.tensors = (0..=n).map(|_| tensor(1, 1, 127)).collect();
@@ -511,10 +511,10 @@ fn many_products_share_operands_in_order_of_use() {
         .map(|i| Op::Mul { a: TensorId(i / 2), b: TensorId(i / 2), requantize: CLAMP, y: TensorId(i + 1) })
         .collect();
     (p.inputs, p.outputs) = (vec![TensorId(0)], vec![TensorId(n)]);
-    let reduction = crate::relations::Reduction::new(&Circuit::new(&p).unwrap());
-    assert_eq!(reduction.operands.len(), n as usize / 2);
+    let reduction = crate::protocol::Protocol::new(&p, crate::profile::P100_U).unwrap().reduction;
+    assert_eq!(reduction.operands.len(), n as usize);
     for (i, term) in reduction.terms.iter().enumerate() {
-        assert_eq!((term.a, term.b), (i / 2, i / 2));
+        assert_eq!((term.a, term.b), (i, i));
     }
 }
 

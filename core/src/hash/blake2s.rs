@@ -18,6 +18,8 @@ pub const TRANSCRIPT: &[u8; 8] = b"circlt-T";
 pub const WORK: &[u8; 8] = b"circlt-W";
 /// Personalisation of digests of keys and programs.
 pub const DIGEST: &[u8; 8] = b"circlt-D";
+/// Personalisation of messages that are promised by their digest.
+pub const MESSAGE: &[u8; 8] = b"circlt-M";
 
 /// What Blake2s computes with: one or several 32-bit words.
 pub trait Word: Copy {

@@ -88,6 +88,8 @@ fn internal_layer(state: &mut [M31; WIDTH]) {
 mod tests {
     use alloc::{collections::VecDeque, vec::Vec};
 
+    use crate::field::P;
+
     use super::*;
 
     fn permuted(words: [u32; WIDTH]) -> [u32; WIDTH] {

@@ -2,7 +2,7 @@ use super::{Kind, Label, Transcript, tag};
 use crate::{
     field::{M31, QM31},
     hash::{
-        blake2s::{self, Hasher},
+        blake2s,
         poseidon2::{WIDTH, permute},
     },
 };
@@ -15,8 +15,6 @@ const TAG: usize = RATE;
 const LENGTH: usize = RATE + 1;
 /// Three capacity lanes to which the marks of draws are added.
 const DRAWN: usize = RATE + 3;
-/// Elements of the longest message that is absorbed as it is.
-const SHORT: usize = 64;
 /// The mark of the second and later elements of one draw.
 const CONTINUED: u32 = 0x80;
 
@@ -29,9 +27,6 @@ const CONTINUED: u32 = 0x80;
 ///   length, lane 10 += the remaining bits; then for each block of eight elements (the last one padded with zeros;
 ///   an empty message is one block of zeros): rate := block, permute. Bytes go in as little-endian 16-bit limbs with
 ///   the length in bytes; a root is its 32 bytes under a kind of its own.
-/// * **Long messages.** A message of more than 64 elements is absorbed as the 32 bytes of Blake2s(`circlt-T`, elements
-///   as little-endian words), in 16 limbs under a kind of its own with the number of elements as its length: the trees
-///   rest on the same collision resistance, and hashing is cheaper than permuting.
 /// * **Squeeze.** Elements are lanes 0, 1, ... of the rate after a permutation. When none is left: lane 8 +=
 ///   `label + 2^8 kind` of the draw that needs one, permute (the rate stays). A draw may straddle blocks. An
 ///   absorption discards what is left.
@@ -80,23 +75,12 @@ impl Poseidon2Transcript {
         }
     }
 
-    fn absorb_elements(&mut self, label: Label, length: usize, data: impl Iterator<Item = M31>) {
-        if length <= SHORT {
-            return self.absorb_framed(tag(Kind::Elements, label), length, data);
-        }
-        let mut hasher = Hasher::new(blake2s::TRANSCRIPT);
-        for element in data {
-            hasher.update(&element.value().to_le_bytes());
-        }
-        self.absorb_limbs(tag(Kind::Hashed, label), length, &hasher.finish());
-    }
-
-    fn absorb_limbs(&mut self, tag: u32, length: usize, bytes: &[u8]) {
+    fn absorb_limbs(&mut self, tag: u32, bytes: &[u8]) {
         let limb = |pair: &[u8]| {
             let low = pair.first().copied().unwrap_or(0);
             M31::from(u16::from_le_bytes([low, pair.get(1).copied().unwrap_or(0)]))
         };
-        self.absorb_framed(tag, length, bytes.chunks(2).map(limb));
+        self.absorb_framed(tag, bytes.len(), bytes.chunks(2).map(limb));
     }
 
     fn draw<const N: usize>(&mut self, kind: Kind, label: Label) -> [M31; N] {
@@ -128,20 +112,20 @@ impl Transcript for Poseidon2Transcript {
     }
 
     fn absorb(&mut self, label: Label, data: &[M31]) {
-        self.absorb_elements(label, data.len(), data.iter().copied());
+        self.absorb_framed(tag(Kind::Elements, label), data.len(), data.iter().copied());
     }
 
     fn absorb_bytes(&mut self, label: Label, bytes: &[u8]) {
-        self.absorb_limbs(tag(Kind::Bytes, label), bytes.len(), bytes);
+        self.absorb_limbs(tag(Kind::Bytes, label), bytes);
     }
 
     fn absorb_digest(&mut self, label: Label, digest: &[u8; 32]) {
-        self.absorb_limbs(tag(Kind::Root, label), digest.len(), digest);
+        self.absorb_limbs(tag(Kind::Root, label), digest);
     }
 
     fn absorb_ext(&mut self, label: Label, data: &[QM31]) {
         let coordinates = data.iter().flat_map(|element| element.coordinates());
-        self.absorb_elements(label, 4 * data.len(), coordinates);
+        self.absorb_framed(tag(Kind::Elements, label), 4 * data.len(), coordinates);
     }
 
     fn challenge(&mut self, label: Label) -> QM31 {

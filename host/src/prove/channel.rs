@@ -3,7 +3,7 @@
 use circlet_core::field::{M31, QM31};
 use circlet_core::hash::HashSuite;
 use circlet_core::merkle::cap_root;
-use circlet_core::transcript::{Label, Transcript};
+use circlet_core::transcript::{Label, Promise, Transcript};
 
 use super::adversary::Adversary;
 use crate::backend::grind::grind;
@@ -12,6 +12,8 @@ use crate::backend::grind::grind;
 pub struct Channel<'a, S: HashSuite> {
     transcript: S::Transcript,
     proof: Vec<u8>,
+    /// What was promised and is still to be sent.
+    promised: Vec<QM31>,
     /// May change what is sent.
     pub adversary: &'a mut dyn Adversary,
 }
@@ -19,7 +21,7 @@ pub struct Channel<'a, S: HashSuite> {
 impl<'a, S: HashSuite> Channel<'a, S> {
     /// A channel with an empty proof.
     pub fn new(transcript: S::Transcript, adversary: &'a mut dyn Adversary) -> Self {
-        Self { transcript, proof: Vec::new(), adversary }
+        Self { transcript, proof: Vec::new(), promised: Vec::new(), adversary }
     }
 
     /// Sends a message; returns what was sent.
@@ -33,6 +35,25 @@ impl<'a, S: HashSuite> Channel<'a, S> {
     pub fn send_slice(&mut self, label: Label, message: &mut [QM31]) {
         self.adversary.message(label, message);
         self.transcript.absorb_ext(label, message);
+        let words: Vec<M31> = message.iter().flat_map(|x| x.coordinates()).collect();
+        self.open(&words);
+    }
+
+    /// Sends the digest of a message, which [`Self::keep_promise`] sends itself; returns the message.
+    pub fn promise(&mut self, label: Label, mut message: Vec<QM31>) -> Vec<QM31> {
+        self.adversary.message(label, &mut message);
+        let mut promise = Promise::default();
+        message.iter().for_each(|&element| promise.push(element));
+        let digest = promise.digest();
+        self.transcript.absorb_bytes(label, &digest);
+        self.proof.extend(digest);
+        self.promised.clone_from(&message);
+        message
+    }
+
+    /// Sends what was promised.
+    pub fn keep_promise(&mut self) {
+        let message = std::mem::take(&mut self.promised);
         let words: Vec<M31> = message.iter().flat_map(|x| x.coordinates()).collect();
         self.open(&words);
     }

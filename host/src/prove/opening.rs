@@ -160,6 +160,7 @@ pub fn prove<S: BulkHash>(
         }
     }
     drop(stage);
+    channel.keep_promise();
     channel.work(profile.pow_bits);
     answer(protocol, encoder, commitments, &layers, channel);
 }

@@ -50,8 +50,7 @@ pub fn prove<S: BulkHash>(
         bound.push(r);
     }
     bound.reverse();
-    let mut values: Vec<QM31> = sumcheck.operands.iter().map(Table::first).collect();
-    channel.send_slice(Label::RelationEvals, &mut values);
+    let values = channel.promise(Label::RelationEvals, sumcheck.operands.iter().map(Table::first).collect());
     claims.points.rows.clone_from(&point.rows);
     claims.points.cols.clone_from(&point.cols);
     claims.points.bound = bound;

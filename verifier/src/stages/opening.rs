@@ -8,7 +8,7 @@ use circlet_core::field::{M31, QM31};
 use circlet_core::hash::HashSuite;
 use circlet_core::key::VerifyingKey;
 use circlet_core::merkle::verify_multiproof;
-use circlet_core::opening::{column_weights, round};
+use circlet_core::opening::{MESSAGE, column_weights, round};
 use circlet_core::poly::{evaluate, univariate};
 use circlet_core::protocol::Outline;
 use circlet_core::stacking::FoldSchedule;
@@ -16,6 +16,7 @@ use circlet_core::transcript::Label;
 
 use crate::Reject;
 use crate::channel::Channel;
+use crate::stages::claims::Batched;
 
 const ARITY: usize = 1 << FoldSchedule::ARITY_LOG;
 
@@ -45,8 +46,9 @@ pub fn past_cap<S: HashSuite>(
 
 /// Where the sumcheck of the opening ends.
 pub struct Ends<D> {
-    /// What is claimed of the stacked vector times the weight of all claims.
-    claim: QM31,
+    /// What is claimed of the stacked vector times the weight of all claims: so many times the batched value of all
+    /// claims, and so much more.
+    claim: [QM31; 2],
     /// Coordinates of the row.
     rows: Vec<QM31>,
     /// Coordinates that select matrix column and tree.
@@ -63,27 +65,33 @@ impl<D> Ends<D> {
         self.rows.iter().chain(&self.stack).copied().collect()
     }
 
-    /// Whether the weight of all claims at the point is the one with which the claim holds.
-    pub fn holds(&self, outline: &Outline, weight: QM31) -> bool {
+    /// Whether the claims hold, given their value and their weight at the point.
+    pub fn holds(&self, outline: &Outline, claims: &Batched) -> bool {
+        let [times, more] = self.claim;
         let folds = outline.schedule.layers * FoldSchedule::ARITY_LOG;
         let opened = evaluate(&self.last, self.rows.get(folds as usize..).unwrap_or_default());
-        opened * weight == self.claim
+        opened * claims.weight == times * claims.value + more
     }
 }
 
-/// Reduces the batched claim to one at a point, while the stacked vector is folded.
+/// Reduces the batched claim to one at a point, while the stacked vector is folded. Each round's claim is linear in the
+/// one before, so the first one need not be known yet.
 pub fn fold<S: HashSuite>(
     outline: &Outline,
     channel: &mut Channel<'_, S>,
-    mut claim: QM31,
 ) -> Result<Ends<S::Digest>, Reject> {
     let Outline { profile, stacking, schedule, .. } = outline;
+    let mut claim = [QM31::ONE, QM31::ZERO];
+    // The round polynomial of a claim `c` at `r` is that of the claim 0 there, and `c r`.
+    let next = |[times, more]: [QM31; 2], message: [QM31; MESSAGE], r: QM31| {
+        [times * r, more * r + univariate(&round(QM31::ZERO, message), r)]
+    };
     let mut stack: Vec<QM31> = Vec::new();
     for _ in 0..stacking.stack_variables() {
         let message = channel.receive_array(Label::OpeningRound)?;
         channel.work(profile.g_stack)?;
         let r = channel.challenge(Label::OpeningChallenge);
-        claim = univariate(&round(claim, message), r);
+        claim = next(claim, message, r);
         stack.push(r);
     }
     stack.reverse();
@@ -98,7 +106,7 @@ pub fn fold<S: HashSuite>(
             channel.work(profile.g_fold)?;
         }
         let r = channel.challenge(Label::OpeningChallenge);
-        claim = univariate(&round(claim, message), r);
+        claim = next(claim, message, r);
         rows.push(r);
         if bound == folds {
             last = channel.receive(Label::FinalMessage, 1 << schedule.last)?;

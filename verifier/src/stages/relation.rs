@@ -1,7 +1,5 @@
 //! All relations: one random point and one sumcheck. See [`circlet_core::relations`].
 
-use alloc::vec::Vec;
-
 use circlet_core::claims::Points;
 use circlet_core::field::QM31;
 use circlet_core::hash::HashSuite;
@@ -21,8 +19,8 @@ pub struct Ends {
     pub products: QM31,
     /// What the summand is claimed to be at the sumcheck's point.
     pub claim: QM31,
-    /// What the operands are claimed to be there.
-    pub values: Vec<QM31>,
+    /// The digest of what the operands are claimed to be there.
+    pub promise: [u8; 32],
 }
 
 /// Reduces "all relations hold" to what the operands are at one point, which is added to the points.
@@ -44,6 +42,6 @@ pub fn verify<S: HashSuite>(
         points.bound.push(r);
     }
     points.bound.reverse();
-    let values = channel.receive(Label::RelationEvals, outline.numbers.operands as usize)?;
-    Ok(Ends { gamma, products, claim, values })
+    let promise = channel.promise(Label::RelationEvals)?;
+    Ok(Ends { gamma, products, claim, promise })
 }

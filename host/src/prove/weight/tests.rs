@@ -234,7 +234,7 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
     let low = &whole[..stacking.log_rows as usize];
     let mut closed = weight::Weight::new(&points, &numbers, &stacking, mu, &whole);
     claims(Random(seed), &columns, theta, &mut closed);
-    assert_eq!(closed.total(), evaluate(&w, low));
+    assert_eq!(closed.total(&[]), evaluate(&w, low));
     let weights = column_weights(&point, stacking.log_columns);
     let messages: Vec<(&[B], QM31)> = messages
         .iter()
