@@ -74,6 +74,10 @@ fn elements_that_are_not_canonical() {
         if matches!(part.label, Label::Nonce | Label::WitnessRoot | Label::FoldedRoot | Label::FoldRoot) {
             continue;
         }
+        // The digest of the evaluations is no element; they come later.
+        if part.label == Label::RelationEvals && part.len == 32 {
+            continue;
+        }
         for place in (part.start..part.start + part.len).step_by(4) {
             for word in [P, P + 1, u32::MAX] {
                 let mut changed = proof.clone();

@@ -61,12 +61,16 @@ fn every_message_is_absorbed() {
             Label::FoldedRoot => &[Stage::Opening],
             label => &[stage(label)],
         };
-        let work = matches!(part.label, Label::WitnessRoot | Label::Nonce) && verdict == Err(Reject::Work);
+        // Work is checked before the relation stage's last claim, which waits for the evaluations.
+        let before_work =
+            stage(part.label) == Stage::Relation || matches!(part.label, Label::WitnessRoot | Label::Nonce);
+        let work = before_work && verdict == Err(Reject::Work);
+        let promise = part.label == Label::RelationEvals && verdict == Err(Reject::Promise(Stage::Relation));
         // The last nonce decides the positions only.
         let answers = matches!(verdict, Err(Reject::MerklePath | Reject::TooShort | Reject::NonCanonical));
         let last = part.label == Label::Nonce && part.start > proof.len() / 4 && answers;
         let claim = stages.iter().any(|&s| verdict == Err(Reject::FinalClaim(s)));
-        assert!(work || last || claim, "{part:?}: {verdict:?}");
+        assert!(work || last || claim || promise, "{part:?}: {verdict:?}");
     }
 }
 

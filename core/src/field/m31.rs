@@ -36,7 +36,6 @@ impl M31 {
     /// The residue of an integer below `2^61`.
     #[inline]
     pub const fn fold(value: u64) -> Self {
-        debug_assert!(value >> 61 == 0);
         // 2^31 = 1; the sum is below 2^31 + 2^30.
         let folded = (value as u32 & P) + (value >> 31) as u32;
         Self(if folded >= P { folded - P } else { folded })

@@ -98,7 +98,7 @@ pub fn prove_trace<S: BulkHash>(
         claims.value(claim, public_value(entries, theta));
         public_terms(columns, claim, public, theta, &mut claims);
     }
-    if let Some(value) = key.verifying.pin {
+    if let Some(value) = key.verifying.pin.filter(|_| protocol.pinned()) {
         claims.points.pin = pin::point::<S>(&protocol.stacking, key.fixed.tree.cap());
         claims.value(numbers.pin(), QM31::from_coordinates(value));
         let point = claims.points.pin.clone();
