@@ -27,7 +27,7 @@ pub fn verify(
         Ok(key) => bytes::of_file(proof, key.proofs())?,
         Err(_) => Vec::new(),
     };
-    judge(key, &proof, registration.as_ref())
+    judge(key, &proof, registration)
 }
 
 /// A key, if the file holds one; the error is that there is not enough memory.
@@ -40,7 +40,7 @@ fn read_key(file: &Uint8Array) -> Result<Result<Key, Refusal>, JsValue> {
 fn judge(
     key: Result<Key, Refusal>,
     proof: &[u8],
-    registration: Option<&Uint8Array>,
+    registration: Option<Uint8Array>,
 ) -> Result<Object, JsValue> {
     let key = match key {
         Ok(key) => key,
@@ -52,12 +52,13 @@ fn judge(
             return Ok(verdict::refused(Some(&key), verdict::Part::of(&refusal), &refusal.to_string()));
         }
     };
+    let registered = registration.is_some();
     if let Some(file) = registration {
-        let file = bytes::of_file(file, &[circlet_core::file::Kind::Registration])?;
+        let file = bytes::of_file(&file, &[circlet_core::file::Kind::Registration])?;
         if let Err(refusal) = circlet_verifier::verify_registration_file(&key, &file) {
             let reason = format!("the registration: {refusal}");
             return Ok(verdict::refused(Some(&key), verdict::Part::Registration, &reason));
         }
     }
-    Ok(verdict::accepted(&key, &proven, registration.is_some()))
+    Ok(verdict::accepted(&key, &proven, registered))
 }

@@ -49,6 +49,6 @@ impl Reading {
 
     /// The verdict on what has come.
     pub fn finish(self, registration: Option<Uint8Array>) -> Result<Object, JsValue> {
-        judge(self.key, &self.proof, registration.as_ref())
+        judge(self.key, &self.proof, registration)
     }
 }
