@@ -21,6 +21,7 @@ pub mod hash;
 pub mod key;
 pub mod limits;
 pub mod lookup;
+pub mod memory;
 pub mod merkle;
 pub mod opening;
 pub mod ops;

@@ -42,6 +42,10 @@ pub struct Outline {
     pub schedule: FoldSchedule,
     /// The domain of the codewords.
     pub domain: Domain,
+    /// Operands of the op that has most.
+    pub widest: u32,
+    /// Lookups of each size.
+    pub lookup_sizes: Sizes,
     /// Cells of all lookups.
     lookups: u64,
     /// The degree of wirings and public tensors in their challenge.
@@ -54,6 +58,7 @@ struct Measure {
     check: Check,
     lookups: Sizes,
     operands: Operands,
+    widest: u32,
     extent: Extent,
     relations: u32,
     numbers: Numbers,
@@ -62,7 +67,7 @@ struct Measure {
 
 impl Reader for Measure {
     fn op(&mut self) {
-        self.operands.op().for_each(drop);
+        self.widest = self.widest.max(self.operands.op().count() as u32);
     }
 
     fn lookup(&mut self, declared: &Declared, lookup: Looked<'_>) {
@@ -129,7 +134,9 @@ impl Outline {
     ) -> Result<Self, CircuitError> {
         let mut measure = Measure::default();
         let declared = source.read(Columns::default(), &mut measure)?;
-        let Measure { check, lookups, operands, extent, relations, mut numbers, mut wiring_degree } = measure;
+        measure.op();
+        let Measure { check, lookups, operands, widest, extent, relations, mut numbers, mut wiring_degree } =
+            measure;
         check.finish(&declared)?;
         let columns = &declared.columns;
         let pinned = profile.regime != Regime::UniqueDecoding;
@@ -155,7 +162,9 @@ impl Outline {
             extent,
             relations,
             numbers,
+            widest,
             lookups: lookups.cells(),
+            lookup_sizes: lookups,
             wiring_degree,
             declared,
         })

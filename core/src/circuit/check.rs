@@ -352,7 +352,8 @@ impl Check {
         for (id, proven) in declared.columns.ids().zip(&self.proven) {
             // A past column is one that an earlier proof has bounded.
             let trusted = matches!(declared.columns.tree(id), Tree::Fixed | Tree::Past);
-            if !trusted && !(proven.low && proven.high) {
+            let bounded = trusted || (proven.low && proven.high);
+            if !bounded {
                 return Err(CircuitError::Unbounded(String::from(declared.name(id))));
             }
         }

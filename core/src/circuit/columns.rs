@@ -26,6 +26,11 @@ impl Sizes {
         nth
     }
 
+    /// The logs of all sizes that there are.
+    pub fn logs(&self) -> impl Iterator<Item = u32> + '_ {
+        (0u32..).zip(&self.0).filter(|(_, count)| **count > 0).map(|(log, _)| log)
+    }
+
     /// The number of blocks of `2^log` cells.
     pub fn count(&self, log: u32) -> u32 {
         self.0.get(log as usize).copied().unwrap_or(0)
@@ -83,7 +88,7 @@ pub struct Columns {
     classes: Vec<Class>,
     numbers: BTreeMap<Class, u16>,
     /// The class, and how many columns of the same size in the same tree come before.
-    columns: Vec<(u16, u16)>,
+    places: Vec<(u16, u16)>,
     sizes: [Sizes; 4],
     /// Cells of all columns.
     cells: u64,
@@ -93,7 +98,7 @@ pub struct Columns {
 
 impl PartialEq for Columns {
     fn eq(&self, other: &Self) -> bool {
-        (&self.classes, &self.columns, &self.sizes) == (&other.classes, &other.columns, &other.sizes)
+        (&self.classes, &self.places, &self.sizes) == (&other.classes, &other.places, &other.sizes)
     }
 }
 
@@ -102,12 +107,12 @@ impl Columns {
     pub fn declare(&mut self, shape: Shape, bound: Interval, tree: Tree) -> ColumnId {
         let id = ColumnId(self.declared as u32);
         self.declared += 1;
-        if self.declared <= self.columns.len() || self.declared > limits::PARTS {
+        if self.declared <= self.places.len() || self.declared > limits::PARTS {
             return id;
         }
         let class = Class { shape, bound, tree };
         // Neighbours are often alike.
-        let last = self.columns.last().map(|last| last.0);
+        let last = self.places.last().map(|last| last.0);
         let alike = last.filter(|&last| self.classes.get(usize::from(last)) == Some(&class));
         let number = alike.unwrap_or_else(|| {
             let next = self.classes.len() as u16;
@@ -118,7 +123,7 @@ impl Columns {
         });
         self.cells = self.cells.saturating_add(shape.cells());
         let nth = self.sizes.get_mut(tree.index()).map_or(0, |sizes| sizes.push(shape.log_size()));
-        self.columns.push((number, nth as u16));
+        self.places.push((number, nth as u16));
         id
     }
 
@@ -126,6 +131,11 @@ impl Columns {
     pub fn again(&mut self) {
         self.declared = 0;
         self.numbers = BTreeMap::new();
+    }
+
+    /// How many sorts of columns there are: of the same extents, range and tree.
+    pub fn classes(&self) -> usize {
+        self.classes.len()
     }
 
     /// The number of columns declared in this pass.
@@ -145,7 +155,7 @@ impl Columns {
 
     fn class(&self, id: ColumnId) -> &Class {
         let class =
-            self.columns.get(id.0 as usize).and_then(|&(class, _)| self.classes.get(usize::from(class)));
+            self.places.get(id.0 as usize).and_then(|&(class, _)| self.classes.get(usize::from(class)));
         class.unwrap_or(&NOTHING)
     }
 
@@ -166,7 +176,7 @@ impl Columns {
 
     /// How many columns of the same size in the same tree come before.
     pub fn nth(&self, id: ColumnId) -> u32 {
-        self.columns.get(id.0 as usize).map_or(0, |&(_, nth)| nth.into())
+        self.places.get(id.0 as usize).map_or(0, |&(_, nth)| nth.into())
     }
 
     /// Columns of each size in a tree.

@@ -7,6 +7,7 @@ use circlet::files::{self, Kind};
 use circlet_core::decoder::{Decoder, DecoderKey, Extent};
 use circlet_core::encoder::{Encoder, EncoderKey};
 use circlet_core::key::VerifyingKey;
+use circlet_core::memory;
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Program;
 use circlet_core::protocol::Outline;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use super::failure::{Failure, OrFail};
 use super::{Context, Outcome, demo, encoder, job, llm, text};
 
-/// Show how many bits of security a profile gives, source by source.
+/// Show how many bits of security a profile gives, source by source, and the memory that a verifier needs.
 ///
 /// Security depends on the sizes of the program: with a key, the table is for that program under the key's
 /// profile; without one, for the bundled digits model under every profile. With the key of a language model it is
@@ -62,9 +63,19 @@ pub fn run(_: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     };
     let mut reports = Vec::new();
     for profile in profiles {
-        let report = subject.report(profile)?;
+        let (outline, program) = subject.outline(profile)?;
+        let report = job::security(&outline)?;
         let _ = writeln!(out, "\n{report}");
-        reports.push(json(&report));
+        let [small, large] = [4, 8].map(|word| memory::plan(&outline, &program, word).total());
+        let _ = writeln!(
+            out,
+            "a verifier needs at most {} of heap, {} on a machine of 64 bits, besides the key",
+            text::bytes(small),
+            text::bytes(large)
+        );
+        let mut report = json(&report);
+        report["verifier_heap"] = json!({ "bits_32": small, "bits_64": large });
+        reports.push(report);
     }
     let json = match &subject {
         Subject::Program(program) => json!({ "model": program.name, "profiles": reports }),
@@ -118,13 +129,18 @@ fn subject(arguments: &Arguments) -> Result<(Subject, Vec<ProfileId>), Failure> 
 }
 
 impl Subject {
-    fn report(&self, profile: ProfileId) -> Result<Report, Failure> {
-        job::security(&match self {
+    fn outline(&self, profile: ProfileId) -> Result<(Outline, Program), Failure> {
+        Ok(match self {
             Self::Program(program) => {
-                Outline::new(program, *profile.profile()).or_file("this program cannot be proven")?
+                let outline = Outline::new(program, *profile.profile());
+                (outline.or_file("this program cannot be proven")?, program.clone())
             }
-            Self::Decoder(decoder, extent) => llm::prover::protocol(decoder, profile, *extent)?.outline,
-            Self::Encoder(encoder, length) => encoder::prover::protocol(encoder, profile, *length)?.outline,
+            Self::Decoder(decoder, extent) => {
+                (llm::prover::protocol(decoder, profile, *extent)?.outline, decoder.program(*extent))
+            }
+            Self::Encoder(encoder, length) => {
+                (encoder::prover::protocol(encoder, profile, *length)?.outline, encoder.program(*length))
+            }
         })
     }
 }

@@ -43,7 +43,9 @@ impl<'a, S: HashSuite> Channel<'a, S> {
     pub fn promise(&mut self, label: Label, mut message: Vec<QM31>) -> Vec<QM31> {
         self.adversary.message(label, &mut message);
         let mut promise = Promise::default();
-        message.iter().for_each(|&element| promise.push(element));
+        for &element in &message {
+            promise.push(element);
+        }
         let digest = promise.digest();
         self.transcript.absorb_bytes(label, &digest);
         self.proof.extend(digest);
