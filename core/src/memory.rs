@@ -38,9 +38,9 @@ impl MemoryPlan {
 const ELEMENT: u64 = 16;
 const DIGEST: u64 = 32;
 
-/// A list that grows by doubling, while it is copied into one twice as large.
+/// A list that grows by doubling.
 fn growing(len: usize, bytes: u64) -> u64 {
-    3 * (len as u64).next_power_of_two() * bytes / 2
+    (len as u64).next_power_of_two() * bytes
 }
 
 impl VerifyingKey {
@@ -67,19 +67,20 @@ pub fn plan(outline: &Outline, program: &Program, word: u64) -> MemoryPlan {
     };
     let inner: u64 = program.ops.iter().map(inner).sum();
     let tables: u64 = program.tables.iter().map(|t| named(&t.name, 16)).sum();
-    let spine = growing(program.tensors.len(), list + 24) / 3
-        + growing(program.constants.len(), list + 32) / 3
-        + growing(program.ops.len(), 56 + word) * 2 / 3;
+    // Lists have room for more than they hold.
+    let slack = |len: usize, bytes: u64| growing(len, bytes) - len as u64 * bytes;
+    let spine = slack(program.tensors.len(), list + 24)
+        + slack(program.constants.len(), list + 32)
+        + growing(program.ops.len(), 48 + word);
     let program_bytes = tensors + constants + inner + tables + spine;
 
-    // Blocks of tensors, cuts of constants, the columns and their sorts; sorts are found by a tree in the first pass.
+    // Blocks of tensors, cuts of constants, the columns and their sorts. The first pass also has a tree of sorts, what is
+    // proven of columns, and a list of columns that is copied into a larger one; the second one has what follows below.
     let fixed = columns.ids().filter(|&id| columns.tree(id) == Tree::Fixed).count();
     let circuit = (list + 64) * program.tensors.len() as u64
         + growing(fixed, 16)
         + growing(columns.len(), 4)
         + growing(columns.classes(), 32)
-        + 40 * columns.classes() as u64
-        + 2 * columns.len() as u64
         + 4 * program.constants.len() as u64
         + 64 * outline.declared.tables.len() as u64;
 
@@ -97,7 +98,7 @@ pub fn plan(outline: &Outline, program: &Program, word: u64) -> MemoryPlan {
         + blocks
         + growing(outline.widest as usize, operand + ELEMENT + 8)
         // Weights of stretches, of pairs of them, and of lists.
-        + 3 * growing(columns.classes(), ELEMENT + 16)
+        + 2 * growing(columns.classes(), ELEMENT + 16)
         + 16 * lists
         + 16 * form;
 
@@ -111,6 +112,8 @@ pub fn plan(outline: &Outline, program: &Program, word: u64) -> MemoryPlan {
     let opening =
         trees + folds + 2 * weights + queries + 4 * widest + points + (ELEMENT << outline.schedule.last) * 2;
 
+    let first = 60 * columns.classes() as u64 + 4 * columns.len() as u64;
+    let claims = claims.max(first);
     let publics = outline.declared.inputs.iter().chain(&outline.declared.outputs);
     let entries: u64 = publics.map(|p| 4 * u64::from(p.rows) * u64::from(p.cols)).sum();
     let listed: u64 = outline.declared.lists.iter().map(|l| 4 * u64::from(l.len)).sum();

@@ -38,8 +38,9 @@ const CIRCUITS: u32 = 1 << 12;
 /// The circuits whose proofs together register a program's numbers.
 pub fn circuits(program: &Program) -> Result<Vec<Circuit>, CircuitError> {
     let whole = Circuit::without_steps(program)?;
+    let fixed = whole.columns.into_iter().filter(|column| column.tree() == Tree::Fixed);
     let fixed: Vec<Column> =
-        whole.columns.into_iter().filter(|column| column.tree() == Tree::Fixed).collect();
+        fixed.map(|column| Column { name: name_of(program, column.content), ..column }).collect();
     let mut parts: Vec<Vec<Group>> = vec![Vec::new()];
     let mut lookups = 0;
     for group in groups(program, &fixed) {
@@ -58,6 +59,16 @@ pub fn circuits(program: &Program) -> Result<Vec<Circuit>, CircuitError> {
         return Err(CircuitError::TooLarge("circuits of a registration", parts.len() as u64));
     }
     parts.iter().map(|groups| Draft::new(&fixed).circuit(groups)).collect()
+}
+
+/// What the program calls the numbers of a column, for people.
+fn name_of(program: &Program, content: Content) -> String {
+    let name = match content {
+        Content::Constant { constant, .. } => program.constants.get(constant.0 as usize).map(|c| &c.name),
+        Content::Table(table) => program.tables.get(table.0 as usize).map(|t| &t.name),
+        _ => None,
+    };
+    name.cloned().unwrap_or_default()
 }
 
 /// The statement of one of several circuits.
