@@ -47,7 +47,8 @@ fn link(out: &Path) -> Result<(), String> {
     let target = env::var("TARGET").unwrap_or_default();
     let family = if board == "riscv-virt" { "riscv32imac-" } else { "thumbv7em-" };
     if !target.starts_with(family) {
-        let target = if board == "riscv-virt" { "riscv32imac-unknown-none-elf" } else { "thumbv7em-none-eabihf" };
+        let target =
+            if board == "riscv-virt" { "riscv32imac-unknown-none-elf" } else { "thumbv7em-none-eabihf" };
         return Err(format!("the board {board} needs --target {target}"));
     }
     let script = format!("memory/{board}.x");
@@ -70,9 +71,11 @@ fn keys(out: &Path) -> Result<(), String> {
     let list = env::var_os("CIRCLET_KEYS").unwrap_or_default();
     let paths: Vec<PathBuf> = env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect();
     if paths.is_empty() {
-        return Err("no keys: set CIRCLET_KEYS to the files that `circlet compile` wrote (model.vk), with a colon \
+        return Err(
+            "no keys: set CIRCLET_KEYS to the files that `circlet compile` wrote (model.vk), with a colon \
                     between one and the next"
-            .into());
+                .into(),
+        );
     }
     if paths.len() > u8::MAX.into() {
         return Err(format!("{} keys are too many; the device can name {}", paths.len(), u8::MAX));
@@ -87,8 +90,8 @@ fn keys(out: &Path) -> Result<(), String> {
             format!("cannot read the key {shown}: {error}; relative paths start at verifier/firmware")
         })?;
         let key = Key::from_file(&bytes).map_err(|error| format!("cannot use the key {shown}: {error}"))?;
-        let (header, payload) =
-            Header::split(&bytes, &Key::KINDS).map_err(|error| format!("cannot use the key {shown}: {error}"))?;
+        let (header, payload) = Header::split(&bytes, &Key::KINDS)
+            .map_err(|error| format!("cannot use the key {shown}: {error}"))?;
         if let Some(other) = known.insert(key.digest(), path) {
             return Err(format!("{} and {shown} are the same key; leave one out", other.display()));
         }

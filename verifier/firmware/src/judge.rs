@@ -9,7 +9,10 @@ use crate::measure::Meter;
 /// Judges what comes. The verifier decides alone.
 pub fn judge(request: Request, source: &mut dyn Source) -> Verdict {
     let Some(key) = keys::load(request.place) else {
-        return Verdict::without(Outcome::Failed, "a key in the firmware is damaged; write the firmware again");
+        return Verdict::without(
+            Outcome::Failed,
+            "a key in the firmware is damaged; write the firmware again",
+        );
     };
     let mut meter = Meter::start(source);
     let mut verdict = Verdict::of(verify_payload(&key, request.kind, &mut meter));

@@ -72,10 +72,13 @@ pub fn instructions() -> u64 {
     let frequency = FREQUENCY.load(Relaxed).max(1000);
     loop {
         let millis = MILLIS.load(Relaxed);
-        let left = SYST::get_current();
+        // The counter raises the interrupt when it comes to zero, and begins again with the next tick.
+        let ticks = match SYST::get_current() {
+            0 => 0,
+            left => (frequency / 1000).saturating_sub(left),
+        };
         if MILLIS.load(Relaxed) == millis {
-            let ticks = u64::from(frequency / 1000 - 1 - left.min(frequency / 1000 - 1));
-            return u64::from(millis) * 1_000_000 + ticks * 1_000_000_000 / u64::from(frequency);
+            return u64::from(millis) * 1_000_000 + u64::from(ticks) * 1_000_000_000 / u64::from(frequency);
         }
     }
 }
