@@ -108,6 +108,20 @@ impl Monitor {
         self.state().done = Some(done);
     }
 
+    /// A bar for so many bytes that go somewhere; a hidden one where nobody watches.
+    pub fn bytes(&self, total: u64) -> ProgressBar {
+        if !self.visible {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(total);
+        let template = "{spinner} sending [{bar:32}] {bytes} of {total_bytes}, about {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.enable_steady_tick(TICK);
+        bar
+    }
+
     /// The stages finished since the last call; stages of the same name are added up.
     pub fn take(&self) -> Vec<Stage> {
         let mut sums: Vec<Stage> = Vec::new();

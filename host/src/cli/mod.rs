@@ -14,6 +14,7 @@ mod model;
 mod prove;
 mod register;
 mod security;
+mod send;
 mod statement;
 mod system;
 pub mod text;
@@ -50,10 +51,11 @@ Examples:
   circlet verify model.vk text.proof --trust-key --tokenizer model.gguf
 
 Exit codes:
-  0  done; for verify: the proof is accepted
+  0  done; for verify and send: the proof is accepted
   1  the proof is rejected, or does not say what was expected
   2  wrong usage: an unknown, missing or contradictory option
-  3  a file that cannot be read, used or written, a model that cannot be proven, or too little memory";
+  3  a file that cannot be read, used or written, a model that cannot be proven, a device that gives no verdict, or too
+     little memory";
 
 /// Proves that a neural network, committed to in a short key, maps an input to an output.
 ///
@@ -100,6 +102,7 @@ enum Command {
     Prove(prove::Arguments),
     Register(register::Arguments),
     Verify(verify::Arguments),
+    Send(send::Arguments),
     Security(security::Arguments),
     Bench(bench::Arguments),
     Completions(completions::Arguments),
@@ -115,6 +118,7 @@ impl Command {
             Self::Prove(arguments) => arguments.paths(),
             Self::Register(arguments) => arguments.paths(),
             Self::Verify(arguments) => arguments.paths(),
+            Self::Send(arguments) => arguments.paths(),
             Self::Security(arguments) => arguments.paths(),
         }
     }
@@ -230,6 +234,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Prove(arguments) => prove::run(&context, &arguments),
         Command::Register(arguments) => register::run(&context, &arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Send(arguments) => send::run(&context, &arguments),
         Command::Security(arguments) => security::run(&context, &arguments),
         Command::Bench(arguments) => bench::run(&context, &arguments),
         Command::Completions(arguments) => Ok(completions::run::<Cli>(&arguments)),

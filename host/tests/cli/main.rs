@@ -3,6 +3,7 @@
 mod chat;
 mod encoder;
 mod llm;
+mod send;
 
 use std::fs;
 use std::path::{Path, PathBuf};

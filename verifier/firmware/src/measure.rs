@@ -1,0 +1,51 @@
+//! What a verification took, with the feature `measure`; without it nothing is counted.
+
+use circlet_link::Counters;
+use circlet_verifier::{ReadError, Source};
+
+use crate::board;
+
+/// A source that counts the instructions between its answers: those of the verifier, without those of the line.
+pub struct Meter<'a> {
+    source: &'a mut dyn Source,
+    instructions: u64,
+    since: u64,
+}
+
+impl<'a> Meter<'a> {
+    /// Counts from now on.
+    pub fn start(source: &'a mut dyn Source) -> Self {
+        board::memory::mark();
+        Self { source, instructions: 0, since: now() }
+    }
+
+    /// Says what was counted.
+    pub fn fill(self, counters: &mut Counters) {
+        if cfg!(feature = "measure") {
+            counters.instructions = Some(self.instructions + now().saturating_sub(self.since));
+            counters.heap = Some(board::memory::heap_peak());
+            counters.stack = Some(board::memory::stack_peak());
+        }
+    }
+
+    fn outside<T>(&mut self, act: impl FnOnce(&mut dyn Source) -> T) -> T {
+        self.instructions += now().saturating_sub(self.since);
+        let result = act(self.source);
+        self.since = now();
+        result
+    }
+}
+
+impl Source for Meter<'_> {
+    fn read(&mut self, out: &mut [u8]) -> Result<(), ReadError> {
+        self.outside(|source| source.read(out))
+    }
+
+    fn is_at_end(&mut self) -> Result<bool, ReadError> {
+        self.outside(|source| source.is_at_end())
+    }
+}
+
+fn now() -> u64 {
+    if cfg!(feature = "measure") { board::instructions() } else { 0 }
+}
