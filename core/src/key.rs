@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
+use postcard::ser_flavors::Flavor;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::field::M31;
-use crate::hash::blake2s;
+use crate::hash::blake2s::{self, Hasher};
 use crate::profile::ProfileId;
 use crate::program::Program;
 
@@ -60,11 +61,33 @@ pub(crate) fn decode<K: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<K>
     (encode(&key) == bytes).then_some(key)
 }
 
+/// Hashes an encoding as it is made.
+struct Hashed(Hasher);
+
+impl Flavor for Hashed {
+    type Output = [u8; 32];
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.update(&[byte]);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.update(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<[u8; 32]> {
+        Ok(self.0.finish())
+    }
+}
+
 /// The digest of the version and the canonical encoding of a key.
 pub(crate) fn digest<K: Serialize>(key: &K) -> [u8; 32] {
-    let mut bytes = VERSION.to_le_bytes().to_vec();
-    bytes.extend(encode(key));
-    blake2s::hash(blake2s::DIGEST, &bytes)
+    let mut hasher = Hasher::new(blake2s::DIGEST);
+    hasher.update(&VERSION.to_le_bytes());
+    // Like encoding to memory, this cannot fail.
+    postcard::serialize_with_flavor(key, Hashed(hasher)).unwrap_or_default()
 }
 
 /// What a proof is about: the public tensors, row by row, as integers at the program's scales, and the public

@@ -10,6 +10,7 @@ use crate::key::VerifyingKey;
 use crate::program::{Op, Program};
 use crate::protocol::Outline;
 use crate::stacking::Places;
+use crate::weight::{PAIRS, STRETCHES};
 
 /// Bytes of heap that a verifier needs, an upper bound. The stack is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +79,10 @@ pub fn plan(outline: &Outline, program: &Program, word: u64) -> MemoryPlan {
     // proven of columns, and a list of columns that is copied into a larger one; the second one has what follows below.
     let fixed = columns.ids().filter(|&id| columns.tree(id) == Tree::Fixed).count();
     let circuit = (list + 64) * program.tensors.len() as u64
-        + growing(fixed, 16)
-        + growing(columns.len(), 4)
+        + 16 * fixed as u64
+        + 1024
+        + 4 * columns.len() as u64
+        + 1024
         + growing(columns.classes(), 32)
         + 4 * program.constants.len() as u64
         + 64 * outline.declared.tables.len() as u64;
@@ -97,8 +100,9 @@ pub fn plan(outline: &Outline, program: &Program, word: u64) -> MemoryPlan {
     let claims = Places::RECENT as u64 * (ELEMENT + 4)
         + blocks
         + growing(outline.widest as usize, operand + ELEMENT + 8)
-        // Weights of stretches, of pairs of them, and of lists.
-        + 2 * growing(columns.classes(), ELEMENT + 16)
+        // Weights of pairs of stretches, of stretches, and of lists.
+        + PAIRS as u64 * (ELEMENT + 8)
+        + 3 * STRETCHES as u64 * (ELEMENT + 4) / 2
         + 16 * lists
         + 16 * form;
 
@@ -112,7 +116,7 @@ pub fn plan(outline: &Outline, program: &Program, word: u64) -> MemoryPlan {
     let opening =
         trees + folds + 2 * weights + queries + 4 * widest + points + (ELEMENT << outline.schedule.last) * 2;
 
-    let first = 60 * columns.classes() as u64 + 4 * columns.len() as u64;
+    let first = 60 * columns.classes() as u64 + columns.len() as u64;
     let claims = claims.max(first);
     let publics = outline.declared.inputs.iter().chain(&outline.declared.outputs);
     let entries: u64 = publics.map(|p| 4 * u64::from(p.rows) * u64::from(p.cols)).sum();

@@ -49,16 +49,20 @@ impl Powers {
     }
 }
 
-/// What is known of stretches and of pairs of them: a table with open addressing, which is never more than half full.
+/// What is known of stretches: a table with open addressing, of which a quarter at least is free.
 #[derive(Clone, Debug)]
 struct Known {
-    slots: Vec<Option<(u64, QM31)>>,
+    keys: Vec<u32>,
+    values: Vec<QM31>,
     used: usize,
 }
 
+/// No stretch has this key: there is no such point.
+const NONE: u32 = u32::MAX;
+
 impl Known {
-    fn new() -> Self {
-        Self { slots: vec![None; 64], used: 0 }
+    fn new(slots: usize) -> Self {
+        Self { keys: vec![NONE; slots], values: vec![QM31::ZERO; slots], used: 0 }
     }
 
     /// A number for a stretch of a point and for where the other one begins. Points have far fewer than 256 coordinates.
@@ -76,39 +80,53 @@ impl Known {
     }
 
     /// Where a key is, or should be.
-    fn place(slots: &[Option<(u64, QM31)>], key: u64) -> usize {
-        let mask = slots.len().wrapping_sub(1);
-        let mixed =
-            (key as u32).wrapping_add(((key >> 32) as u32).wrapping_mul(0x1f)).wrapping_mul(0x9e37_79b9);
-        let mut place = (mixed >> 12) as usize & mask;
-        while slots.get(place).is_some_and(|slot| slot.is_some_and(|(known, _)| known != key)) {
+    fn place(&self, key: u32) -> usize {
+        let mask = self.keys.len().wrapping_sub(1);
+        let mut place = (mixed(key) >> 12) as usize & mask;
+        while self.keys.get(place).is_some_and(|&known| known != key && known != NONE) {
             place = (place + 1) & mask;
         }
         place
     }
 
-    fn get(&self, key: u64) -> Option<QM31> {
-        self.slots.get(Self::place(&self.slots, key))?.map(|(_, value)| value)
+    fn get(&self, key: u32) -> Option<QM31> {
+        let place = self.place(key);
+        if self.keys.get(place) == Some(&key) { self.values.get(place).copied() } else { None }
     }
 
-    fn insert(&mut self, key: u64, value: QM31) {
-        if 2 * self.used >= self.slots.len() {
-            let mut larger = vec![None; 2 * self.slots.len()];
-            for &(key, value) in self.slots.iter().flatten() {
-                let place = Self::place(&larger, key);
-                if let Some(slot) = larger.get_mut(place) {
-                    *slot = Some((key, value));
-                }
+    fn insert(&mut self, key: u32, value: QM31) {
+        if 4 * self.used >= 3 * self.keys.len() && self.keys.len() >= STRETCHES {
+            // It begins anew.
+            *self = Self::new(STRETCHES);
+        } else if 4 * self.used >= 3 * self.keys.len() {
+            let mut larger = Self::new(2 * self.keys.len());
+            for (&key, &value) in self.keys.iter().zip(&self.values).filter(|(key, _)| **key != NONE) {
+                larger.put(key, value);
             }
-            self.slots = larger;
+            *self = larger;
         }
-        let place = Self::place(&self.slots, key);
-        if let Some(slot) = self.slots.get_mut(place) {
-            self.used += usize::from(slot.is_none());
-            *slot = Some((key, value));
+        self.put(key, value);
+    }
+
+    fn put(&mut self, key: u32, value: QM31) {
+        let place = self.place(key);
+        if let (Some(own), Some(slot)) = (self.keys.get_mut(place), self.values.get_mut(place)) {
+            self.used += usize::from(*own == NONE);
+            (*own, *slot) = (key, value);
         }
     }
 }
+
+/// A number whose upper bits depend on all bits of `key`.
+fn mixed(key: u32) -> u32 {
+    key.wrapping_mul(0x9e37_79b9)
+}
+
+/// Room for stretches that are remembered.
+pub const STRETCHES: usize = 512;
+
+/// Pairs of stretches that are remembered.
+pub const PAIRS: usize = 256;
 
 /// The multilinear extension of the batched weight at a point of the stacked vector.
 #[derive(Clone, Debug)]
@@ -125,7 +143,8 @@ pub struct Weight<'a> {
     /// Sum of all others.
     sum: QM31,
     stretches: Known,
-    pairs: Known,
+    /// Products of pairs of stretches that were asked for not long ago.
+    pairs: Vec<([u32; 2], QM31)>,
     lists: BTreeMap<(u32, u32, u32, Vec<u32>), QM31>,
 }
 
@@ -146,8 +165,8 @@ impl<'a> Weight<'a> {
             early: [QM31::ZERO; OPERANDS as usize],
             components: Vec::new(),
             sum: QM31::ZERO,
-            stretches: Known::new(),
-            pairs: Known::new(),
+            stretches: Known::new(64),
+            pairs: vec![([NONE; 2], QM31::ZERO); PAIRS],
             lists: BTreeMap::new(),
         }
     }
@@ -169,7 +188,7 @@ impl<'a> Weight<'a> {
 
     /// `eq` of a stretch and of as many coordinates of the end from `from` on.
     fn stretch(&mut self, part: Part, from: u32) -> QM31 {
-        let key = Known::key(part, from).into();
+        let key = Known::key(part, from);
         if let Some(known) = self.stretches.get(key) {
             return known;
         }
@@ -231,12 +250,15 @@ impl Weight<'_> {
             return self.along(rows, log_cols, log_rows) * self.along(cols, 0, log_cols);
         };
         // The length of the columns' stretch is where the rows' begins.
-        let key = u64::from(Known::key(row, log_cols)) << 32 | u64::from(Known::key(col, 0));
-        if let Some(known) = self.pairs.get(key) {
-            return known;
+        let key = [Known::key(row, log_cols), Known::key(col, 0)];
+        let slot = (mixed(key[0] ^ mixed(key[1])) >> 16) as usize % PAIRS;
+        if let Some((_, value)) = self.pairs.get(slot).filter(|pair| pair.0 == key) {
+            return *value;
         }
         let value = self.stretch(row, log_cols) * self.stretch(col, 0);
-        self.pairs.insert(key, value);
+        if let Some(pair) = self.pairs.get_mut(slot) {
+            *pair = (key, value);
+        }
         value
     }
 

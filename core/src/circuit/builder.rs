@@ -70,6 +70,9 @@ impl Limbs {
     }
 }
 
+/// Cuts of a piece of their list.
+const PIECE: usize = 64;
+
 /// A part of a constant, from a row and column on.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
@@ -106,7 +109,9 @@ pub struct Builder<'p> {
     /// The rectangle of each constant that was asked for last.
     rectangles: Vec<Option<u16>>,
     /// All rectangles, with the one of the same constant before.
-    cut: Vec<Cut>,
+    /// In pieces, so that none of them is ever copied.
+    cut: Vec<Vec<Cut>>,
+    cuts: usize,
     maps: Vec<Option<u32>>,
     distances: Vec<Option<u32>>,
     table_values: Vec<ColumnId>,
@@ -153,6 +158,7 @@ impl<'p> Builder<'p> {
             tensors: vec![Vec::new(); program.tensors.len()],
             rectangles: vec![None; program.constants.len()],
             cut: Vec::new(),
+            cuts: 0,
             maps: vec![None; program.tables.len()],
             distances: vec![None; program.tables.len()],
             table_values: Vec::new(),
@@ -375,6 +381,11 @@ impl<'p> Builder<'p> {
         Ok(())
     }
 
+    fn cut_at(&self, place: u16) -> Option<&Cut> {
+        let place = usize::from(place);
+        self.cut.get(place / PIECE)?.get(place % PIECE)
+    }
+
     /// The column that holds `rows x cols` entries of a constant from `(row, col)` on.
     pub fn rectangle(
         &mut self,
@@ -392,7 +403,7 @@ impl<'p> Builder<'p> {
             return Err(self.refuse(&format!("a block of constant {} is too large", constant.name)));
         }
         let mut next = self.rectangles.get(id.0 as usize).copied().flatten();
-        while let Some(cut) = next.and_then(|place| self.cut.get(usize::from(place))) {
+        while let Some(cut) = next.and_then(|place| self.cut_at(place)) {
             if (cut.row, cut.col) == (row, col) && self.shape(cut.column) == shape {
                 return Ok(cut.column);
             }
@@ -401,10 +412,15 @@ impl<'p> Builder<'p> {
         let content = Content::Constant { constant: id, row, col };
         let column = self.column(&constant.name, shape, Interval::symmetric(constant.bound), content);
         // There are no more columns than can be counted so; an op that makes more is refused.
-        if let (Some(last), Ok(place)) =
-            (self.rectangles.get_mut(id.0 as usize), u16::try_from(self.cut.len()))
-        {
-            self.cut.push(Cut { row, col, column, before: last.replace(place) });
+        if let (Some(last), Ok(place)) = (self.rectangles.get_mut(id.0 as usize), u16::try_from(self.cuts)) {
+            let cut = Cut { row, col, column, before: last.replace(place) };
+            if self.cuts.is_multiple_of(PIECE) {
+                self.cut.push(Vec::with_capacity(PIECE));
+            }
+            if let Some(piece) = self.cut.last_mut() {
+                piece.push(cut);
+            }
+            self.cuts += 1;
         }
         Ok(column)
     }

@@ -103,11 +103,24 @@ fn heads(product: &Product, shape: Shape, group: u32) -> bool {
         && groups.iter().all(|&g| g < available)
 }
 
-/// What of a column's range has been proven.
-#[derive(Clone, Copy, Debug, Default)]
-struct Proven {
-    low: bool,
-    high: bool,
+/// A set of columns.
+#[derive(Clone, Debug, Default)]
+struct Set(Vec<u32>);
+
+impl Set {
+    fn insert(&mut self, id: ColumnId) {
+        let (word, bit) = (id.0 as usize / 32, id.0 % 32);
+        if word >= self.0.len() && (id.0 as usize) < limits::PARTS {
+            self.0.resize(word + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= 1 << bit;
+        }
+    }
+
+    fn contains(&self, id: ColumnId) -> bool {
+        self.0.get(id.0 as usize / 32).is_some_and(|word| word >> (id.0 % 32) & 1 == 1)
+    }
 }
 
 /// Checks shapes, ranges and rule U, part by part. The first fault is kept.
@@ -125,7 +138,8 @@ pub struct Check {
     entries: u64,
     /// Entries of those axes of wirings that have several digits.
     weighed: u64,
-    proven: Vec<Proven>,
+    /// Columns whose numbers are proven to be no less than declared, and no greater.
+    proven: [Set; 2],
 }
 
 impl Reader for Check {
@@ -282,13 +296,12 @@ impl Check {
             return;
         }
         let declared = declared.columns.bound(id);
-        let index = id.0 as usize;
-        if index >= self.proven.len() && index < limits::PARTS {
-            self.proven.resize(index + 1, Proven::default());
+        let [low, high] = &mut self.proven;
+        if range.low >= declared.low {
+            low.insert(id);
         }
-        if let Some(proven) = self.proven.get_mut(index) {
-            proven.low |= range.low >= declared.low;
-            proven.high |= range.high <= declared.high;
+        if range.high <= declared.high {
+            high.insert(id);
         }
     }
 
@@ -343,16 +356,15 @@ impl Check {
                 self.prove(declared, placement.column, Interval::symmetric(input.bound));
             }
         }
-        self.proven.resize(declared.columns.len(), Proven::default());
         for table in &declared.tables {
-            if let Some(proven) = self.proven.get_mut(table.multiplicity.0 as usize) {
-                *proven = Proven { low: true, high: true };
+            for set in &mut self.proven {
+                set.insert(table.multiplicity);
             }
         }
-        for (id, proven) in declared.columns.ids().zip(&self.proven) {
+        for id in declared.columns.ids() {
             // A past column is one that an earlier proof has bounded.
             let trusted = matches!(declared.columns.tree(id), Tree::Fixed | Tree::Past);
-            let bounded = trusted || (proven.low && proven.high);
+            let bounded = trusted || self.proven.iter().all(|set| set.contains(id));
             if !bounded {
                 return Err(CircuitError::Unbounded(String::from(declared.name(id))));
             }

@@ -82,13 +82,18 @@ struct Class {
 
 const NOTHING: Class = Class { shape: Shape::CELL, bound: Interval { low: 0, high: 0 }, tree: Tree::Fixed };
 
+/// Columns of a piece of their list.
+const PIECE: usize = 256;
+
 /// All columns of a circuit, at most [`limits::PARTS`]; beyond that they are only counted.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     classes: Vec<Class>,
     numbers: BTreeMap<Class, u16>,
     /// The class, and how many columns of the same size in the same tree come before.
-    places: Vec<(u16, u16)>,
+    /// In pieces, so that none of them is ever copied.
+    places: Vec<Vec<(u16, u16)>>,
+    held: usize,
     sizes: [Sizes; 4],
     /// Cells of all columns.
     cells: u64,
@@ -107,12 +112,12 @@ impl Columns {
     pub fn declare(&mut self, shape: Shape, bound: Interval, tree: Tree) -> ColumnId {
         let id = ColumnId(self.declared as u32);
         self.declared += 1;
-        if self.declared <= self.places.len() || self.declared > limits::PARTS {
+        if self.declared <= self.held || self.declared > limits::PARTS {
             return id;
         }
         let class = Class { shape, bound, tree };
         // Neighbours are often alike.
-        let last = self.places.last().map(|last| last.0);
+        let last = self.places.last().and_then(|piece| piece.last()).map(|last| last.0);
         let alike = last.filter(|&last| self.classes.get(usize::from(last)) == Some(&class));
         let number = alike.unwrap_or_else(|| {
             let next = self.classes.len() as u16;
@@ -123,7 +128,13 @@ impl Columns {
         });
         self.cells = self.cells.saturating_add(shape.cells());
         let nth = self.sizes.get_mut(tree.index()).map_or(0, |sizes| sizes.push(shape.log_size()));
-        self.places.push((number, nth as u16));
+        if self.held.is_multiple_of(PIECE) {
+            self.places.push(Vec::with_capacity(PIECE));
+        }
+        if let Some(piece) = self.places.last_mut() {
+            piece.push((number, nth as u16));
+        }
+        self.held += 1;
         id
     }
 
@@ -153,9 +164,13 @@ impl Columns {
         (0..self.declared as u32).map(ColumnId)
     }
 
+    fn place(&self, id: ColumnId) -> Option<(u16, u16)> {
+        let id = id.0 as usize;
+        self.places.get(id / PIECE)?.get(id % PIECE).copied()
+    }
+
     fn class(&self, id: ColumnId) -> &Class {
-        let class =
-            self.places.get(id.0 as usize).and_then(|&(class, _)| self.classes.get(usize::from(class)));
+        let class = self.place(id).and_then(|(class, _)| self.classes.get(usize::from(class)));
         class.unwrap_or(&NOTHING)
     }
 
@@ -176,7 +191,7 @@ impl Columns {
 
     /// How many columns of the same size in the same tree come before.
     pub fn nth(&self, id: ColumnId) -> u32 {
-        self.places.get(id.0 as usize).map_or(0, |&(_, nth)| nth.into())
+        self.place(id).map_or(0, |(_, nth)| nth.into())
     }
 
     /// Columns of each size in a tree.
