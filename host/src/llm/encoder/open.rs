@@ -78,6 +78,12 @@ pub fn open(path: &Path) -> anyhow::Result<OpenedEncoder> {
         }
         stored.files.push(map);
     }
+    ensure!(
+        config.layers <= stored.tensors.len(),
+        "the model says it has {} layers, but the file holds only {} tensors; download it again",
+        config.layers,
+        stored.tensors.len()
+    );
     let weights = EncoderWeights::new(config, |weight, rows, cols| stored.take(&name(weight), rows, cols));
     let weights = weights.with_context(|| format!("cannot use {}", path.display()))?;
     stored.nothing_left().with_context(|| format!("cannot use {}", path.display()))?;
@@ -146,8 +152,9 @@ impl Tensors {
         let found = self.tensors.remove(name).or_else(|| self.tensors.remove(&old)).with_context(|| {
             format!("tensor {name:?} ({rows} x {cols}) is missing; the file is incomplete, download it again")
         })?;
+        let stored = store(found, rows, cols, &self.files)?;
         let mut out = vec![0.0; rows * cols];
-        store(found, rows, cols, &self.files)?.read(&self.files, 0..rows, &mut out)?;
+        stored.read(&self.files, 0..rows, &mut out)?;
         Ok(out)
     }
 
