@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Context;
+use bytes::Bytes;
 use memmap2::Mmap;
 
 /// Maps a whole file for reading.
@@ -16,10 +17,11 @@ pub(crate) fn map(file: &File) -> io::Result<Mmap> {
 }
 
 /// Opens a model's file and maps it.
-pub(crate) fn open(path: &Path) -> anyhow::Result<Mmap> {
+pub(crate) fn open(path: &Path) -> anyhow::Result<Bytes> {
     let file = File::open(path)
         .with_context(|| format!("cannot open {}; check the path and its permissions", path.display()))?;
     let size = file.metadata().with_context(|| format!("cannot read the size of {}", path.display()))?.len();
     anyhow::ensure!(size > 0, "{} is empty; download the model again", path.display());
-    map(&file).with_context(|| format!("cannot map {} into memory", path.display()))
+    let map = map(&file).with_context(|| format!("cannot map {} into memory", path.display()))?;
+    Ok(Bytes::from_owner(map))
 }

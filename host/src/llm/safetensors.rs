@@ -21,19 +21,20 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
     let config = directory.join("config.json");
     let config: Raw = serde_json::from_value(json(&config)?)
         .with_context(|| format!("cannot understand {}", config.display()))?;
-    let mut maps = Vec::new();
+    let mut stored = Vec::new();
     let mut found = Vec::new();
     for file in &files {
         let map = map::open(file)?;
-        let tensors = tensors(&map, maps.len()).with_context(|| format!("cannot read {}", file.display()))?;
+        let tensors =
+            tensors(&map, stored.len()).with_context(|| format!("cannot read {}", file.display()))?;
         found.extend(tensors);
-        maps.push(map);
+        stored.push(map);
     }
     let stores = config.config(&directory, &found).and_then(|config| {
         let tied = config.tied_head;
         // Inverse frequencies follow from the configuration; a tied head is stored once or twice.
         let ignored = |n: &str| n.ends_with(".rotary_emb.inv_freq") || tied && n == "lm_head.weight";
-        Stores::assemble(config, maps, found, name, ignored)
+        Stores::assemble(config, stored, found, name, ignored)
     });
     let stores = stores.with_context(|| format!("cannot use {}", path.display()))?;
     Ok(Opened::new(stores, tokenizer::from_directory(&directory)))

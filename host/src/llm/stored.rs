@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use anyhow::{Context, bail, ensure};
-use memmap2::Mmap;
+use bytes::Bytes;
 
 use super::{Block, Checkpoint, Config, Weight};
 
-/// A tensor in a mapped file, as its directory describes it.
+/// A tensor in a file, as its directory describes it.
 pub(super) struct Found {
     /// Its name in the file.
     pub name: String,
@@ -36,7 +36,7 @@ pub(super) struct Stored {
 /// An opened model, whatever its file format.
 pub struct Stores {
     config: Config,
-    maps: Vec<Mmap>,
+    files: Vec<Bytes>,
     weights: HashMap<Weight, Stored>,
 }
 
@@ -88,11 +88,6 @@ pub(super) fn check_config(c: &Config) -> anyhow::Result<()> {
         c.norm_epsilon.is_finite() && (0.0..1.0).contains(&c.norm_epsilon),
         "the epsilon of the norms is {}; it must be between 0 and 1",
         c.norm_epsilon
-    );
-    ensure!(
-        c.rope.frequencies().iter().all(|f| f.is_finite()),
-        "the rotary scaling {:?} does not give numbers; download the model again",
-        c.rope.scaling
     );
     for &id in c.eos.iter().chain(&c.bos) {
         ensure!(
@@ -152,7 +147,7 @@ impl Stores {
     /// which tensors carry no weights of their own.
     pub(super) fn assemble(
         config: Config,
-        maps: Vec<Mmap>,
+        files: Vec<Bytes>,
         found: Vec<Found>,
         name: impl Fn(Weight) -> String,
         ignored: impl Fn(&str) -> bool,
@@ -179,7 +174,7 @@ impl Stores {
                     "tensor {name:?} ({rows} x {cols}) is missing; the file is incomplete, download it again"
                 )
             })?;
-            weights.insert(weight, store(found, rows, cols, &maps)?);
+            weights.insert(weight, store(found, rows, cols, &files)?);
         }
         let mut left: Vec<_> = by_name.into_keys().filter(|n| !ignored(n)).collect();
         left.sort_unstable();
@@ -191,7 +186,13 @@ impl Stores {
                 config.family
             );
         }
-        Ok(Self { config, maps, weights })
+        // There is one for every pair of channels, and by now there are weights for as many.
+        ensure!(
+            config.rope.frequencies().iter().all(|f| f.is_finite()),
+            "the rotary scaling {:?} does not give numbers; download the model again",
+            config.rope.scaling
+        );
+        Ok(Self { config, files, weights })
     }
 
     fn find(&self, weight: Weight) -> Option<&Stored> {
@@ -201,7 +202,7 @@ impl Stores {
 }
 
 /// Checks extents, format and place of a tensor.
-pub(super) fn store(found: Found, rows: usize, cols: usize, maps: &[Mmap]) -> anyhow::Result<Stored> {
+pub(super) fn store(found: Found, rows: usize, cols: usize, files: &[Bytes]) -> anyhow::Result<Stored> {
     let Found { name, file, start, dims, block } = found;
     let fits = if rows == 1 { dims == [cols] || dims == [1, cols] } else { dims == [rows, cols] };
     ensure!(
@@ -222,7 +223,7 @@ pub(super) fn store(found: Found, rows: usize, cols: usize, maps: &[Mmap]) -> an
         );
     };
     let end = row.checked_mul(rows).and_then(|size| size.checked_add(start));
-    let size = maps.get(file).map_or(0, |m| m.len());
+    let size = files.get(file).map_or(0, Bytes::len);
     ensure!(
         end.is_some_and(|end| end <= size),
         "the data of tensor {name:?} reaches beyond the end of the file; it is truncated, download it again"
@@ -241,7 +242,7 @@ impl Checkpoint for Stores {
 
     fn read(&self, weight: Weight, rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()> {
         let stored = self.find(weight).with_context(|| format!("this model has no weight {weight:?}"))?;
-        stored.read(&self.maps, rows, out)
+        stored.read(&self.files, rows, out)
     }
 
     fn format(&self, weight: Weight) -> Option<String> {
@@ -251,7 +252,7 @@ impl Checkpoint for Stores {
 
 impl Stored {
     /// Reads rows into as many numbers, which are finite.
-    pub(super) fn read(&self, maps: &[Mmap], rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()> {
+    pub(super) fn read(&self, files: &[Bytes], rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()> {
         let Self { name, file, start, cols, block, .. } = self;
         ensure!(
             rows.start <= rows.end && rows.end <= self.rows && out.len() == rows.len() * cols,
@@ -260,7 +261,7 @@ impl Stored {
             self.rows
         );
         let row = block.size(*cols).context("rows are no whole blocks")?;
-        let bytes = maps[*file].get(start + row * rows.start..start + row * rows.end);
+        let bytes = files[*file].get(start + row * rows.start..start + row * rows.end);
         block.dequantize(bytes.context("the file has become shorter")?, out);
         if let Some(at) = out.iter().position(|x| !x.is_finite()) {
             bail!(

@@ -208,6 +208,9 @@ fn encoders_that_are_refused() {
     let mut all = tensors();
     all.push(("bert.encoder.layer.0.adapter.weight".to_owned(), vec![1], vec![0.5]));
     refused("h", &config(), &all, "adapter.weight");
+    // Sizes that the file does not bear out take no memory.
+    refused("j", &edited("num_hidden_layers", (1 << 28).into()), &tensors(), "268435456 layers");
+    refused("k", &edited("vocab_size", (1 << 28).into()), &tensors(), "needs 268435456 x 16");
 
     write(&bench.path("i"), &config(), &tensors());
     let pooling = json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false });

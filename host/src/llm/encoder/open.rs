@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use memmap2::Mmap;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -69,15 +69,21 @@ pub fn open(path: &Path) -> anyhow::Result<OpenedEncoder> {
     for file in &files {
         let map = map::open(file)?;
         let found =
-            tensors(&map, stored.maps.len()).with_context(|| format!("cannot read {}", file.display()))?;
+            tensors(&map, stored.files.len()).with_context(|| format!("cannot read {}", file.display()))?;
         for tensor in found {
             let name = tensor.name.strip_prefix("bert.").unwrap_or(&tensor.name).to_owned();
             if stored.tensors.insert(name.clone(), tensor).is_some() {
                 bail!("tensor {name:?} occurs twice; download the model again");
             }
         }
-        stored.maps.push(map);
+        stored.files.push(map);
     }
+    ensure!(
+        config.layers <= stored.tensors.len(),
+        "the model says it has {} layers, but the file holds only {} tensors; download it again",
+        config.layers,
+        stored.tensors.len()
+    );
     let weights = EncoderWeights::new(config, |weight, rows, cols| stored.take(&name(weight), rows, cols));
     let weights = weights.with_context(|| format!("cannot use {}", path.display()))?;
     stored.nothing_left().with_context(|| format!("cannot use {}", path.display()))?;
@@ -134,7 +140,7 @@ fn name(weight: EncoderWeight) -> String {
 /// All tensors of a model that have not been read yet.
 #[derive(Default)]
 struct Tensors {
-    maps: Vec<Mmap>,
+    files: Vec<Bytes>,
     tensors: BTreeMap<String, Found>,
 }
 
@@ -146,8 +152,9 @@ impl Tensors {
         let found = self.tensors.remove(name).or_else(|| self.tensors.remove(&old)).with_context(|| {
             format!("tensor {name:?} ({rows} x {cols}) is missing; the file is incomplete, download it again")
         })?;
+        let stored = store(found, rows, cols, &self.files)?;
         let mut out = vec![0.0; rows * cols];
-        store(found, rows, cols, &self.maps)?.read(&self.maps, 0..rows, &mut out)?;
+        stored.read(&self.files, 0..rows, &mut out)?;
         Ok(out)
     }
 

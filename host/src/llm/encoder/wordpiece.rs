@@ -18,6 +18,9 @@ use crate::llm::safetensors::json;
 
 /// Most tokens of a vocabulary.
 const LARGEST: usize = 1 << 24;
+/// Most characters of words that are cut into tokens. Cutting one takes time with the cube of its length if its beginnings
+/// are as long as tokens are; models have 100.
+const LONGEST: u32 = 1 << 10;
 
 /// What a tokenizer consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,11 @@ impl WordPiece {
     pub fn new(data: Data) -> anyhow::Result<Self> {
         let len = data.tokens.len();
         ensure!(len <= LARGEST, "the tokenizer has {len} tokens; it is damaged");
+        ensure!(
+            data.longest <= LONGEST,
+            "the tokenizer cuts words of {} characters; at most {LONGEST} are supported",
+            data.longest
+        );
         for (what, id) in
             [("unknown", data.unknown), ("begin", data.begin), ("end", data.end), ("padding", data.pad)]
         {
@@ -276,8 +284,8 @@ pub fn from_json(value: &Value) -> anyhow::Result<WordPiece> {
         data.chinese = option("handle_chinese_chars").unwrap_or(true);
         data.lowercase = option("lowercase").unwrap_or(true);
         data.strip_accents = option("strip_accents").unwrap_or(data.lowercase);
-        data.longest =
-            model.get("max_input_chars_per_word").and_then(Value::as_u64).unwrap_or(100).min(1 << 16) as u32;
+        let longest = model.get("max_input_chars_per_word").and_then(Value::as_u64).unwrap_or(100);
+        data.longest = u32::try_from(longest).unwrap_or(u32::MAX);
         if let Some(prefix) = model.get("continuing_subword_prefix").and_then(Value::as_str) {
             prefix.clone_into(&mut data.continuation);
         }
@@ -370,5 +378,11 @@ mod tests {
         assert!(json(|v| v["normalizer"] = Value::Null).unwrap_err().contains("normalizer"));
         assert!(json(|v| v["model"]["vocab"]["a"] = 7.into()).unwrap_err().contains("gap"));
         assert!(json(|v| v["model"]["vocab"]["a"] = 3.into()).unwrap_err().contains("twice"));
+        assert_eq!(
+            json(|v| v["model"]["max_input_chars_per_word"] = 1024.into()).unwrap().data.longest,
+            1024
+        );
+        let error = json(|v| v["model"]["max_input_chars_per_word"] = 1025.into()).unwrap_err();
+        assert!(error.contains("1025 characters"), "{error}");
     }
 }

@@ -13,8 +13,9 @@ pub use reader::{Metadata, Value};
 use std::path::Path;
 
 use anyhow::Context;
+use bytes::Bytes;
 
-use super::stored::Stores;
+use super::stored::{Found, Stores};
 use super::{Opened, Tokenizer, Weight, tokenizer};
 use crate::map;
 
@@ -28,11 +29,20 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
 /// Opens a GGUF file for its weights and metadata.
 pub fn open_parts(path: &Path) -> anyhow::Result<(Stores, Metadata)> {
     let map = map::open(path)?;
-    let (metadata, found) = read(&map).with_context(|| format!("cannot read {}", path.display()))?;
-    let config = config::config(&metadata, &found, &map);
-    let config = config.with_context(|| format!("cannot use {}", path.display()))?;
-    let stores = Stores::assemble(config, vec![map], found, name, |n| n == config::ROPE_FREQUENCIES);
-    Ok((stores.with_context(|| format!("cannot use {}", path.display()))?, metadata))
+    let parts = read(&map).with_context(|| format!("cannot read {}", path.display()))?;
+    assemble(map, parts).with_context(|| format!("cannot use {}", path.display()))
+}
+
+/// Weights and metadata in the bytes of a GGUF file. Total: any bytes give a model or an error.
+pub fn read_parts(bytes: Bytes) -> anyhow::Result<(Stores, Metadata)> {
+    let parts = read(&bytes)?;
+    assemble(bytes, parts)
+}
+
+fn assemble(bytes: Bytes, (metadata, found): (Metadata, Vec<Found>)) -> anyhow::Result<(Stores, Metadata)> {
+    let config = config::config(&metadata, &found, &bytes)?;
+    let stores = Stores::assemble(config, vec![bytes], found, name, |n| n == config::ROPE_FREQUENCIES)?;
+    Ok((stores, metadata))
 }
 
 /// Only the tokenizer of a GGUF file.

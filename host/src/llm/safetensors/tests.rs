@@ -145,6 +145,8 @@ fn refusals_name_the_thing() {
     check(&|c, _| c["quantization_config"] = json!({"bits": 4}), "quantization_config");
     check(&|c, _| c["num_attention_heads"] = 0.into(), "attention heads");
     check(&|c, _| c["hidden_size"] = "x".into(), "config.json");
+    // Heads that the file does not bear out take neither time nor memory.
+    check(&|c, _| c["head_dim"] = (1 << 26).into(), "needs 268435456 x 24");
     check(&|_, t| drop(t.remove(3)), "is missing");
     check(&|_, t| t[0].1 = vec![12, 22], "\"model.embed_tokens.weight\" has extents [12, 22]");
     check(&|_, t| t[1].2 = "I32", "\"model.norm.weight\" has number format I32");
