@@ -213,30 +213,39 @@ const TASK: usize = 1 << 9;
 /// `sum weight column` over all columns.
 pub fn combine(columns: &[(&[B], QM31)]) -> Vec<E> {
     let vectors = columns.first().map_or(0, |c| c.0.len());
-    let columns: Vec<(&[u32], [u64; 4])> =
+    let columns: Vec<(&[[u32; LANES]], [u64; 4])> =
         columns.iter().map(|&(cells, weight)| (bytemuck::cast_slice(cells), words(weight))).collect();
     let mut combined = vec![E::splat(QM31::ZERO); vectors];
     combined.par_chunks_mut(TASK / LANES).enumerate().with_min_len(8).for_each(|(task, combined)| {
-        let len = combined.len() * LANES;
-        let mut sums = [[0u64; TASK]; 4];
+        let len = combined.len();
+        let mut sums = [[[0u64; LANES]; TASK / LANES]; 4];
         for group in columns.chunks(4) {
             // Where there are fewer than four columns left, the first one counts with weight zero.
             let group: [_; 4] = std::array::from_fn(|k| {
                 let (cells, weight) = group.get(k).copied().unwrap_or((group[0].0, [0; 4]));
-                (&cells[task * TASK..][..len], weight)
+                (&cells[task * (TASK / LANES)..][..len], weight)
             });
             for (c, sums) in sums.iter_mut().enumerate() {
-                for (i, sum) in sums[..len].iter_mut().enumerate() {
-                    let products = [0, 1, 2, 3].map(|k| product(group[k].0[i], group[k].1[c]));
-                    *sum += fold(products[0] + products[1] + products[2] + products[3]);
-                }
+                add_products(&mut sums[..len], group.map(|g| g.0), group.map(|g| g.1[c]));
             }
         }
         for (v, combined) in combined.iter_mut().enumerate() {
-            *combined = E::from_packed_m31s(sums.each_ref().map(|sums| vector(&sums[v * LANES..][..LANES])));
+            *combined = E::from_packed_m31s(sums.each_ref().map(|sums| vector(&sums[v])));
         }
     });
     combined
+}
+
+/// Adds the weighted sum of four columns to `sums`. On its own, and over arrays, so that the compiler always makes
+/// vector instructions of it.
+#[inline(never)]
+fn add_products(sums: &mut [[u64; LANES]], [a, b, c, d]: [&[[u32; LANES]]; 4], [u, v, w, x]: [u64; 4]) {
+    for ((((sums, a), b), c), d) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let products = product(a[i], u) + product(b[i], v) + product(c[i], w) + product(d[i], x);
+            *sum += fold(products);
+        }
+    }
 }
 
 /// Sixteen residues.
