@@ -105,13 +105,70 @@ pub enum At {
     Pin(u32),
 }
 
-/// A stretch of coordinates of an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Part {
-    /// Number of coordinates; for groups, of those that choose.
-    pub len: u32,
+/// A stretch of coordinates of an axis, in one word: circuits have many, and they are compared often.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part(u32);
+
+impl Part {
+    /// So many coordinates, or for groups those that choose. Points have far fewer than 256 coordinates.
+    pub fn new(len: u32, at: At) -> Self {
+        let (sort, from) = match at {
+            At::Rows(from) => (0, from),
+            At::Cols(from) => (1, from),
+            At::Bound(from) => (2, from),
+            At::Flipped(from) => (3, from),
+            At::Groups(from) => (4, from),
+            At::Lookup(from) => (5, from),
+            At::Pin(from) => (6, from),
+        };
+        Self(sort << 16 | from.min(0xff) << 8 | len.min(0xff))
+    }
+
+    /// Number of coordinates.
+    pub fn len(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
     /// Where they come from.
-    pub at: At,
+    pub fn at(self) -> At {
+        let from = self.0 >> 8 & 0xff;
+        match self.0 >> 16 {
+            0 => At::Rows(from),
+            1 => At::Cols(from),
+            2 => At::Bound(from),
+            3 => At::Flipped(from),
+            4 => At::Groups(from),
+            5 => At::Lookup(from),
+            _ => At::Pin(from),
+        }
+    }
+
+    /// Whether its coordinates choose groups.
+    pub fn is_groups(self) -> bool {
+        matches!(self.at(), At::Groups(_))
+    }
+
+    /// The first `len` of its coordinates.
+    #[must_use]
+    pub fn first(self, len: u32) -> Self {
+        Self(self.0 & !0xff | len.min(self.len()))
+    }
+
+    /// A number below `2^24` that no other stretch has.
+    pub fn code(self) -> u32 {
+        self.0
+    }
+}
+
+impl core::fmt::Debug for Part {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Part").field(&self.len()).field(&self.at()).finish()
+    }
 }
 
 /// How one axis of a column is read: the closed list of weights from which every claim is built. No other wiring
@@ -180,14 +237,14 @@ pub trait Terms {
 impl Points {
     /// The coordinates of a stretch; none where its point has fewer.
     pub fn stretch(&self, part: Part) -> &[QM31] {
-        let (point, from) = match part.at {
+        let (point, from) = match part.at() {
             At::Rows(from) => (&self.rows, from),
             At::Cols(from) => (&self.cols, from),
             At::Bound(from) | At::Flipped(from) | At::Groups(from) => (&self.bound, from),
             At::Lookup(from) => (&self.lookup, from),
             At::Pin(from) => (&self.pin, from),
         };
-        point.get(from as usize..).and_then(|rest| rest.get(..part.len as usize)).unwrap_or_default()
+        point.get(from as usize..).and_then(|rest| rest.get(..part.len() as usize)).unwrap_or_default()
     }
 
     /// The weights along an axis of `2^log` entries that is read in this way.
@@ -199,7 +256,7 @@ impl Points {
                 let mut low: Vec<QM31> = Vec::new();
                 for &part in parts {
                     let coordinates = self.stretch(part);
-                    match part.at {
+                    match part.at() {
                         At::Groups(_) => {
                             let high = listed(groups, coordinates);
                             let split = low.len() as u32;
@@ -212,7 +269,7 @@ impl Points {
                 low.resize(log as usize, QM31::ZERO);
                 Axis::Eq(low)
             }
-            Reading::Listed { list, len } => listed(list, self.stretch(Part { len, at: At::Rows(0) })),
+            Reading::Listed { list, len } => listed(list, self.stretch(Part::new(len, At::Rows(0)))),
             Reading::Sum(len) => Axis::sum(len),
             Reading::Entry(entry) => listed(&[entry], &[]),
             Reading::Sequence(positions, theta) => {

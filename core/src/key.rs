@@ -12,7 +12,7 @@ use crate::profile::ProfileId;
 use crate::program::Program;
 
 /// Version of the protocol and of all file formats; absorbed first and checked first.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// All that a verifier knows about a model: the program's structure, the commitment to its numbers, and the
 /// security parameters. A proof chooses nothing of it.

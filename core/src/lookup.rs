@@ -90,16 +90,28 @@ pub struct Fractions<'a> {
     seen: [Sizes; 2],
     /// Blocks of one size lie side by side.
     blocks: BTreeMap<u32, Blocks<'a>>,
-    /// The indicators of the last form that had any, read over so many rows and columns, and what they were.
-    indicators: (Vec<(i64, Indicator)>, u32, u32, QM31),
+    /// The indicators of the last forms that had any.
+    indicators: Vec<Known>,
+}
+
+/// Indicators, read over so many rows and columns, and what they were.
+#[derive(Clone, Debug)]
+struct Known {
+    indicators: Vec<(i64, Indicator)>,
+    log_rows: u32,
+    log_cols: u32,
+    value: QM31,
 }
 
 impl<'a> Fractions<'a> {
+    /// Layers have the same few indicators.
+    const INDICATORS: usize = 4;
+
     /// Nothing of what a point says.
     pub fn new(leaves: &'a Leaves, challenges: Challenges, point: &'a [QM31]) -> Self {
         let Challenges { alpha, beta } = challenges;
         let (seen, blocks) = (<[Sizes; 2]>::default(), BTreeMap::new());
-        let indicators = (Vec::new(), 0, 0, QM31::ZERO);
+        let indicators = Vec::new();
         Self { leaves, point, beta, alphas: powers(alpha, 5).split_off(1), seen, blocks, indicators }
     }
 
@@ -154,13 +166,22 @@ impl<'a> Fractions<'a> {
             }
             if !form.indicators.is_empty() {
                 let (log_rows, log_cols) = (rows.len() as u32, cols.len() as u32);
-                let (last, of_rows, of_cols, known) = &mut self.indicators;
-                if *last != form.indicators || (*of_rows, *of_cols) != (log_rows, log_cols) {
+                let same = |known: &&Known| {
+                    known.indicators == form.indicators
+                        && (known.log_rows, known.log_cols) == (log_rows, log_cols)
+                };
+                let value = if let Some(known) = self.indicators.iter().find(same) {
+                    known.value
+                } else {
                     let form = Form { indicators: form.indicators.clone(), ..Form::default() };
-                    *known = form.known(lists, rows, cols);
-                    (*last, *of_rows, *of_cols) = (form.indicators, log_rows, log_cols);
-                }
-                constant -= *known * alpha;
+                    let value = form.known(lists, rows, cols);
+                    if self.indicators.len() == Self::INDICATORS {
+                        self.indicators.remove(0);
+                    }
+                    self.indicators.push(Known { indicators: form.indicators, log_rows, log_cols, value });
+                    value
+                };
+                constant -= value * alpha;
             }
         }
         constant
@@ -169,8 +190,8 @@ impl<'a> Fractions<'a> {
     /// What is claimed of the columns of a lookup.
     pub fn lookup_terms(&self, columns: &Columns, lookup: Looked<'_>, weight: QM31, terms: &mut impl Terms) {
         let (log_rows, log_cols) = (lookup.shape.log_rows(), lookup.shape.log_cols());
-        let rows = [Part { len: log_rows, at: At::Lookup(log_cols) }];
-        let cols = [Part { len: log_cols, at: At::Lookup(0) }];
+        let rows = [Part::new(log_rows, At::Lookup(log_cols))];
+        let cols = [Part::new(log_cols, At::Lookup(0))];
         for (component, (form, &alpha)) in lookup.forms.iter().zip(&self.alphas).enumerate() {
             let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
             terms.add_component(columns, (component, alpha), weight, &form.terms, rows, cols);
@@ -196,7 +217,7 @@ impl<'a> Fractions<'a> {
 
     /// What is claimed of the columns of a table.
     pub fn table_terms(&self, columns: &Columns, table: &LookupTable, weight: QM31, terms: &mut impl Terms) {
-        let here = |len: u32| [Part { len, at: At::Lookup(0) }];
+        let here = |len: u32| [Part::new(len, At::Lookup(0))];
         let whole = here(table.bits);
         let (none, whole) = (Reading::parts(&[]), Reading::parts(&whole));
         terms.add(columns, COUNTS, weight, &[(1, table.multiplicity)], none, whole);

@@ -41,8 +41,8 @@ fn places<'a>(
 pub fn terms(columns: &Columns, stacking: &Stacking, claim: u32, point: &[QM31], terms: &mut impl Terms) {
     for (id, place) in places(columns, stacking, point) {
         let shape = columns.shape(id);
-        let rows = [Part { len: shape.log_rows(), at: At::Pin(shape.log_cols()) }];
-        let cols = [Part { len: shape.log_cols(), at: At::Pin(0) }];
+        let rows = [Part::new(shape.log_rows(), At::Pin(shape.log_cols()))];
+        let cols = [Part::new(shape.log_cols(), At::Pin(0))];
         let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
         terms.add(columns, claim, place, &[(1, id)], rows, cols);
     }

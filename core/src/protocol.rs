@@ -75,14 +75,14 @@ impl Reader for Measure {
         self.lookups.push(lookup.shape.log_size());
     }
 
-    fn relation(&mut self, declared: &Declared, relation: Relation) {
-        self.check.take_relation(declared, &relation);
+    fn relation(&mut self, declared: &Declared, relation: &Relation) {
+        self.check.take_relation(declared, relation);
         self.extent.cover(relation.shape);
         for product in &relation.value.products {
             let (meeting, operands) = read(product);
             self.extent.bind(&meeting);
-            for operand in operands {
-                self.operands.number(&operand);
+            for operand in &operands {
+                self.operands.number(operand);
             }
         }
         self.relations += 1;

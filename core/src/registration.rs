@@ -188,6 +188,7 @@ impl Draft {
             op: 0,
             shape,
             value: Value { form, ..value },
+            modular: false,
         });
     }
 

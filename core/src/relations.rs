@@ -30,7 +30,6 @@
 //! times itself over all `n`, so that it is constant until its own variables come. The prover ends by sending
 //! `a_j` and `b_j` at the random point; each is a linear claim.
 
-use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -53,7 +52,7 @@ pub struct Parts {
 
 impl<const N: usize> From<[Part; N]> for Parts {
     fn from(given: [Part; N]) -> Self {
-        let mut parts = [Part { len: 0, at: At::Rows(0) }; 3];
+        let mut parts = [Part::new(0, At::Rows(0)); 3];
         for (slot, part) in parts.iter_mut().zip(given) {
             *slot = part;
         }
@@ -70,10 +69,10 @@ impl core::ops::Deref for Parts {
 }
 
 /// A linear form and where it is evaluated: one element of the proof.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operand<'a> {
     /// The form.
-    pub form: Cow<'a, Form>,
+    pub form: &'a Form,
     /// Shape over which it is read.
     pub shape: Shape,
     /// Where its rows are read, lowest coordinates first.
@@ -81,20 +80,37 @@ pub struct Operand<'a> {
     /// Where its columns are read, lowest coordinates first.
     pub cols: Parts,
     /// The group of each choice, where rows are read in groups.
-    pub groups: Cow<'a, [u32]>,
+    pub groups: &'a [u32],
+}
+
+/// An operand with a form of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    form: Form,
+    shape: Shape,
+    rows: Parts,
+    cols: Parts,
+    groups: Vec<u32>,
+}
+
+impl Held {
+    /// The operand.
+    pub fn operand(&self) -> Operand<'_> {
+        let Self { form, shape, rows, cols, groups } = self;
+        Operand { form, shape: *shape, rows: *rows, cols: *cols, groups }
+    }
 }
 
 impl Operand<'_> {
     /// Number of variables that the sumcheck binds.
     pub fn variables(&self) -> u32 {
-        let bound = |part: &&Part| !matches!(part.at, At::Rows(_) | At::Cols(_));
-        self.rows.iter().chain(self.cols.iter()).filter(bound).map(|part| part.len).sum()
+        let bound = |part: &&Part| !matches!(part.at(), At::Rows(_) | At::Cols(_));
+        self.rows.iter().chain(self.cols.iter()).filter(bound).map(|part| part.len()).sum()
     }
 
-    fn into_owned(self) -> Operand<'static> {
-        let Self { form, shape, rows, cols, groups } = self;
-        let (form, groups) = (Cow::Owned(form.into_owned()), Cow::Owned(groups.into_owned()));
-        Operand { form, shape, rows, cols, groups }
+    fn held(&self) -> Held {
+        let Self { form, shape, rows, cols, groups } = *self;
+        Held { form: form.clone(), shape, rows, cols, groups: groups.to_vec() }
     }
 }
 
@@ -134,7 +150,7 @@ pub struct Term {
 pub fn read(product: &Product) -> (Meeting, [Operand<'_>; 2]) {
     let Product { kind, a_shape, b_shape, .. } = *product;
     let low = a_shape.log_cols();
-    let part = |len: u32, at: At| Part { len, at };
+    let part = |len: u32, at: At| Part::new(len, at);
     let all = |shape: Shape, at: At| Parts::from([part(shape.log_rows(), at)]);
     let (b_low, heads) = (b_shape.log_cols(), (product.groups.len().max(1) as u32).trailing_zeros());
     // Row coordinates below the heads', in `a`.
@@ -182,9 +198,8 @@ pub fn read(product: &Product) -> (Meeting, [Operand<'_>; 2]) {
         _ => 1,
     };
     let meeting = Meeting { kind, variables, low, len: a_shape.cols, high_len, inner };
-    let (form, groups) = (Cow::Borrowed(&product.a), Cow::Borrowed(&[][..]));
-    let a = Operand { form, shape: a_shape, rows: a_rows, cols: a_cols, groups };
-    let (form, groups) = (Cow::Borrowed(&product.b), Cow::Borrowed(product.groups.as_slice()));
+    let a = Operand { form: &product.a, shape: a_shape, rows: a_rows, cols: a_cols, groups: &[] };
+    let (form, groups) = (&product.b, product.groups.as_slice());
     (meeting, [a, Operand { form, shape: b_shape, rows: b_rows, cols: b_cols, groups }])
 }
 
@@ -193,14 +208,14 @@ pub fn read(product: &Product) -> (Meeting, [Operand<'_>; 2]) {
 pub struct Operands {
     count: u32,
     /// Those of the op so far, with their numbers.
-    known: Vec<(u32, Operand<'static>)>,
+    known: Vec<(u32, Held)>,
     /// The first column of each, which tells most of them apart.
     firsts: Vec<Option<ColumnId>>,
 }
 
 impl Operands {
     /// An op begins; the result is the operands of the one before, with their numbers.
-    pub fn op(&mut self) -> impl Iterator<Item = (u32, Operand<'static>)> + use<'_> {
+    pub fn op(&mut self) -> impl Iterator<Item = (u32, Held)> + use<'_> {
         self.firsts.clear();
         self.known.drain(..)
     }
@@ -214,14 +229,14 @@ impl Operands {
     pub fn number(&mut self, operand: &Operand<'_>) -> (u32, bool) {
         let first = operand.form.terms.first().map(|&(_, column)| column);
         for (_, (number, known)) in self.firsts.iter().zip(&self.known).filter(|(own, _)| **own == first) {
-            if known == operand {
+            if known.operand() == *operand {
                 return (*number, false);
             }
         }
         self.firsts.push(first);
         let number = self.count;
         self.count += 1;
-        self.known.push((number, operand.clone().into_owned()));
+        self.known.push((number, operand.held()));
         (number, true)
     }
 }
@@ -232,7 +247,7 @@ pub struct Reduction {
     /// All products, in the order of relations.
     pub terms: Vec<Term>,
     /// All operands, in order of first use.
-    pub operands: Vec<Operand<'static>>,
+    pub operands: Vec<Held>,
     /// Number of rounds.
     pub rounds: u32,
     /// Row coordinates of the relations' point.
@@ -336,8 +351,9 @@ impl Reduction {
             linear_terms(columns, relation, gamma, claims);
         }
         for (number, (operand, &value)) in (0u32..).zip(self.operands.iter().zip(values)) {
-            claims.value(OPERANDS + number, value - known_of(operand));
-            operand_terms(columns, number, operand, claims);
+            let operand = operand.operand();
+            claims.value(OPERANDS + number, value - known_of(&operand));
+            operand_terms(columns, number, &operand, claims);
         }
     }
 }
@@ -364,8 +380,8 @@ pub fn known(relation: &Relation, lists: &[Vec<u32>], points: &Points) -> Option
 /// What is claimed of the columns of the linear part of a relation.
 pub fn linear_terms(columns: &Columns, relation: &Relation, gamma: QM31, terms: &mut impl Terms) {
     let here = |shape: Shape| {
-        let rows = [Part { len: shape.log_rows(), at: At::Rows(0) }];
-        (rows, [Part { len: shape.log_cols(), at: At::Cols(0) }])
+        let rows = [Part::new(shape.log_rows(), At::Rows(0))];
+        (rows, [Part::new(shape.log_cols(), At::Cols(0))])
     };
     let (rows, cols) = here(relation.shape);
     let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
@@ -379,7 +395,7 @@ pub fn linear_terms(columns: &Columns, relation: &Relation, gamma: QM31, terms: 
 
 /// What is claimed of the columns of an operand.
 pub fn operand_terms(columns: &Columns, number: u32, operand: &Operand<'_>, terms: &mut impl Terms) {
-    let rows = Reading::Parts { parts: &operand.rows, groups: &operand.groups };
+    let rows = Reading::Parts { parts: &operand.rows, groups: operand.groups };
     let cols = Reading::parts(&operand.cols);
     terms.add(columns, OPERANDS + number, QM31::ONE, &operand.form.terms, rows, cols);
 }

@@ -65,18 +65,9 @@ impl Known {
         Self { keys: vec![NONE; slots], values: vec![QM31::ZERO; slots], used: 0 }
     }
 
-    /// A number for a stretch of a point and for where the other one begins. Points have far fewer than 256 coordinates.
+    /// A number for a stretch of a point and for where the other one begins.
     fn key(part: Part, from: u32) -> u32 {
-        let (sort, at) = match part.at {
-            At::Rows(at) => (0, at),
-            At::Cols(at) => (1, at),
-            At::Bound(at) => (2, at),
-            At::Flipped(at) => (3, at),
-            At::Groups(at) => (4, at),
-            At::Lookup(at) => (5, at),
-            At::Pin(at) => (6, at),
-        };
-        sort << 24 | (at & 0xff) << 16 | (part.len & 0xff) << 8 | from & 0xff
+        part.code() << 8 | from & 0xff
     }
 
     /// Where a key is, or should be.
@@ -192,8 +183,8 @@ impl<'a> Weight<'a> {
         if let Some(known) = self.stretches.get(key) {
             return known;
         }
-        let coordinates = self.points.stretch(part).iter().zip(self.ends(from, part.len));
-        let value = match part.at {
+        let coordinates = self.points.stretch(part).iter().zip(self.ends(from, part.len()));
+        let value = match part.at() {
             At::Flipped(_) => coordinates.map(|(&x, &y)| eq1(QM31::ONE - x, y)).product(),
             _ => coordinates.map(|(&x, &y)| eq1(x, y)).product(),
         };
@@ -207,14 +198,14 @@ impl<'a> Weight<'a> {
             Reading::Parts { parts, groups } => {
                 let (mut value, mut at, mut left) = (QM31::ONE, from, log);
                 for &part in parts {
-                    if let At::Groups(_) = part.at {
+                    if part.is_groups() {
                         let list = groups.to_vec();
                         let high = Axis::Listed { list, point: self.points.stretch(part).to_vec() };
                         return value * high.evaluate(self.ends(at, left));
                     }
-                    let len = part.len.min(left);
+                    let len = part.len().min(left);
                     if len > 0 {
-                        value *= self.stretch(Part { len, ..part }, at);
+                        value *= self.stretch(part.first(len), at);
                     }
                     (at, left) = (at + len, left - len);
                 }
@@ -241,9 +232,7 @@ impl Weight<'_> {
         let (log_rows, log_cols) = (shape.log_rows(), shape.log_cols());
         // Most axes lie at one stretch of a point, and many columns at the same two.
         let single = |reading: Reading<'_>, log: u32| match reading {
-            Reading::Parts { parts: &[part], groups: [] } if part.len >= log => {
-                Some(Part { len: log, ..part })
-            }
+            Reading::Parts { parts: &[part], groups: [] } if part.len() >= log => Some(part.first(log)),
             _ => None,
         };
         let (Some(row), Some(col)) = (single(rows, log_rows), single(cols, log_cols)) else {

@@ -52,8 +52,8 @@ pub fn gather_terms(
     terms: &mut impl Terms,
 ) {
     let shape = columns.shape(gather.output);
-    let rows = [Part { len: shape.log_rows(), at: At::Rows(0) }];
-    let cols = [Part { len: shape.log_cols(), at: At::Cols(0) }];
+    let rows = [Part::new(shape.log_rows(), At::Rows(0))];
+    let cols = [Part::new(shape.log_cols(), At::Cols(0))];
     let cols = Reading::parts(&cols);
     terms.add(columns, claim, QM31::ONE, &[(1, gather.output)], Reading::parts(&rows), cols);
     for &(first, source) in &gather.source {
@@ -75,7 +75,7 @@ pub fn pick_terms(
     terms: &mut impl Terms,
 ) {
     let len = Shape { rows: pick.rows, cols: 1 }.log_rows();
-    let at = points.stretch(Part { len, at: At::Rows(0) });
+    let at = points.stretch(Part::new(len, At::Rows(0)));
     let entries = lists.get(pick.list).map_or(&[][..], Vec::as_slice);
     for (t, weight) in (0u32..).zip(eq_table(at)) {
         let entry = entries.get(t as usize).or(entries.last()).copied().unwrap_or(0);

@@ -314,7 +314,7 @@ fn prove_bytes(protocol: &Protocol, made: u64) -> u64 {
     // have half as many nodes as the leaves with those that are missing.
     let leaves = protocol.leaves.used;
     let lookup = (4 + ELEMENT) * leaves + ((2 * ELEMENT) << protocol.leaves.depth.saturating_sub(1));
-    let operand = |o: &circlet_core::relations::Operand<'_>| ELEMENT << o.variables();
+    let operand = |o: &circlet_core::relations::Held| ELEMENT << o.operand().variables();
     let widest =
         protocol.circuit.relations.iter().map(|r| 8 * r.shape.size() as u64).max().unwrap_or_default();
     let relation = protocol.reduction.operands.iter().map(operand).sum::<u64>() + widest;
@@ -341,7 +341,7 @@ fn multiplications(protocol: &Protocol) -> u64 {
 }
 
 fn operand_cells(protocol: &Protocol) -> u64 {
-    protocol.reduction.operands.iter().map(|o| o.shape.size() as u64).sum()
+    protocol.reduction.operands.iter().map(|o| o.operand().shape.size() as u64).sum()
 }
 
 /// Compressions of a tree over `2^log` rows of `width` elements.

@@ -572,9 +572,19 @@ impl<'p> Builder<'p> {
 
     /// `value = 0` in every cell.
     pub fn relation(&mut self, name: Name<'_>, shape: Shape, value: Value) {
+        self.relate(name, shape, value, false);
+    }
+
+    /// `value = 0` modulo `P` in every cell, and nothing more: the op has another congruence and the argument that
+    /// both together hold only where `value = 0`.
+    pub fn congruence(&mut self, name: Name<'_>, shape: Shape, value: Value) {
+        self.relate(name, shape, value, true);
+    }
+
+    fn relate(&mut self, name: Name<'_>, shape: Shape, value: Value, modular: bool) {
         let name = self.scoped(name);
-        let relation = Relation { name, op: self.op, shape, value };
-        self.reader.relation(&self.declared, relation);
+        let relation = Relation { name, op: self.op, shape, value, modular };
+        self.reader.relation(&self.declared, &relation);
     }
 
     /// Appends a step of the executor, if there is to be one.
@@ -590,7 +600,7 @@ impl<'p> Builder<'p> {
         &mut self,
         name: Name<'_>,
         shape: Shape,
-        value: Value,
+        mut value: Value,
         shift: u32,
         quotient: ColumnId,
     ) -> Option<ColumnId> {
@@ -598,10 +608,9 @@ impl<'p> Builder<'p> {
             (shift > 0).then(|| self.ranged(&format_args!("{name}.remainder"), shape, Interval::bits(shift)));
         let divisor = 1i64 << shift;
         self.step(|| Step::Divide { shape, value: value.clone(), divisor, quotient, remainder });
-        let mut value = value;
-        value.form = value.form.plus(-divisor, quotient);
+        value.form.add(-divisor, quotient);
         if let Some(remainder) = remainder {
-            value.form = value.form.plus(-1, remainder);
+            value.form.add(-1, remainder);
         }
         self.relation(name, shape, value);
         remainder

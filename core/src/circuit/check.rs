@@ -1,7 +1,8 @@
 //! What makes a circuit acceptable: every column is bounded by lookups, and no relation can wrap.
 //!
 //! Relations hold modulo `P`. They hold as integers if, from the proven ranges alone, `|value| < P`
-//! (rule U). This is checked here, by prover and verifier alike, for every relation of every program.
+//! (rule U). This is checked here, by prover and verifier alike, for every relation of every program but those few that
+//! their op wants modulo `P` only.
 
 use alloc::format;
 use alloc::string::String;
@@ -37,9 +38,9 @@ pub enum CircuitError {
         /// Name of the relation (starts with the op's name and index).
         relation: String,
         /// Bound that follows from the proven ranges.
-        magnitude: i128,
+        magnitude: u64,
         /// Largest bound that is safe.
-        limit: i128,
+        limit: u64,
     },
     /// There is too much of something.
     #[error("the program has {1} {0}, more than a proof can have; split the model or use fewer rows")]
@@ -55,32 +56,88 @@ pub enum CircuitError {
     Unbounded(String),
 }
 
-/// Interval arithmetic without overflow.
-#[derive(Clone, Copy)]
+/// Interval arithmetic without overflow: what does not fit is everything, and stays so.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Wide {
-    low: i128,
-    high: i128,
+    low: i64,
+    high: i64,
 }
 
 impl Wide {
+    const ALL: Self = Self { low: i64::MIN, high: i64::MAX };
+
+    /// The interval between the least and the greatest of some ends, if there is any.
+    fn around<const N: usize>(ends: [Option<i64>; N]) -> Self {
+        let mut all: Option<Self> = None;
+        for end in ends {
+            let Some(end) = end else { return Self::ALL };
+            let own = all.unwrap_or(Self { low: end, high: end });
+            all = Some(Self { low: own.low.min(end), high: own.high.max(end) });
+        }
+        all.unwrap_or(Self::ALL)
+    }
+
     fn times(self, c: i64) -> Self {
         if let (Ok(low), Ok(high), Ok(c)) =
             (i32::try_from(self.low), i32::try_from(self.high), i32::try_from(c))
         {
             // Small machines multiply these at once.
-            let (a, b) = (i64::from(low) * i64::from(c), i64::from(high) * i64::from(c));
-            return Self { low: a.min(b).into(), high: a.max(b).into() };
+            let (low, high, c) = (i64::from(low), i64::from(high), i64::from(c));
+            return if c < 0 {
+                Self { low: high * c, high: low * c }
+            } else {
+                Self { low: low * c, high: high * c }
+            };
         }
-        let (a, b) = (self.low.saturating_mul(i128::from(c)), self.high.saturating_mul(i128::from(c)));
-        Self { low: a.min(b), high: a.max(b) }
+        if self == Self::ALL {
+            return self;
+        }
+        Self::around([multiplied(self.low, c), multiplied(self.high, c)])
+    }
+
+    /// All products of two numbers.
+    fn product(self, other: Self) -> Self {
+        if self == Self::ALL || other == Self::ALL {
+            return Self::ALL;
+        }
+        let (a, b) = (self, other);
+        Self::around([
+            multiplied(a.low, b.low),
+            multiplied(a.low, b.high),
+            multiplied(a.high, b.low),
+            multiplied(a.high, b.high),
+        ])
     }
 
     fn plus(self, other: Self) -> Self {
-        Self { low: self.low.saturating_add(other.low), high: self.high.saturating_add(other.high) }
+        match (self.low.checked_add(other.low), self.high.checked_add(other.high)) {
+            (Some(low), Some(high)) if self != Self::ALL && other != Self::ALL => Self { low, high },
+            _ => Self::ALL,
+        }
     }
 
-    fn magnitude(self) -> i128 {
-        self.low.saturating_abs().max(self.high.saturating_abs())
+    /// What of it is at most `bound` in magnitude.
+    fn within(self, bound: i64) -> Self {
+        Self { low: self.low.max(bound.saturating_neg()), high: self.high.min(bound) }
+    }
+
+    fn magnitude(self) -> u64 {
+        self.low.unsigned_abs().max(self.high.unsigned_abs())
+    }
+}
+
+impl From<Interval> for Wide {
+    fn from(Interval { low, high }: Interval) -> Self {
+        Self { low, high }
+    }
+}
+
+/// A product, if it fits.
+fn multiplied(a: i64, b: i64) -> Option<i64> {
+    match (i32::try_from(a), i32::try_from(b)) {
+        // Small machines multiply these at once.
+        (Ok(a), Ok(b)) => Some(i64::from(a) * i64::from(b)),
+        _ => a.checked_mul(b),
     }
 }
 
@@ -147,8 +204,8 @@ impl Reader for Check {
         self.take_lookup(declared, lookup);
     }
 
-    fn relation(&mut self, declared: &Declared, relation: Relation) {
-        self.take_relation(declared, &relation);
+    fn relation(&mut self, declared: &Declared, relation: &Relation) {
+        self.take_relation(declared, relation);
     }
 
     fn wiring(&mut self, declared: &Declared, wiring: Wiring) {
@@ -402,10 +459,9 @@ fn readable(declared: &Declared, form: &Form, shape: Shape) -> Result<(), Circui
 }
 
 fn interval(declared: &Declared, form: &Form) -> Wide {
-    let mut sum = Wide { low: i128::from(form.constant), high: i128::from(form.constant) };
+    let mut sum = Wide { low: form.constant, high: form.constant };
     for &(c, id) in &form.terms {
-        let Interval { low, high } = declared.columns.bound(id);
-        sum = sum.plus(Wide { low: low.into(), high: high.into() }.times(c));
+        sum = sum.plus(Wide::from(declared.columns.bound(id)).times(c));
     }
     for &(c, _) in &form.indicators {
         sum = sum.plus(Wide { low: 0, high: 1 }.times(c));
@@ -458,12 +514,7 @@ fn product(declared: &Declared, relation: &Relation, product: &Product) -> Resul
         return Err(CircuitError::Malformed(format!("{}: operand shapes", relation.name)));
     }
     let (x, y) = (interval(declared, a), interval(declared, b));
-    let corners = [(x.low, y.low), (x.low, y.high), (x.high, y.low), (x.high, y.high)]
-        .map(|(x, y)| x.saturating_mul(y));
-    let mut one = Wide { low: corners[0], high: corners[0] };
-    for corner in corners {
-        one = Wide { low: one.low.min(corner), high: one.high.max(corner) };
-    }
+    let mut one = x.product(y);
     if a == b
         && a_shape == b_shape
         && product.flip.is_none()
@@ -474,7 +525,7 @@ fn product(declared: &Declared, relation: &Relation, product: &Product) -> Resul
     }
     let mut all = one.times(i64::from(product.summands()));
     if let Some(bound) = product.bound {
-        all = Wide { low: all.low.max(-i128::from(bound)), high: all.high.min(bound.into()) };
+        all = all.within(bound);
     }
     Ok(all.times(product.coefficient))
 }
@@ -488,8 +539,7 @@ fn no_wrap(declared: &Declared, relation: &Relation) -> Result<(), CircuitError>
         if relation.shape.cols != 1 || shape.rows != relation.shape.rows {
             return Err(CircuitError::Malformed(format!("{}: row sum shape", relation.name)));
         }
-        let bound = declared.columns.bound(sum.column);
-        let cell = Wide { low: bound.low.into(), high: bound.high.into() };
+        let cell = Wide::from(declared.columns.bound(sum.column));
         total = total.plus(cell.times(shape.cols.into()).times(sum.coefficient));
     }
     let mut products = Wide { low: 0, high: 0 };
@@ -497,12 +547,11 @@ fn no_wrap(declared: &Declared, relation: &Relation) -> Result<(), CircuitError>
         products = products.plus(product(declared, relation, one)?);
     }
     if let Some(bound) = value.bound {
-        let bound = i128::from(bound);
-        products = Wide { low: products.low.max(-bound), high: products.high.min(bound) };
+        products = products.within(bound);
     }
     total = total.plus(products);
-    let limit = i128::from(P) - 1;
-    if total.magnitude() > limit {
+    let limit = u64::from(P) - 1;
+    if !relation.modular && total.magnitude() > limit {
         return Err(CircuitError::MayWrap {
             relation: relation.name.clone(),
             magnitude: total.magnitude(),

@@ -1,6 +1,5 @@
 //! What everyone needs to know of every column, in four bytes each: extents, range, tree, and how many come before it.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -82,6 +81,18 @@ struct Class {
 
 const NOTHING: Class = Class { shape: Shape::CELL, bound: Interval { low: 0, high: 0 }, tree: Tree::Fixed };
 
+impl Class {
+    /// A number that differs for most classes.
+    fn hash(&self) -> u32 {
+        let Self { shape, bound, tree } = self;
+        let words = [shape.rows, shape.cols, bound.low as u32, bound.high as u32, *tree as u32];
+        words.iter().fold(0u32, |hash, &word| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9)) >> 12
+    }
+}
+
+/// No class has this number.
+const FREE: u16 = u16::MAX;
+
 /// Columns of a piece of their list.
 const PIECE: usize = 256;
 
@@ -89,7 +100,8 @@ const PIECE: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     classes: Vec<Class>,
-    numbers: BTreeMap<Class, u16>,
+    /// The numbers of classes by their hashes: a table with open addressing, of which half at least is free.
+    numbers: Vec<u16>,
     /// The class, and how many columns of the same size in the same tree come before.
     /// In pieces, so that none of them is ever copied.
     places: Vec<Vec<(u16, u16)>>,
@@ -119,13 +131,7 @@ impl Columns {
         // Neighbours are often alike.
         let last = self.places.last().and_then(|piece| piece.last()).map(|last| last.0);
         let alike = last.filter(|&last| self.classes.get(usize::from(last)) == Some(&class));
-        let number = alike.unwrap_or_else(|| {
-            let next = self.classes.len() as u16;
-            *self.numbers.entry(class).or_insert_with(|| {
-                self.classes.push(class);
-                next
-            })
-        });
+        let number = alike.unwrap_or_else(|| self.number(class));
         self.cells = self.cells.saturating_add(shape.cells());
         let nth = self.sizes.get_mut(tree.index()).map_or(0, |sizes| sizes.push(shape.log_size()));
         if self.held.is_multiple_of(PIECE) {
@@ -138,10 +144,47 @@ impl Columns {
         id
     }
 
+    /// The number of a class.
+    fn number(&mut self, class: Class) -> u16 {
+        if 2 * self.classes.len() >= self.numbers.len() {
+            self.numbers = vec![FREE; (4 * self.classes.len()).next_power_of_two().max(64)];
+            for (number, class) in (0u16..).zip(&self.classes) {
+                let place = self.find(class);
+                if let Some(slot) = self.numbers.get_mut(place) {
+                    *slot = number;
+                }
+            }
+        }
+        let place = self.find(&class);
+        let next = self.classes.len() as u16;
+        match self.numbers.get_mut(place) {
+            Some(slot) if *slot == FREE => {
+                *slot = next;
+                self.classes.push(class);
+                next
+            }
+            Some(slot) => *slot,
+            None => next,
+        }
+    }
+
+    /// Where the number of a class is, or should be.
+    fn find(&self, class: &Class) -> usize {
+        let mask = self.numbers.len().wrapping_sub(1);
+        let mut place = class.hash() as usize & mask;
+        while let Some(&number) = self.numbers.get(place) {
+            if number == FREE || self.classes.get(usize::from(number)) == Some(class) {
+                break;
+            }
+            place = (place + 1) & mask;
+        }
+        place
+    }
+
     /// Begins another pass over the same circuit.
     pub fn again(&mut self) {
         self.declared = 0;
-        self.numbers = BTreeMap::new();
+        self.numbers = Vec::new();
     }
 
     /// How many sorts of columns there are: of the same extents, range and tree.

@@ -127,6 +127,7 @@ fn later(past: u32, rows: &[QM31], cols: &[QM31]) -> QM31 {
 
 impl Form {
     /// A constant.
+    #[inline]
     pub fn constant(constant: i64) -> Self {
         Self { constant, ..Self::default() }
     }
@@ -139,13 +140,21 @@ impl Form {
     }
 
     /// Adds `coefficient * column`.
+    #[inline]
     #[must_use]
     pub fn plus(mut self, coefficient: i64, column: ColumnId) -> Self {
-        self.terms.push((coefficient, column));
+        self.add(coefficient, column);
         self
     }
 
+    /// Adds `coefficient * column` in place.
+    #[inline]
+    pub fn add(&mut self, coefficient: i64, column: ColumnId) {
+        self.terms.push((coefficient, column));
+    }
+
     /// Adds a constant.
+    #[inline]
     #[must_use]
     pub fn plus_constant(mut self, constant: i64) -> Self {
         self.constant += constant;
@@ -166,12 +175,20 @@ impl Form {
     }
 
     /// `self + other`.
+    #[inline]
     #[must_use]
     pub fn plus_form(mut self, other: Self) -> Self {
-        self.terms.extend(other.terms);
-        self.indicators.extend(other.indicators);
-        self.constant += other.constant;
+        self.add_form(&other);
         self
+    }
+
+    /// Adds `other` in place.
+    pub fn add_form(&mut self, other: &Self) {
+        for &(coefficient, column) in &other.terms {
+            self.add(coefficient, column);
+        }
+        self.indicators.extend_from_slice(&other.indicators);
+        self.constant += other.constant;
     }
 
     /// Whether both sides know anything of the form but that it is linear.
@@ -188,6 +205,7 @@ impl Form {
 }
 
 impl From<ColumnId> for Form {
+    #[inline]
     fn from(column: ColumnId) -> Self {
         Self::default().plus(1, column)
     }
@@ -294,6 +312,7 @@ impl From<Form> for Value {
         Self { form, ..Self::default() }
     }
 }
+
 /// `value = 0` in every cell of `shape`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
@@ -305,6 +324,8 @@ pub struct Relation {
     pub shape: Shape,
     /// What vanishes.
     pub value: Value,
+    /// Whether it need vanish modulo `P` only. The op that wants no more gives the argument why that is enough.
+    pub modular: bool,
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub trait Reader {
     fn lookup(&mut self, declared: &Declared, lookup: Looked<'_>);
 
     /// A relation.
-    fn relation(&mut self, declared: &Declared, relation: Relation);
+    fn relation(&mut self, declared: &Declared, relation: &Relation);
 
     /// A wiring.
     fn wiring(&mut self, declared: &Declared, wiring: Wiring);
@@ -58,7 +58,7 @@ impl Source for Circuit {
                 op = Some(relation.op);
                 reader.op();
             }
-            reader.relation(&declared, relation.clone());
+            reader.relation(&declared, relation);
         }
         for wiring in &self.wirings {
             reader.wiring(&declared, wiring.clone());
@@ -83,8 +83,8 @@ impl Reader for Circuit {
         self.lookups.push(Lookup { shape, table, forms: forms.to_vec() });
     }
 
-    fn relation(&mut self, _: &Declared, relation: Relation) {
-        self.relations.push(relation);
+    fn relation(&mut self, _: &Declared, relation: &Relation) {
+        self.relations.push(relation.clone());
     }
 
     fn wiring(&mut self, _: &Declared, wiring: Wiring) {

@@ -352,6 +352,7 @@ fn one_relation(coefficient: i64, constant: i64) -> Circuit {
             name: String::from("r"),
             shape,
             value: Form::default().plus(coefficient, ColumnId(0)).plus_constant(constant).into(),
+            modular: false,
         }],
         ..Circuit::default()
     }
@@ -402,8 +403,8 @@ fn the_limit_of_rule_u_is_exact() {
         let above = one_relation(sign * (limit / 1023), sign * (rest + 1)).check();
         let wrap = CircuitError::MayWrap {
             relation: String::from("r"),
-            magnitude: i128::from(limit) + 1,
-            limit: i128::from(limit),
+            magnitude: limit as u64 + 1,
+            limit: limit as u64,
         };
         assert_eq!(above, Err(wrap));
     }
@@ -418,7 +419,8 @@ fn the_limit_of_rule_u_is_exact() {
     let mut with = |constant, bound| {
         let form = Form::constant(constant);
         let value = Value { products: vec![product(bound)], form, ..Value::default() };
-        circuit.relations = vec![Relation { name: String::from("r"), op: 0, shape: Shape::CELL, value }];
+        circuit.relations =
+            vec![Relation { name: String::from("r"), op: 0, shape: Shape::CELL, value, modular: false }];
         circuit.check()
     };
     assert_eq!(with(limit - all, None), Ok(()));

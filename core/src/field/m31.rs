@@ -27,10 +27,12 @@ impl M31 {
     /// The residue of any unsigned integer.
     #[inline]
     pub const fn reduce(value: u64) -> Self {
-        // 2^31 = 1, so the three 31-bit digits of the value add up to its residue.
-        let folded = (value & P as u64) + ((value >> 31) & P as u64) + (value >> 62);
-        let folded = (folded & P as u64) + (folded >> 31);
-        Self(if folded >= P as u64 { folded - P as u64 } else { folded } as u32)
+        // 2^31 = 1, so the three 31-bit digits of the value add up to its residue; in words that a small machine has.
+        let (low, middle, high) = (value as u32 & P, (value >> 31) as u32 & P, (value >> 62) as u32);
+        let sum = low + middle;
+        // The first two terms together are at most P.
+        let folded = (sum & P) + (sum >> 31) + high;
+        Self(if folded >= P { folded - P } else { folded })
     }
 
     /// The residue of an integer below `2^61`.

@@ -13,7 +13,7 @@
 //! * `S` may reach `2^40`, so it is proven in base 256: with `v = 256 h + l` the sums of `h^2`, `h l`, `l^2`
 //!   fit the field, and carries make `S = 65536 H + 256 c1 + c0` with digits below 256.
 //! * `q` is unique by `0 <= S + epsilon - q^2 <= 2q`, checked with `q = 256 q1 + q0` in two identities.
-//! * `r` is unique by `0 <= numerator - r q < q`, checked with three 9-bit limbs of `r`.
+//! * `r` is unique by `0 <= numerator - r q < q`, checked modulo `P` and modulo `2^20`.
 //! * `v r` is one product in the field although `|v| < 2^14` and `r < 2^27`: `v^2 <= S < (q + 1)^2` gives
 //!   `|v| <= q`, hence `|v| r <= numerator < 2^27`.
 //!
@@ -22,7 +22,7 @@
 use alloc::vec::Vec;
 
 use super::elementwise::{alike, scaled};
-use super::integer::{Width, computed, inverse, limbs};
+use super::integer::{Divisor, computed, inverse, limbs};
 use crate::circuit::{
     Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Product, RowSum, Shape, Step, Value,
 };
@@ -65,7 +65,7 @@ pub(super) fn define(
     let deviations: Vec<Deviation> = blocks.iter().map(|&(at, x)| deviation(b, at, x, mean)).collect();
     let energy = energy(b, &deviations, row);
     let root = root(b, &energy, row, params.epsilon);
-    let inverse = inverse(b, &root, row, params.numerator, Width { limb: 9, limbs: 3, divisor: 20 });
+    let inverse = inverse(b, &root, row, params.numerator, 12);
     let outputs = alike(b, &[x], y)?;
     for (deviation, (at, output)) in deviations.iter().zip(outputs) {
         let shape = b.shape(output);
@@ -159,13 +159,14 @@ fn energy(b: &mut Builder<'_>, deviations: &[Deviation], row: Shape) -> Energy {
 }
 
 /// `q = 256 q1 + q0` with `0 <= S + epsilon - q^2 <= 2q`.
-fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form {
+fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Divisor {
     let (epsilon_high, epsilon_low) = (i64::from(epsilon >> 16), i64::from(epsilon & 0xffff));
     let sum = || Int::from(energy.total.clone()).plus(i64::from(epsilon));
     let q = || sum().root();
     let q0 = computed(b, &"root.low", row, Interval::bits(8), || q().modulo(256));
-    let q1 = computed(b, &"root.high", row, Interval::bits(12), || q().over(256));
-    let root = q1.clone().times(256).plus_form(q0.clone());
+    let q1 = computed(b, &"root.high", row, Interval::bits(Divisor::HIGH), || q().over(256));
+    let divisor = Divisor { high: q1.clone(), low: q0.clone(), low_bits: 8 };
+    let root = divisor.form();
     let rest = || sum().minus(Int::from(root.clone()).times(root.clone()));
     let rest = limbs(b, &"root.rest", row, 0, 22, rest);
     let slack = limbs(b, &"root.slack", row, 0, 22, || Int::from(root.clone()).times(2).minus(rest.clone()));
@@ -186,9 +187,9 @@ fn root(b: &mut Builder<'_>, energy: &Energy, row: Shape, epsilon: u32) -> Form 
     let high_form = carry.plus_form(energy.high.clone().times(-1)).plus_constant(-epsilon_high);
     let high = Value { products: [square(b, 1, &q1, &q1)].into(), form: high_form, ..Value::default() };
     b.relation(&"root.high", row, high);
-    let slack = root.clone().times(2).plus_form(rest.times(-1)).plus_form(slack.times(-1));
+    let slack = root.times(2).plus_form(rest.times(-1)).plus_form(slack.times(-1));
     b.relation(&"root.slack", row, slack.into());
-    root
+    divisor
 }
 
 /// One more than the largest magnitude of `n`.

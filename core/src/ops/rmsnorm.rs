@@ -9,10 +9,15 @@
 //! `numerator` is about `2^k sqrt(C)`, so the quotient has `k - shift` fraction bits. Nothing here is a shift that
 //! depends on the row, and nothing is left to the prover:
 //!
-//! * `S` may reach `2^48`. The sums of `h l` and `l^2` over a block of at most 1024 channels and of `h^2` over all
-//!   fit the field, and carries make `sum x^2 = 2^20 A + sum over blocks of (2^11 b + d)` with `b < 2^9`, `d < 2^11`.
-//! * `q = 1024 q1 + q0` is unique by `0 <= S - q^2 <= 2q`. With `q1 q0 = 2^9 m1 + m0` the low twenty bits and the
-//!   rest are two identities with a carry between them.
+//! * `q = 4096 q1 + q0` is unique by `0 <= rest <= 2q` with `rest = S - q^2`. The number `V = S - q^2 - rest` lies between
+//!   `-2^49` and `2^20 P`, so that it vanishes if it does modulo `P` and modulo `2^20`. The former is one relation. For the
+//!   latter only `sum l^2 - q0^2` and the lowest nine bits of `sum h l - 4 q1 q0` count,
+//!
+//!   ```text
+//!   V = 2^11 (sum h l - 4 q1 q0) + sum l^2 - q0^2 + epsilon - rest   modulo 2^20
+//!   ```
+//!
+//!   and over at most 1024 channels both sums fit the field. A row of more is cut into groups of so many.
 //! * `r` is unique by `0 <= numerator - r q < q`.
 //! * `x r` is one product in the field although `|x| <= 2^19` and `r` may have thirty bits: `x^2 <= S < (q + 1)^2`
 //!   gives `|x| <= q`, hence `|x| r <= numerator < 2^30`.
@@ -22,14 +27,18 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::integer::{Width, computed, inverse, limbs};
+use super::integer::{Divisor, computed, inverse, limbs};
 use crate::circuit::{
     Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Limbs, Name, Product, Shape, Value,
 };
 use crate::program::{RmsNorm, TensorId};
 
-/// Largest number of channels: the sum of `h^2` stays below `2^31`.
+/// Largest number of channels: `S` stays below `2^20 P`.
 const MAX_COLS: u32 = (1 << 13) - 1;
+/// Channels over which sums of products of ten bits fit the field.
+const GROUP: u32 = 1 << 10;
+/// Bits of what `V` is looked at in, besides modulo `P`.
+const BITS: u32 = 20;
 
 pub(super) fn define(
     b: &mut Builder<'_>,
@@ -77,9 +86,8 @@ pub(super) fn normalize(
         })
         .collect();
     let row = Shape { rows: blocks.first().map_or(1, |limbs| b.shape(limbs.high).rows), cols: 1 };
-    let squares = squares(b, &blocks, row);
-    let root = root(b, &squares, row, params.epsilon);
-    let inverse = inverse(b, &root, row, params.numerator, Width { limb: 6, limbs: 5, divisor: 24 });
+    let root = root(b, &blocks, row, params.epsilon);
+    let inverse = inverse(b, &root, row, params.numerator, 15);
     for (limbs, &output) in blocks.iter().zip(outputs) {
         let shape = b.shape(output);
         let mut product = b.entrywise(1, shape, limbs.form(), inverse.clone());
@@ -90,93 +98,96 @@ pub(super) fn normalize(
     Ok(())
 }
 
-/// `sum x^2 = 2^20 top + low`.
-struct Squares {
-    top: Form,
-    low: Form,
-    /// Blocks and their shapes.
-    blocks: Vec<(Limbs, Shape)>,
-}
+/// What a sum of squares of ten bits over a group has above `BITS`, with room for what is added to it.
+const CARRY: Interval = Interval { low: -64, high: (1 << 11) - 65 };
 
-fn squares(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape) -> Squares {
-    let blocks: Vec<(Limbs, Shape)> = blocks.iter().map(|&limbs| (limbs, b.shape(limbs.high))).collect();
-    let high = |limbs: Limbs| limbs.high.into();
-    let low = |limbs: Limbs| limbs.low.into();
-    let with = |value: Value, form: Form| Value { form, ..value };
+/// Blocks of a row with their shapes.
+type Blocks = [(Limbs, Shape)];
 
-    // What lies below 2^20, block by block: `2^11 middle + low`, with carries to what lies above.
-    let (mut below, mut carried_up) = (Form::default(), Form::default());
-    for (k, block) in blocks.chunks(1).enumerate() {
-        let name = |what: &'static str| fmt::from_fn(move |f| write!(f, "squares{k}.{what}"));
-        let channels: u32 = block.iter().map(|(_, shape)| shape.cols).sum();
-        let (cross, lows) = (dot(block, high, low), dot(block, low, low));
-        let d =
-            computed(b, &name("low"), row, Interval::bits(11), || Int::from(lows.clone()).modulo(1 << 11));
-        // `sum l^2 < 2^20 C`.
-        let bits = 9 + channels.next_power_of_two().trailing_zeros();
-        let carry = limbs(b, &name("carry"), row, 0, bits, || Int::from(lows.clone()).over(1 << 11));
-        let carried = || Int::from(cross.clone()).plus(carry.clone());
-        let middle = computed(b, &name("middle"), row, Interval::bits(9), || carried().modulo(1 << 9));
-        let up = limbs(b, &name("up"), row, -(1 << 21), 22, || carried().over(1 << 9));
-        let form = carry.clone().times(-(1 << 11)).plus_form(d.clone().times(-1));
-        b.relation(&name("low"), row, with(lows, form));
-        let form = carry.plus_form(up.clone().times(-(1 << 9))).plus_form(middle.clone().times(-1));
-        b.relation(&name("middle"), row, with(cross, form));
-        below = below.plus_form(middle.times(1 << 11)).plus_form(d);
-        carried_up = carried_up.plus_form(up);
+/// The parts of a row, of at most 1024 channels each.
+fn groups(mut blocks: &Blocks) -> Vec<&Blocks> {
+    let mut groups = Vec::new();
+    while !blocks.is_empty() {
+        let mut channels = 0;
+        let fits = |(_, shape): &&(Limbs, Shape)| {
+            channels += shape.cols;
+            channels <= GROUP
+        };
+        let (group, rest) = blocks.split_at(blocks.iter().take_while(fits).count().max(1));
+        groups.push(group);
+        blocks = rest;
     }
-    let highs = dot(&blocks, high, high);
-    let top = limbs(b, &"squares.high", row, 0, 30, || Int::from(highs.clone()).plus(carried_up.clone()));
-    b.relation(&"squares.high", row, with(highs, carried_up.plus_form(top.clone().times(-1))));
-    Squares { top, low: below, blocks }
+    groups
 }
 
 /// The sum of products over all channels.
-fn dot(blocks: &[(Limbs, Shape)], left: fn(Limbs) -> Form, right: fn(Limbs) -> Form) -> Value {
+fn dot(blocks: &Blocks, left: fn(Limbs) -> Form, right: fn(Limbs) -> Form) -> Value {
     let product = |&(limbs, shape): &(Limbs, Shape)| {
         Product::new(Kind::RowDot, (left(limbs), shape), (right(limbs), shape))
     };
     Value { products: blocks.iter().map(product).collect(), ..Value::default() }
 }
 
-/// `q = 1024 q1 + q0` with `0 <= S - q^2 <= 2q`.
-fn root(b: &mut Builder<'_>, squares: &Squares, row: Shape, epsilon: u32) -> Form {
-    let (epsilon_high, epsilon_low) = (i64::from(epsilon >> 20), i64::from(epsilon & 0xf_ffff));
-    let total = || Int::from(dot(&squares.blocks, Limbs::form, Limbs::form));
-    let sum = || total().plus(i64::from(epsilon));
-    let q = || sum().root();
-    let q0 = computed(b, &"root.low", row, Interval::bits(10), || q().modulo(1 << 10));
-    let q1 = computed(b, &"root.high", row, Interval::bits(14), || q().over(1 << 10));
-    let root = q1.clone().times(1 << 10).plus_form(q0.clone());
-    let rest = || sum().minus(Int::from(root.clone()).times(root.clone()));
+/// The lowest nine bits of `cross`, which is less than `2^30` in magnitude.
+fn middle(b: &mut Builder<'_>, name: Name<'_>, row: Shape, cross: Value) -> Form {
+    let named = |what: &'static str| fmt::from_fn(move |f| write!(f, "{name}.{what}"));
+    let middle =
+        computed(b, &named("middle"), row, Interval::bits(9), || Int::from(cross.clone()).modulo(1 << 9));
+    let up = limbs(b, &named("up"), row, -(1 << 21), 22, || Int::from(cross.clone()).over(1 << 9));
+    let form = up.times(-(1 << 9)).plus_form(middle.clone().times(-1));
+    b.relation(&named("middle"), row, Value { form, ..cross });
+    middle
+}
+
+/// `q` with `0 <= S - q^2 <= 2q`.
+fn root(b: &mut Builder<'_>, blocks: &[Limbs], row: Shape, epsilon: u32) -> Divisor {
+    let blocks: Vec<(Limbs, Shape)> = blocks.iter().map(|&limbs| (limbs, b.shape(limbs.high))).collect();
+    let high = |limbs: Limbs| limbs.high.into();
+    let low = |limbs: Limbs| limbs.low.into();
+    let groups = groups(&blocks);
+
+    // What all groups but the first have below `2^20`.
+    let mut below = Form::constant(i64::from(epsilon) & ((1 << BITS) - 1));
+    for (k, group) in groups.iter().enumerate().skip(1) {
+        let name = |what: &'static str| fmt::from_fn(move |f| write!(f, "squares{k}{what}"));
+        let middle = middle(b, &name(""), row, dot(group, high, low));
+        let lows = Value { form: middle.times(1 << 11), ..dot(group, low, low) };
+        let rest = limbs(b, &name(".rest"), row, 0, BITS, || Int::from(lows.clone()).modulo(1 << BITS));
+        let carry = computed(b, &name(".carry"), row, CARRY, || Int::from(lows.clone()).over(1 << BITS));
+        let form = carry.times(-(1 << BITS)).plus_form(rest.clone().times(-1));
+        let form = lows.form.clone().plus_form(form);
+        b.relation(&name(".low"), row, Value { form, ..lows });
+        below = below.plus_form(rest);
+    }
+
+    let total = || Int::from(dot(&blocks, Limbs::form, Limbs::form)).plus(i64::from(epsilon));
+    let q = || total().root();
+    let q0 = computed(b, &"root.low", row, Interval::bits(12), || q().modulo(1 << 12));
+    let q1 = computed(b, &"root.high", row, Interval::bits(Divisor::HIGH), || q().over(1 << 12));
+    let divisor = Divisor { high: q1.clone(), low: q0.clone(), low_bits: 12 };
+    let root = divisor.form();
+    let rest = || total().minus(Int::from(root.clone()).times(root.clone()));
     let rest = limbs(b, &"root.rest", row, 0, 25, rest);
     let slack = || Int::from(root.clone()).times(2).minus(rest.clone());
     let slack = limbs(b, &"root.slack", row, 0, 25, slack);
-    let slack = root.clone().times(2).plus_form(rest.clone().times(-1)).plus_form(slack.times(-1));
-    b.relation(&"root.slack", row, slack.into());
+    let form = root.clone().times(2).plus_form(rest.clone().times(-1)).plus_form(slack.times(-1));
+    b.relation(&"root.slack", row, form.into());
 
-    let cross = Value { products: [b.entrywise(1, row, q1.clone(), q0.clone())].into(), ..Value::default() };
-    let m0 =
-        computed(b, &"root.cross.low", row, Interval::bits(9), || Int::from(cross.clone()).modulo(1 << 9));
-    let m1 =
-        computed(b, &"root.cross.high", row, Interval::bits(15), || Int::from(cross.clone()).over(1 << 9));
-    let form = m1.clone().times(-(1 << 9)).plus_form(m0.clone().times(-1));
-    b.relation(&"root.cross", row, Value { form, ..cross });
+    let first = groups.first().copied().unwrap_or_default();
+    let mut cross = dot(first, high, low);
+    cross.products.push(b.entrywise(-4, row, q1, q0.clone()));
+    let middle = middle(b, &"squares0", row, cross);
+    let mut lows = dot(first, low, low);
+    lows.products.push(b.entrywise(-1, row, q0.clone(), q0));
+    lows.form = below.plus_form(middle.times(1 << 11)).plus_form(rest.clone().times(-1));
+    // `q0^2` and the rest are below `2^24` and `2^25`, the sum of squares below `2^30`, all others below `2^20`.
+    let carry = computed(b, &"squares0.carry", row, CARRY, || Int::from(lows.clone()).over(1 << BITS));
+    let form = lows.form.clone().plus_form(carry.times(-(1 << BITS)));
+    b.relation(&"squares0.low", row, Value { form, ..lows });
 
-    let form = rest
-        .plus_form(m0.times(1 << 11))
-        .plus_form(squares.low.clone().times(-1))
-        .plus_constant(-epsilon_low);
-    let product = b.entrywise(1, row, q0.clone(), q0);
-    let low = Value { products: [product].into(), form, ..Value::default() };
-    let carry = || Int::from(low.clone()).over(1 << 20);
-    // `rest` is below `2^25`, every block's part below `2^20`.
-    let least = -(squares.blocks.len() as i64) - 3;
-    let carry = computed(b, &"root.carry", row, Interval { low: least, high: least + 127 }, carry);
-    let form = low.form.clone().plus_form(carry.clone().times(-(1 << 20)));
-    b.relation(&"root.low", row, Value { form, ..low });
-    let form = carry.plus_form(m1).plus_form(squares.top.clone().times(-1)).plus_constant(-epsilon_high);
-    let product = b.entrywise(1, row, q1.clone(), q1);
-    b.relation(&"root.high", row, Value { products: [product].into(), form, ..Value::default() });
-    root
+    let mut all = dot(&blocks, Limbs::form, Limbs::form);
+    all.products.push(b.entrywise(-1, row, root.clone(), root));
+    all.form = rest.times(-1).plus_constant(i64::from(epsilon));
+    b.congruence(&"root", row, all);
+    divisor
 }

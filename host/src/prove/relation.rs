@@ -36,7 +36,7 @@ pub fn prove<S: BulkHash>(
     let point = Point { rows, cols, gammas: powers(gamma, circuit.relations.len()) };
 
     let operands: Vec<Table> =
-        reduction.operands.par_iter().map(|operand| read(protocol, trace, &point, operand)).collect();
+        reduction.operands.par_iter().map(|held| read(protocol, trace, &point, &held.operand())).collect();
     let mut sumcheck = Sumcheck::new(&reduction.terms, &point, operands);
     let [products] = channel.send(Label::RelationClaim, [sumcheck.total()]);
     let mut claim = products;
@@ -67,20 +67,20 @@ pub fn prove<S: BulkHash>(
 
 /// An operand over the variables that the sumcheck binds: the others are bound to the relations' point.
 fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand<'_>) -> Table {
-    let cells = || form_values(&protocol.circuit, trace, &operand.form, operand.shape);
+    let cells = || form_values(&protocol.circuit, trace, operand.form, operand.shape);
     let (rows, rest) = known(&operand.rows, point);
     let (cols, _) = known(&operand.cols, point);
     let width = 1usize << operand.shape.log_cols();
 
     let values: Vec<QM31> = if rows.is_empty() && cols.is_empty() {
-        if let Some(Part { at: At::Flipped(bit), .. }) = operand.cols.get(1) {
+        if let Some(At::Flipped(bit)) = operand.cols.get(1).map(|part| part.at()) {
             let cells = residues(cells());
             let flipped: Vec<i32> = (0..cells.len()).map(|i| cells[i ^ 1 << bit]).collect();
             return base(&flipped);
         }
-        if rest.iter().all(|part| !matches!(part.at, At::Groups(_))) {
+        if !rest.iter().any(|part| part.is_groups()) {
             if operand.shape.size() >= LANES {
-                return Table::of_base(form_lanes(&protocol.circuit, trace, &operand.form, operand.shape));
+                return Table::of_base(form_lanes(&protocol.circuit, trace, operand.form, operand.shape));
             }
             return base(&residues(cells()));
         }
@@ -102,12 +102,12 @@ fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand<'_>
             None => over_cols(&residues(cells()), &weights),
         }
     };
-    let Some((Part { at: At::Groups(_), .. }, below)) = rest.split_last() else {
+    let Some((_, below)) = rest.split_last().filter(|(last, _)| last.is_groups()) else {
         return Table::new(values);
     };
     // Every head reads the rows of its group.
-    let inner =
-        (1usize << below.iter().map(|part| part.len).sum::<u32>()) * if cols.is_empty() { width } else { 1 };
+    let inner = (1usize << below.iter().map(|part| part.len()).sum::<u32>())
+        * if cols.is_empty() { width } else { 1 };
     let of = |&g: &u32| &values[g as usize * inner..][..inner];
     Table::new(operand.groups.iter().flat_map(of).copied().collect())
 }
@@ -116,14 +116,14 @@ fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand<'_>
 fn known<'a>(parts: &'a [Part], point: &Point) -> (Vec<QM31>, &'a [Part]) {
     let mut coordinates = Vec::new();
     for (k, part) in parts.iter().enumerate() {
-        let (from, at) = match part.at {
+        let (from, at) = match part.at() {
             At::Rows(at) => (&point.rows, at as usize),
             At::Cols(at) => (&point.cols, at as usize),
             At::Bound(_) | At::Flipped(_) | At::Groups(_) | At::Lookup(_) | At::Pin(_) => {
                 return (coordinates, &parts[k..]);
             }
         };
-        coordinates.extend(&from[at..at + part.len as usize]);
+        coordinates.extend(&from[at..at + part.len() as usize]);
     }
     (coordinates, &[])
 }

@@ -113,21 +113,21 @@ impl Reader for Collect<'_, '_> {
         self.fractions.lookup_terms(&declared.columns, lookup, weight, &mut self.weight);
     }
 
-    fn relation(&mut self, declared: &Declared, relation: Relation) {
+    fn relation(&mut self, declared: &Declared, relation: &Relation) {
         let columns = &declared.columns;
-        linear_terms(columns, &relation, self.power, &mut self.weight);
+        linear_terms(columns, relation, self.power, &mut self.weight);
         let mut sum = QM31::ZERO;
         for product in &relation.value.products {
             let (meeting, operands) = read(product);
             let mut value =
                 self.products.get(&meeting, self.batch.points) * M31::from_i64(product.coefficient);
-            for operand in operands {
-                let (number, new) = self.operands.number(&operand);
+            for operand in &operands {
+                let (number, new) = self.operands.number(operand);
                 if new {
-                    operand_terms(columns, number, &operand, &mut self.weight);
+                    operand_terms(columns, number, operand, &mut self.weight);
                     let value = self.value();
                     self.values.push(value);
-                    self.claimed += self.mu * (value - known_of(&operand));
+                    self.claimed += self.mu * (value - known_of(operand));
                     self.mu *= self.batch.mu;
                 }
                 let place = number.wrapping_sub(self.first) as usize;
@@ -136,7 +136,7 @@ impl Reader for Collect<'_, '_> {
             sum += value;
         }
         self.summand += self.power * sum;
-        if let Some(known) = known(&relation, self.batch.lists, self.batch.points) {
+        if let Some(known) = known(relation, self.batch.lists, self.batch.points) {
             let [_, _, linear] = &mut self.early;
             *linear -= self.power * known;
         }

@@ -106,7 +106,7 @@ fn claims(mut random: Random, columns: &Columns, theta: QM31, terms: &mut impl T
         let at = [At::Rows(from), At::Cols(from), At::Bound(from), At::Lookup(from), At::Pin(from)];
         at[random.below(5) as usize]
     };
-    let part = |len: u32, at: At| [Part { len, at }];
+    let part = |len: u32, at: At| [Part::new(len, at)];
     let first = ColumnId(0);
     let ends = columns.shape(first);
     for claim in [0, 1, 2, OPERANDS, OPERANDS + 1, OPERANDS + 2, OPERANDS + 5] {
@@ -145,9 +145,9 @@ fn claims(mut random: Random, columns: &Columns, theta: QM31, terms: &mut impl T
                 }
                 6 if log_cols > 1 => {
                     let cols = [
-                        Part { len: 1, at: At::Bound(0) },
-                        Part { len: 1, at: At::Flipped(1) },
-                        Part { len: log_cols - 2, at: At::Bound(2) },
+                        Part::new(1, At::Bound(0)),
+                        Part::new(1, At::Flipped(1)),
+                        Part::new(log_cols - 2, At::Bound(2)),
                     ];
                     add(
                         coefficient,
@@ -159,8 +159,7 @@ fn claims(mut random: Random, columns: &Columns, theta: QM31, terms: &mut impl T
                 7 if log_rows > 2 => {
                     // The upper three variables choose a group.
                     let groups: Vec<u32> = (0..4).map(|_| random.below(8)).collect();
-                    let rows =
-                        [Part { len: log_rows - 3, at: At::Cols(0) }, Part { len: 2, at: At::Groups(3) }];
+                    let rows = [Part::new(log_rows - 3, At::Cols(0)), Part::new(2, At::Groups(3))];
                     let rows = Reading::Parts { parts: &rows, groups: &groups };
                     add(coefficient, &own, rows, Reading::parts(&part(log_cols, at(random))));
                 }
@@ -283,8 +282,8 @@ fn products_share_patterns() {
     claims.points = points(&mut random);
     for id in columns.ids() {
         let shape = columns.shape(id);
-        let rows = [Part { len: shape.log_rows(), at: At::Rows(20) }];
-        let cols = [Part { len: shape.log_cols(), at: At::Rows(0) }];
+        let rows = [Part::new(shape.log_rows(), At::Rows(20))];
+        let cols = [Part::new(shape.log_cols(), At::Rows(0))];
         let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
         claims.add(&columns, 0, random.element(), &[(1, id)], rows, cols);
     }
