@@ -106,11 +106,16 @@ impl Domain {
         let mut row: Vec<M31> = points.iter().map(|p| if level == 0 { p.y } else { p.x }).collect();
         for depth in 0..k {
             all.extend_from_slice(&row);
-            row = if level == 0 && depth == 0 {
-                points.iter().step_by(2).map(|p| p.x).collect()
-            } else {
-                row.iter().step_by(2).map(|&t| (t * t).double() - M31::ONE).collect()
-            };
+            let half = row.len() / 2;
+            for i in 0..half {
+                row[i] = if level == 0 && depth == 0 {
+                    points[2 * i].x
+                } else {
+                    let t = row[2 * i];
+                    (t * t).double() - M31::ONE
+                };
+            }
+            row.truncate(half);
         }
         batch_inverse(&all)
     }

@@ -240,12 +240,14 @@ impl core::ops::Deref for Protocol {
 
 impl Protocol {
     /// Derives the protocol, or says why the program is refused.
+    #[cfg(feature = "execute")]
     pub fn new(program: &Program, profile: Profile) -> Result<Self, CircuitError> {
         let circuit = Circuit::new(program)?;
         Ok(Self::build(Outline::new(&circuit, profile)?, circuit))
     }
 
     /// The protocol with matrices of `2^log_rows` rows.
+    #[cfg(feature = "execute")]
     pub fn with_rows(program: &Program, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
         Self::of_circuit(Circuit::new(program)?, profile, log_rows)
     }

@@ -34,7 +34,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
-use crate::circuit::{Circuit, ColumnId, Columns, Form, Kind, Product, Relation, Shape};
+use crate::circuit::{Circuit, Columns, Form, Kind, Product, Relation, Shape};
 pub use crate::claims::{At, Part};
 use crate::claims::{Claims, LINEAR, OPERANDS, Points, Reading, Terms};
 use crate::field::{M31, QM31};
@@ -106,6 +106,14 @@ impl Operand<'_> {
     pub fn variables(&self) -> u32 {
         let bound = |part: &&Part| !matches!(part.at(), At::Rows(_) | At::Cols(_));
         self.rows.iter().chain(self.cols.iter()).filter(bound).map(|part| part.len()).sum()
+    }
+
+    /// A number that differs for most operands of an op.
+    fn mark(&self) -> u32 {
+        let first = self.form.terms.first().map_or(0, |&(_, column)| column.0);
+        let last = |parts: &Parts| parts.last().map_or(0, |part| part.code());
+        let at = last(&self.rows) ^ last(&self.cols).rotate_left(12);
+        first ^ at.rotate_left(7) ^ (self.form.terms.len() as u32) << 28
     }
 
     fn held(&self) -> Held {
@@ -209,14 +217,14 @@ pub struct Operands {
     count: u32,
     /// Those of the op so far, with their numbers.
     known: Vec<(u32, Held)>,
-    /// The first column of each, which tells most of them apart.
-    firsts: Vec<Option<ColumnId>>,
+    /// A number for each, which tells most of them apart.
+    marks: Vec<u32>,
 }
 
 impl Operands {
     /// An op begins; the result is the operands of the one before, with their numbers.
     pub fn op(&mut self) -> impl Iterator<Item = (u32, Held)> + use<'_> {
-        self.firsts.clear();
+        self.marks.clear();
         self.known.drain(..)
     }
 
@@ -227,13 +235,15 @@ impl Operands {
 
     /// The number of an operand, and whether it is new.
     pub fn number(&mut self, operand: &Operand<'_>) -> (u32, bool) {
-        let first = operand.form.terms.first().map(|&(_, column)| column);
-        for (_, (number, known)) in self.firsts.iter().zip(&self.known).filter(|(own, _)| **own == first) {
-            if known.operand() == *operand {
+        let mark = operand.mark();
+        for (place, _) in self.marks.iter().enumerate().filter(|(_, own)| **own == mark) {
+            if let Some((number, known)) = self.known.get(place)
+                && known.operand() == *operand
+            {
                 return (*number, false);
             }
         }
-        self.firsts.push(first);
+        self.marks.push(mark);
         let number = self.count;
         self.count += 1;
         self.known.push((number, operand.held()));

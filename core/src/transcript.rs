@@ -77,9 +77,8 @@ impl Default for Promise {
 impl Promise {
     /// Adds an element to the message.
     pub fn push(&mut self, element: QM31) {
-        for coordinate in element.coordinates() {
-            self.0.update(&coordinate.value().to_le_bytes());
-        }
+        let words = element.coordinates().map(|coordinate| coordinate.value().to_le_bytes());
+        self.0.update(words.as_flattened());
     }
 
     /// The digest of the message.

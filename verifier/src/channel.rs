@@ -55,11 +55,7 @@ impl<'a, S: HashSuite> Channel<'a, S> {
     }
 
     fn fill(&mut self, label: Label, message: &mut [QM31]) -> Result<(), Reject> {
-        for element in &mut *message {
-            let mut coordinates = [M31::ZERO; 4];
-            elements(self.source, &mut coordinates)?;
-            *element = QM31::from_coordinates(coordinates);
-        }
+        self.extension(message)?;
         self.transcript.absorb_ext(label, message);
         Ok(())
     }
@@ -71,13 +67,23 @@ impl<'a, S: HashSuite> Channel<'a, S> {
         Ok(digest)
     }
 
-    /// Receives an element of a message that was promised; not absorbed, but hashed.
-    pub fn promised(&mut self, promise: &mut Promise) -> Result<QM31, Reject> {
-        let mut coordinates = [M31::ZERO; 4];
-        self.opened(&mut coordinates)?;
-        let element = QM31::from_coordinates(coordinates);
-        promise.push(element);
-        Ok(element)
+    fn extension(&mut self, out: &mut [QM31]) -> Result<(), Reject> {
+        let mut coordinates = [[M31::ZERO; 4]; 16];
+        for out in out.chunks_mut(coordinates.len()) {
+            let coordinates = coordinates.get_mut(..out.len()).unwrap_or_default();
+            elements(self.source, coordinates.as_flattened_mut())?;
+            for (element, &coordinates) in out.iter_mut().zip(&*coordinates) {
+                *element = QM31::from_coordinates(coordinates);
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives the next elements of a message that was promised; not absorbed, but hashed.
+    pub fn promised(&mut self, promise: &mut Promise, out: &mut [QM31]) -> Result<(), Reject> {
+        self.extension(out)?;
+        out.iter().for_each(|&element| promise.push(element));
+        Ok(())
     }
 
     /// Receives the cap of a tree; the transcript absorbs the root above it.

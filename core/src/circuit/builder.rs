@@ -425,9 +425,14 @@ impl<'p> Builder<'p> {
         Ok(column)
     }
 
+    /// Whether anyone will fill the trace, which nobody will in a build without what that takes.
+    fn executable(&self) -> bool {
+        cfg!(feature = "execute") && self.executable
+    }
+
     /// A name, for who will execute the circuit.
     fn name(&self, name: Name<'_>) -> String {
-        if self.executable { format!("{name}") } else { String::new() }
+        if self.executable() { format!("{name}") } else { String::new() }
     }
 
     /// A name within the op that is being defined.
@@ -440,7 +445,7 @@ impl<'p> Builder<'p> {
     }
 
     fn named(&mut self, name: String, shape: Shape, bound: Interval, content: Content) -> ColumnId {
-        if self.executable {
+        if self.executable() {
             self.declared.names.push(name.clone());
         }
         self.reader.column(Column { name, shape, bound, content });
@@ -472,7 +477,7 @@ impl<'p> Builder<'p> {
     }
 
     /// `form` lies in `0 .. 2^bits` in every cell.
-    pub fn range(&mut self, shape: Shape, form: Form, bits: u32) {
+    pub fn range(&mut self, shape: Shape, form: &Form, bits: u32) {
         let known = self.ranges.iter().find(|r| r.0 == bits).map(|r| r.1);
         let table = known.unwrap_or_else(|| {
             let name = self.name(&format_args!("range{bits}"));
@@ -480,24 +485,25 @@ impl<'p> Builder<'p> {
             self.ranges.push((bits, table));
             table
         });
-        self.lookup(shape, table, &[form]);
+        self.lookup(shape, table, core::slice::from_ref(form));
     }
 
     /// `form` lies in `low ..= high` in every cell: one range check where the width is a power of two, else
     /// one from either end.
-    pub fn between(&mut self, shape: Shape, form: &Form, bound: Interval) {
+    pub fn between(&mut self, shape: Shape, mut form: Form, bound: Interval) {
         let width = (bound.high - bound.low + 1).max(1) as u64;
         let bits = width.next_power_of_two().trailing_zeros();
-        self.range(shape, form.clone().plus_constant(-bound.low), bits);
+        form.constant -= bound.low;
+        self.range(shape, &form, bits);
         if !width.is_power_of_two() {
-            self.range(shape, form.clone().times(-1).plus_constant(bound.high), bits);
+            self.range(shape, &form.times(-1).plus_constant(bound.high - bound.low), bits);
         }
     }
 
     /// A new witness column with a range check.
     pub fn ranged(&mut self, name: Name<'_>, shape: Shape, bound: Interval) -> ColumnId {
         let column = self.witness(name, shape, bound);
-        self.between(shape, &column.into(), bound);
+        self.between(shape, column.into(), bound);
         column
     }
 
@@ -589,7 +595,7 @@ impl<'p> Builder<'p> {
 
     /// Appends a step of the executor, if there is to be one.
     pub fn step(&mut self, step: impl FnOnce() -> Step) {
-        if self.executable {
+        if self.executable() {
             self.reader.step(step());
         }
     }
@@ -638,7 +644,8 @@ impl<'p> Builder<'p> {
             // `2^shift quotient + remainder` takes 2^31 values, of which the least and the greatest are equal
             // modulo P. No accumulator within the declared bounds comes near the least; without it there is
             // one quotient also where a dishonest key's constants are beyond theirs.
-            self.range(shape, Form::from(quotient).plus_constant(-domain.low() - 1), domain.bits.into());
+            let form = Form::from(quotient).plus_constant(-domain.low() - 1);
+            self.range(shape, &form, domain.bits.into());
         }
         self.shift(&"requantize", shape, value, u32::from(shift), quotient);
         self.map(table, quotient, output)

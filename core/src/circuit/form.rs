@@ -178,17 +178,12 @@ impl Form {
     #[inline]
     #[must_use]
     pub fn plus_form(mut self, other: Self) -> Self {
-        self.add_form(&other);
-        self
-    }
-
-    /// Adds `other` in place.
-    pub fn add_form(&mut self, other: &Self) {
-        for &(coefficient, column) in &other.terms {
+        for (coefficient, column) in other.terms {
             self.add(coefficient, column);
         }
-        self.indicators.extend_from_slice(&other.indicators);
+        self.indicators.extend(other.indicators);
         self.constant += other.constant;
+        self
     }
 
     /// Whether both sides know anything of the form but that it is linear.

@@ -217,11 +217,12 @@ pub struct Circuit {
 
 impl Circuit {
     /// Spells out a program, or says why it is refused: malformed, or not provably free of wrap-around.
+    #[cfg(feature = "execute")]
     pub fn new(program: &Program) -> Result<Self, CircuitError> {
         Self::build(program, true)
     }
 
-    /// [`Circuit::new`] without the steps of the executor, which a verifier has no use for.
+    /// The same without the steps of the executor, which a verifier has no use for.
     pub fn without_steps(program: &Program) -> Result<Self, CircuitError> {
         Self::build(program, false)
     }

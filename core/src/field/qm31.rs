@@ -101,8 +101,10 @@ impl Neg for QM31 {
 
 impl Mul for QM31 {
     type Output = Self;
-    /// Products are summed in 64 bits, at most four at a time, and each coordinate is reduced once.
-    #[inline]
+    /// Products are summed in 64 bits, at most four at a time, and each coordinate is reduced once. On small machines this
+    /// is a call: it stands in hundreds of places.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    #[cfg_attr(not(target_pointer_width = "32"), inline)]
     fn mul(self, rhs: Self) -> Self {
         let [a0, a1, b0, b1] = self.coordinates().map(|x| u64::from(x.value()));
         let [c0, c1, d0, d1] = rhs.coordinates().map(|x| u64::from(x.value()));

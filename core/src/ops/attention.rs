@@ -351,7 +351,7 @@ impl Shared<'_> {
         let remainder = b.ranged(&name("mean.remainder"), out, Interval::bits(bits));
         let twice = Form::default().plus(2, sum);
         let below = twice.clone().plus_constant(-1).plus(-1, remainder);
-        b.range(out, below, bits);
+        b.range(out, &below, bits);
         let mut value = Value { form: sum.into(), ..Value::default() };
         let (shape, weight) = weights[0];
         let own =

@@ -24,7 +24,7 @@ pub(super) fn define(b: &mut Builder<'_>, x: TensorId, len: u32, y: TensorId) ->
         let rows = (input.into(), Shape { rows: len, cols: shape.cols });
         let sum = Product { coefficient: 2, ..Product::new(Kind::ContractTransposed, ones, rows) };
         let mut value = Value { products: [sum].into(), form: Form::constant(n), ..Value::default() };
-        b.between(shape, &output.into(), limit);
+        b.between(shape, output.into(), limit);
         let rest = b.ranged(&"remainder", shape, Interval { low: 0, high: 2 * n - 1 });
         b.step(|| Step::Divide {
             shape,

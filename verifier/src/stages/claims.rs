@@ -50,6 +50,9 @@ pub struct Batched {
     pub weight: QM31,
 }
 
+/// Values of operands that are read at once.
+const BLOCK: usize = 16;
+
 /// The claims as they come.
 struct Collect<'a, 'r> {
     batch: &'a Batch<'a>,
@@ -65,8 +68,13 @@ struct Collect<'a, 'r> {
     summand: QM31,
     /// Values of the claims about multiplicities, fingerprints and linear parts.
     early: [QM31; 3],
-    /// The next operand's value, as it comes.
-    read: &'r mut dyn FnMut() -> Result<QM31, Reject>,
+    /// Fills what it is given with the operands' next values, as they come.
+    read: &'r mut dyn FnMut(&mut [QM31]) -> Result<(), Reject>,
+    /// How many of them have not been read.
+    unread: u32,
+    /// Those that were read and not yet used: the last ones.
+    ready: [QM31; BLOCK],
+    used: usize,
     /// Values of the op's operands, from this number on.
     values: Vec<QM31>,
     first: u32,
@@ -88,13 +96,20 @@ impl Collect<'_, '_> {
     }
 
     fn value(&mut self) -> QM31 {
-        if self.fault.is_some() {
-            return QM31::ZERO;
+        if self.used == BLOCK {
+            // Fewer in the end; a circuit that asks for more than there are would get zeros.
+            let len = self.unread.min(BLOCK as u32);
+            self.unread -= len;
+            self.used = BLOCK - len as usize;
+            self.ready = [QM31::ZERO; BLOCK];
+            let block = self.ready.get_mut(self.used..).unwrap_or_default();
+            if self.fault.is_none() {
+                self.fault = (self.read)(block).err();
+            }
         }
-        (self.read)().unwrap_or_else(|fault| {
-            self.fault = Some(fault);
-            QM31::ZERO
-        })
+        let value = self.ready.get(self.used).copied().unwrap_or_default();
+        self.used = (self.used + 1).min(BLOCK);
+        value
     }
 }
 
@@ -172,7 +187,7 @@ pub fn collect<S: HashSuite>(
     let columns = core::mem::take(&mut outline.declared.columns);
     let (stacking, numbers) = (&outline.stacking, &outline.numbers);
     let relation::Ends { gamma, products, claim, .. } = *sumcheck;
-    let mut read = || channel.promised(&mut promise);
+    let mut read = |out: &mut [QM31]| channel.promised(&mut promise, out);
     let mut all = Collect {
         batch,
         fractions: Fractions::new(&outline.leaves, batch.fractions.challenges, &batch.points.lookup),
@@ -184,6 +199,9 @@ pub fn collect<S: HashSuite>(
         summand: QM31::ZERO,
         early: [-batch.fractions.numerator, QM31::ONE - batch.fractions.denominator, -products],
         read: &mut read,
+        unread: numbers.operands,
+        ready: [QM31::ZERO; BLOCK],
+        used: BLOCK,
         values: Vec::new(),
         first: 0,
         mu: batch.mu.pow(u128::from(OPERANDS)),
