@@ -12,6 +12,7 @@ use crate::key::VerifyingKey;
 use crate::limits;
 use crate::lookup::Leaves;
 use crate::profile::{Profile, Regime};
+#[cfg(feature = "execute")]
 use crate::program::Program;
 use crate::relations::{Extent, Operands, Reduction, read};
 use crate::security;

@@ -82,7 +82,9 @@ impl<'a, S: HashSuite> Channel<'a, S> {
     /// Receives the next elements of a message that was promised; not absorbed, but hashed.
     pub fn promised(&mut self, promise: &mut Promise, out: &mut [QM31]) -> Result<(), Reject> {
         self.extension(out)?;
-        out.iter().for_each(|&element| promise.push(element));
+        for &element in &*out {
+            promise.push(element);
+        }
         Ok(())
     }
 
