@@ -6,6 +6,7 @@
 //! given. `README.md` says how to fuzz and what to do with a crash.
 
 mod fixtures;
+mod frames;
 mod gguf;
 mod key;
 mod npy_json;
@@ -26,6 +27,7 @@ use std::{env, fs, io};
 #[cfg(fuzzing)]
 pub use libfuzzer_sys;
 
+pub use frames::frames;
 pub use gguf::gguf;
 pub use key::key;
 pub use npy_json::npy_json;
@@ -43,7 +45,7 @@ pub use witness::witness;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("key", key),
     ("program_file", program_file),
     ("statement", statement),
@@ -51,6 +53,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("proof_structured", proof_structured),
     ("witness", witness),
     ("stream", stream),
+    ("frames", frames),
     ("onnx", onnx),
     ("gguf", gguf),
     ("safetensors", safetensors),

@@ -1,6 +1,7 @@
 //! Inputs to start from: small real files of every kind, and arbitrary bytes where those decide what is done.
 
 mod files;
+mod link;
 mod models;
 
 use circlet_tests::programs::Random;
@@ -14,12 +15,13 @@ pub fn all() -> Vec<Seed> {
     files::keys(&mut seeds);
     files::programs(&mut seeds);
     files::proofs(&mut seeds);
+    link::conversation(&mut seeds);
     models::onnx(&mut seeds);
     models::gguf(&mut seeds);
     models::directories(&mut seeds);
     models::tokenizers(&mut seeds);
     models::inputs(&mut seeds);
-    for target in ["proof_structured", "witness", "stream"] {
+    for target in ["proof_structured", "witness", "stream", "frames"] {
         let mut random = Random(1);
         for index in 0..16 {
             let bytes = (0..24 + 4 * index).map(|_| random.word() as u8);

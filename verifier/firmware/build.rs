@@ -102,7 +102,8 @@ fn keys(out: &Path) -> Result<(), String> {
             Kind::ModelKey => "ModelKey",
             _ => "EncoderKey",
         };
-        let _ = writeln!(source, "    Compiled {{ kind: Kind::{kind}, payload: include_bytes!({file:?}) }},");
+        let bytes = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{index}.key\"))");
+        let _ = writeln!(source, "    Compiled {{ kind: Kind::{kind}, payload: {bytes} }},");
         let _ = writeln!(held, "    Held {{ digest: {:?}, name: {:?} }},", key.digest(), key.name());
     }
     let count = paths.len();

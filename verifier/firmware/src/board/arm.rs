@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m::peripheral::{MPU, SYST};
 use cortex_m_rt::{entry, exception};
 
 /// Milliseconds since the start; `SysTick` counts them.
@@ -63,8 +63,27 @@ pub fn start(frequency: u32) -> Clock {
         syst.clear_current();
         syst.enable_counter();
         syst.enable_interrupt();
+        guard(&peripherals.MPU);
     }
     Clock(())
+}
+
+/// Locks the memory below the stack: whoever touches it faults, but for the handler of the fault.
+fn guard(mpu: &MPU) {
+    /// Enabled, no access, no execution.
+    const ATTRIBUTES: u32 = 1 << 28 | 1;
+    /// Enabled; elsewhere everything is allowed.
+    const CONTROL: u32 = 1 << 2 | 1;
+    let (start, size) = super::memory::guard();
+    // SAFETY: the linker script puts nothing there, and everything else stays as it is.
+    unsafe {
+        mpu.rnr.write(0);
+        mpu.rbar.write(start as u32);
+        mpu.rasr.write(ATTRIBUTES | (size.trailing_zeros() - 1) << 1);
+        mpu.ctrl.write(CONTROL);
+    }
+    cortex_m::asm::dsb();
+    cortex_m::asm::isb();
 }
 
 /// Instructions since the start, on a machine that takes a nanosecond for each (QEMU with `-icount shift=0`).

@@ -68,11 +68,20 @@ pub fn heap_peak() -> u32 {
 /// What unused stack is painted with.
 const PAINT: u32 = 0xa55a_c33c;
 
+// The linker script puts them there.
 unsafe extern "C" {
-    /// The lowest word of the stack; the linker script puts it there.
+    /// Where the guard below the stack begins; it ends where the stack does.
+    static _guard_start: MaybeUninit<u32>;
+    /// The lowest word of the stack.
     static _stack_end: MaybeUninit<u32>;
     /// Just above the highest.
     static _stack_start: MaybeUninit<u32>;
+}
+
+/// Where nothing is and nothing may be: an address and a size, a power of two that divides the address.
+pub(super) fn guard() -> (usize, usize) {
+    let (start, end) = ((&raw const _guard_start).addr(), (&raw const _stack_end).addr());
+    (start, end - start)
 }
 
 fn stack() -> (usize, usize) {

@@ -46,17 +46,14 @@ pub fn start(frequency: u32) -> Clock {
     Clock(())
 }
 
-/// Locks the four kilobytes below the stack: whoever touches them traps, in machine mode too.
+/// Locks the memory below the stack: whoever touches it traps, in machine mode too.
 fn guard() {
-    unsafe extern "C" {
-        static _stack_end: core::mem::MaybeUninit<u32>;
-    }
-    let start = (&raw const _stack_end).addr() - 0x1000;
-    // A naturally aligned region of 2^12 bytes (privileged specification, 3.7.1).
-    let address = (start >> 2) | ((0x1000 >> 3) - 1);
     /// Lock, naturally aligned, no access.
     const CONFIGURATION: usize = 0b1001_1000;
-    // SAFETY: the linker script puts nothing into these four kilobytes.
+    let (start, size) = super::memory::guard();
+    // A naturally aligned region (privileged specification, 3.7.1).
+    let address = (start >> 2) | ((size >> 3) - 1);
+    // SAFETY: the linker script puts nothing there.
     unsafe {
         core::arch::asm!("csrw pmpaddr0, {}", "csrs pmpcfg0, {}", in(reg) address, in(reg) CONFIGURATION);
     }
