@@ -561,3 +561,104 @@ fn programs_beyond_all_models_are_malformed() {
     long.outputs = vec![TensorId(1000)];
     assert!(Circuit::new(&long).is_ok());
 }
+
+/// A relation of a given shape with one product of the same bit, which every shape can read.
+fn one_product(shape: Shape, product: Product) -> Circuit {
+    let mut circuit = one_relation(0, 0);
+    circuit.columns[0].shape = Shape::CELL;
+    circuit.columns[0].bound = Interval::bits(10);
+    circuit.lookups[0].shape = Shape::CELL;
+    let value = Value { products: vec![product], ..Value::default() };
+    circuit.relations = vec![Relation { name: String::from("r"), op: 0, shape, value, modular: false }];
+    circuit
+}
+
+/// Products whose operands meet as their kind says are accepted, and no neighbours of theirs.
+#[test]
+fn operands_have_the_shapes_of_their_kind() {
+    let shape = |(rows, cols): (u32, u32)| Shape { rows, cols };
+    // The kind, extents of relation, `a` and `b`, groups, and changes that leave the product as it should be: an
+    // extent, by its place among the six, and its new value.
+    type Extents = [(u32, u32); 3];
+    let cases: [(Kind, Extents, &[u32], &[(usize, u32)]); 8] = [
+        (Kind::Entrywise, [(3, 4), (3, 4), (3, 4)], &[], &[]),
+        (Kind::RowDot, [(3, 1), (3, 5), (3, 5)], &[], &[]),
+        (Kind::Contract, [(3, 4), (3, 5), (4, 5)], &[], &[]),
+        (Kind::ContractTransposed, [(3, 4), (3, 5), (5, 4)], &[], &[]),
+        (Kind::ToHeads { channels: 1 }, [(8, 2), (4, 3), (4, 3)], &[], &[]),
+        (Kind::FromHeads { tokens: 2 }, [(4, 5), (8, 2), (5, 4)], &[], &[]),
+        // Any number of groups that includes those named.
+        (Kind::Scores { group: 2 }, [(8, 4), (8, 3), (8, 3)], &[0, 1], &[(4, 12), (4, 16)]),
+        (Kind::Mix { group: 2 }, [(8, 3), (8, 4), (8, 3)], &[0, 1], &[(4, 12), (4, 16)]),
+    ];
+    for (kind, extents, groups, others) in cases {
+        let product = |[_, a, b]: Extents, groups: &[u32]| Product {
+            groups: groups.to_vec(),
+            ..Product::new(kind, (ColumnId(0).into(), shape(a)), (ColumnId(0).into(), shape(b)))
+        };
+        let check = |extents: Extents, groups: &[u32]| {
+            let circuit = one_product(shape(extents[0]), product(extents, groups));
+            match circuit.check() {
+                Ok(()) => true,
+                Err(CircuitError::Malformed(why)) if why.contains("operand shapes") => false,
+                other => panic!("{kind:?} {extents:?}: {other:?}"),
+            }
+        };
+        assert!(check(extents, groups), "{kind:?}");
+        for place in 0..6 {
+            let own = [extents[place / 2].0, extents[place / 2].1][place % 2];
+            for other in (1..=16).filter(|&other| other != own) {
+                let mut changed = extents;
+                let (rows, cols) = &mut changed[place / 2];
+                *[rows, cols][place % 2] = other;
+                let expected = others.contains(&(place, other));
+                assert_eq!(check(changed, groups), expected, "{kind:?} {changed:?}");
+            }
+        }
+        // Heads have groups that exist, a power of two of them and no more than rows; nothing else has any.
+        for groups in [&[][..], &[0], &[0, 1], &[1, 1], &[0, 2], &[0, 0, 1], &[0, 0, 1, 1], &[0; 8], &[0; 16]]
+        {
+            let headed = matches!(kind, Kind::Scores { .. } | Kind::Mix { .. });
+            let fit = groups.len().is_power_of_two() && groups.len() <= 8 && groups.iter().all(|&g| g < 2);
+            let expected = if headed { fit } else { groups.is_empty() };
+            assert_eq!(check(extents, groups), expected, "{kind:?} {groups:?}");
+        }
+        // The kind's own number is that of the shapes.
+        let renumbered = |kind: Kind, by: u32| match kind {
+            Kind::ToHeads { channels } => Some(Kind::ToHeads { channels: channels + by }),
+            Kind::FromHeads { tokens } => Some(Kind::FromHeads { tokens: tokens + by }),
+            Kind::Scores { group } => Some(Kind::Scores { group: group + by }),
+            Kind::Mix { group } => Some(Kind::Mix { group: group + by }),
+            _ => None,
+        };
+        for by in [1, 29, 30, 40] {
+            let Some(kind) = renumbered(kind, by) else { continue };
+            let other = Product { kind, ..product(extents, groups) };
+            assert!(one_product(shape(extents[0]), other).check().is_err(), "{kind:?}");
+        }
+        // Only entries of equal shapes have partners, where their row has a power of two.
+        let flipped = |bit: u32| {
+            let other = Product { flip: Some(bit), ..product(extents, groups) };
+            one_product(shape(extents[0]), other).check().is_ok()
+        };
+        for bit in [0, 1, 2, 31, 32] {
+            assert_eq!(flipped(bit), kind == Kind::Entrywise && bit < 2, "{kind:?} {bit}");
+        }
+        // Operands have no indicators.
+        for of_a in [false, true] {
+            let mut other = product(extents, groups);
+            let form = if of_a { &mut other.a } else { &mut other.b };
+            *form = form.clone().plus_indicator(1, Indicator::Beyond { cols: 1 });
+            assert!(one_product(shape(extents[0]), other).check().is_err(), "{kind:?}");
+        }
+    }
+    let odd = Product {
+        flip: Some(0),
+        ..Product::new(
+            Kind::Entrywise,
+            (ColumnId(0).into(), shape((3, 3))),
+            (ColumnId(0).into(), shape((3, 3))),
+        )
+    };
+    assert!(one_product(shape((3, 3)), odd).check().is_err());
+}
