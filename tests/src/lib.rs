@@ -4,6 +4,7 @@
 
 pub mod attack;
 pub mod cheat;
+pub mod norms;
 pub mod programs;
 pub mod reference;
 pub mod satisfied;

@@ -274,10 +274,10 @@ fn statistics_of_another_row() {
     let bench = norm();
     for row in [1, 2] {
         for names in [
-            &["squares0.low", "squares0.middle", "squares.high.low", "squares.high.high", "squares.high.top"]
-                [..],
-            &["root.low", "root.high"],
-            &["inverse.0", "inverse.1", "inverse.2", "inverse.3", "inverse.4"],
+            &["root.low", "root.high"][..],
+            &["root.rest.low", "root.rest.high"],
+            &["squares0.middle", "squares0.carry"],
+            &["inverse.low", "inverse.high"],
         ] {
             let changes: Vec<Change> = names
                 .iter()

@@ -184,7 +184,7 @@ fn normalization() {
         for names in [
             &["mean"][..],
             &["root.low", "root.high"],
-            &["inverse.0", "inverse.1", "inverse.2"],
+            &["inverse.low", "inverse.high"],
             &["energy.high.low", "energy.high.high", "energy.c1", "energy.c0"],
         ] {
             let changes: Vec<Change> = names

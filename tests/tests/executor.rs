@@ -265,6 +265,42 @@ fn the_largest_norm() {
     assert!(compare(&program, &circuit, &data, &least));
 }
 
+/// More than 1024 channels: at the largest bound that has a root, of both signs, at zero, in one channel, and in any.
+#[test]
+fn norms_of_many_channels() {
+    let mut random = Random(11);
+    for (cols, epsilon) in [(1025, 1), (2047, (1 << 30) - 1), (2560, 1 << 20), (5120, 1), (8191, 1)] {
+        // 2^12 times its square in every channel, and epsilon, below 2^48.
+        let most = (((1i64 << 36) - (1 << 18) - 1) / i64::from(cols)).isqrt().min(8191) as i32;
+        let patterns: [&mut dyn FnMut(u32) -> i32; 5] = [
+            &mut |_| most,
+            &mut |c| if c % 3 == 0 { most } else { -most },
+            &mut |c| if c == 0 { -8191 } else { 0 },
+            &mut |c| if c == cols - 1 { 8191 } else { 0 },
+            &mut |_| random.symmetric(2000),
+        ];
+        for (index, pattern) in patterns.into_iter().enumerate() {
+            let mut b = ProgramBuilder::new("groups");
+            let x = b.input(1, 1, 100);
+            let clamp = b.clamp(16, 8191);
+            let weight = b.constant_of(cols, 1, (0..cols).map(pattern).collect());
+            let w = b.tensor(1, cols, WIDE);
+            b.program.ops.push(Op::MatMulAdd { base: None, x, weight, bias: None, shift: 0, y: w });
+            let y = b.rms_norm(w, epsilon, 6, clamp);
+            let (program, data, _) = b.finish(&[y]);
+            let program = transparent(program);
+            let circuit = Circuit::new(&program).unwrap();
+            for x in [64, -64, 0, 1] {
+                let trace = compare_listed(&program, &circuit, &data, &[vec![x]], &[]).unwrap();
+                assert_eq!(violations(&circuit, &trace), [""; 0], "{cols} channels, pattern {index}");
+            }
+            if index < 2 && cols > 1025 {
+                assert!(!compare(&program, &circuit, &data, &[vec![65]]), "a root of 2^24");
+            }
+        }
+    }
+}
+
 #[test]
 fn attention_of_many_shapes() {
     let mut seed = Random(5);

@@ -18,7 +18,7 @@ pub fn computed(
     column.into()
 }
 
-/// An integer of `low .. low + 2^bits` as range-checked limbs.
+/// An integer of `low .. low + 2^bits` as one range-checked limb, or two if that is more than fourteen bits.
 pub fn limbs(
     b: &mut Builder<'_>,
     name: Name<'_>,
@@ -27,23 +27,15 @@ pub fn limbs(
     bits: u32,
     value: impl Fn() -> Int,
 ) -> Form {
-    let names = ["low", "high", "top"];
-    // What the limbs below the `k`-th leave.
-    let rest = |k: usize| (0..k).fold(value().minus(low), |rest, _| rest.over(1 << LIMB));
-    let mut form = Form::constant(low);
-    let mut done = 0;
-    for (k, suffix) in names.iter().enumerate() {
-        let last = bits - done <= LIMB + 2 || k + 1 == names.len();
-        let width = if last { bits - done } else { LIMB };
-        let digit = || if last { rest(k) } else { rest(k).modulo(1 << LIMB) };
-        let part = computed(b, &format_args!("{name}.{suffix}"), shape, Interval::bits(width), digit);
-        form = form.plus_form(part.times(1 << done));
-        if last {
-            break;
-        }
-        done += LIMB;
+    let limbs = || value().minus(low);
+    let lower = format_args!("{name}.low");
+    if bits <= LIMB + 2 {
+        return computed(b, &lower, shape, Interval::bits(bits), limbs).plus_constant(low);
     }
-    form
+    let lower = computed(b, &lower, shape, Interval::bits(LIMB), || limbs().modulo(1 << LIMB));
+    let upper = Interval::bits(bits - LIMB);
+    let upper = computed(b, &format_args!("{name}.high"), shape, upper, || limbs().over(1 << LIMB));
+    lower.plus_form(upper.times(1 << LIMB)).plus_constant(low)
 }
 
 /// Bits of the lower limb of a quotient.

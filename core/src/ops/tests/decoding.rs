@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::circuit::tests::mutations;
-use crate::circuit::{Circuit, CircuitError};
+use crate::circuit::{Check, Circuit, CircuitError, Columns, Kind, Relation};
 use crate::program::{
     Attention, Constant, ConstantId, Factor, HeadNorm, List, ListId, Memory, Op, Prefix, Program, Projection,
     Requantize, RmsNorm, Rotation, Rows, Source, Table, TableId, Tensor, TensorId, Visible, WIDE,
@@ -477,7 +477,7 @@ fn rms_norm(cols: u32, params: RmsNorm) -> Result<Circuit, CircuitError> {
 #[test]
 fn rms_norm_is_accepted_up_to_its_limits() {
     let lasts = [0, 1, 62, 63, 64, 4095, 1 << 22, 0x3fff_ffc0, (1 << 30) - 1];
-    for cols in [1, 2, 3, 13, 64, 576, 1023, 1024] {
+    for cols in [1, 2, 3, 13, 64, 576, 1023, 1024, 1025, 1536, 2047, 5120, 8191] {
         for epsilon in [1, (1 << 20) - 1, 1 << 20, (1 << 30) - 1] {
             for numerator in lasts {
                 let params = RmsNorm { epsilon, numerator, requantize: Requantize { shift: 17, ..ROUND } };
@@ -501,6 +501,47 @@ fn rms_norm_is_refused_beyond_its_limits() {
     ] {
         refused(rms_norm(64, params), "RmsNorm.1");
     }
+    refused(rms_norm(8192, NORM), "RmsNorm.1");
+}
+
+/// No group has more than 1024 channels, and each but the first has a remainder of its own.
+#[test]
+fn rms_norm_sums_squares_in_groups() {
+    for (cols, groups) in [(1, 1), (576, 1), (1024, 1), (1025, 2), (1536, 2), (2048, 2), (2560, 3), (8191, 8)]
+    {
+        let circuit = rms_norm(cols, NORM).unwrap();
+        let sums: Vec<&Relation> = circuit
+            .relations
+            .iter()
+            .filter(|r| r.name.starts_with("RmsNorm.1.squares") && r.name.ends_with(".low"))
+            .collect();
+        assert_eq!(sums.len(), groups, "{cols}");
+        let channels = sums.iter().map(|sum| {
+            let blocks = sum.value.products.iter().filter(|p| p.kind == Kind::RowDot);
+            blocks.map(|p| p.a_shape.cols).sum::<u32>()
+        });
+        let channels: Vec<u32> = channels.collect();
+        assert!(channels.iter().all(|&len| len <= 1024), "{channels:?}");
+        assert_eq!(channels.iter().sum::<u32>(), cols);
+    }
+}
+
+/// What holds modulo `P` only: two relations of every norm.
+#[test]
+fn few_relations_may_wrap() {
+    let circuit = rms_norm(5120, NORM).unwrap();
+    let modular = circuit.relations.iter().filter(|r| r.modular).map(|r| r.name.as_str());
+    assert_eq!(modular.collect::<Vec<_>>(), ["RmsNorm.1.root", "RmsNorm.1.inverse"]);
+    let mut strict = circuit.clone();
+    for relation in &mut strict.relations {
+        relation.modular = false;
+    }
+    let declared = strict.declared(Columns::default());
+    let mut check = Check::default();
+    for relation in &strict.relations {
+        check.take_relation(&declared, relation);
+    }
+    assert!(matches!(check.finish(&declared), Err(CircuitError::MayWrap { .. })));
 }
 
 /// Extents that no machine could hold are refused before anything of their size exists.
