@@ -560,3 +560,73 @@ fn no_wrap(declared: &Declared, relation: &Relation) -> Result<(), CircuitError>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    /// Ends that fit 32 bits, that do not, and whose products fit no number of 64 bits.
+    const ENDS: [i64; 13] = [
+        i64::MIN,
+        -(1 << 40),
+        -(1 << 31) - 1,
+        -(1 << 31),
+        -7,
+        -1,
+        0,
+        1,
+        5,
+        (1 << 31) - 1,
+        1 << 31,
+        1 << 40,
+        i64::MAX,
+    ];
+
+    fn intervals() -> Vec<Wide> {
+        let pairs = ENDS.iter().flat_map(|&low| ENDS.iter().map(move |&high| Wide { low, high }));
+        pairs.filter(|wide| wide.low <= wide.high).collect()
+    }
+
+    /// The interval of these numbers, or everything where one does not fit.
+    fn around(ends: &[i128]) -> Wide {
+        let all = ends.iter().map(|&end| i64::try_from(end)).collect::<Result<Vec<i64>, _>>();
+        all.map_or(Wide::ALL, |ends| Wide {
+            low: *ends.iter().min().unwrap(),
+            high: *ends.iter().max().unwrap(),
+        })
+    }
+
+    #[test]
+    fn intervals_hold_all_results_and_no_more() {
+        for x in intervals() {
+            let [low, high] = [x.low, x.high].map(i128::from);
+            for c in ENDS {
+                let expected =
+                    if x == Wide::ALL { x } else { around(&[low * i128::from(c), high * i128::from(c)]) };
+                assert!(x.times(c) == expected, "{low}..{high} times {c}");
+            }
+            for y in intervals() {
+                let (of_y, all) = ([y.low, y.high].map(i128::from), x == Wide::ALL || y == Wide::ALL);
+                let corners = vec![low * of_y[0], low * of_y[1], high * of_y[0], high * of_y[1]];
+                let product = if all { Wide::ALL } else { around(&corners) };
+                assert!(x.product(y) == product, "{low}..{high} times {of_y:?}");
+                let sum = if all { Wide::ALL } else { around(&[low + of_y[0], high + of_y[1]]) };
+                assert!(x.plus(y) == sum, "{low}..{high} plus {of_y:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sets_hold_what_a_circuit_can_have() {
+        let mut set = Set::default();
+        let last = limits::PARTS as u32 - 1;
+        for id in [0, 31, 32, last, last + 1, u32::MAX] {
+            assert!(!set.contains(ColumnId(id)));
+            set.insert(ColumnId(id));
+            assert_eq!(set.contains(ColumnId(id)), id <= last, "{id}");
+        }
+        assert!(!set.contains(ColumnId(1)));
+    }
+}

@@ -450,6 +450,62 @@ fn ranges_follow_from_lookups() {
     assert!(!with(x().times(2), Interval::bits(10)));
     assert!(!with(x().plus(1, ColumnId(0)), Interval::bits(10)));
     assert!(!with(Form::constant(0), Interval::bits(10)));
+    // What a lookup says of a column in some cells, or in others than its own, bounds nothing.
+    assert!(!with(x().plus_indicator(1, Indicator::Beyond { cols: 0 }), Interval::bits(10)));
+    let mut circuit = one_relation(1, 0);
+    circuit.lookups[0].shape.rows = 2 * circuit.columns[0].shape.rows.next_power_of_two();
+    circuit.lookups[0].forms = vec![ColumnId(0).into()];
+    circuit.columns[0].shape = Shape::CELL;
+    assert_eq!(circuit.check(), Err(CircuitError::Unbounded(String::from("x"))));
+}
+
+/// Gathers and picks name rows and channels that exist, of blocks that lie one after the other.
+#[test]
+fn lists_name_what_there_is() {
+    let refused = |circuit: &Circuit, what: &str| match circuit.check() {
+        Ok(()) => false,
+        Err(CircuitError::Malformed(why)) if why.starts_with(what) => true,
+        other => panic!("{other:?}"),
+    };
+    let with = |limit: u32, len: u32| {
+        let mut circuit = one_relation(0, 0);
+        circuit.columns[0].shape = Shape { rows: 4, cols: 4 };
+        circuit.lookups[0].shape = circuit.columns[0].shape;
+        circuit.relations.clear();
+        circuit.lists.push(List { len, limit });
+        circuit
+    };
+    let x = ColumnId(0);
+    for (limit, len, rows, blocks, fits) in [
+        (4, 4, 4, vec![(0, x)], true),
+        (5, 4, 4, vec![(0, x)], false),
+        (4, 3, 4, vec![(0, x)], false),
+        (4, 3, 3, vec![(0, x)], false),
+        (8, 4, 4, vec![(0, x), (4, x)], true),
+        (9, 4, 4, vec![(0, x), (4, x)], false),
+        (4, 4, 4, vec![(0, x), (3, x)], false),
+        (4, 4, 4, vec![(1, x)], false),
+        (0, 4, 4, vec![], false),
+    ] {
+        let mut circuit = with(limit, len);
+        let terms = |&(first, column): &(u32, ColumnId)| (first, vec![(1, column)]);
+        circuit.picks.push(Pick { list: 0, rows, blocks: blocks.iter().map(terms).collect() });
+        // No block has a shape, and none is needed: nothing is named.
+        let fits = fits || (blocks.is_empty() && limit == 0);
+        assert_eq!(refused(&circuit, "pick"), !fits, "{limit} {len} {rows} {blocks:?}");
+        let mut circuit = with(limit, len);
+        circuit.gathers.push(Gather { source: blocks.clone(), rows: Rows::Listed(0), output: x });
+        let fits = fits && rows == 4;
+        assert_eq!(refused(&circuit, "gather"), !fits, "{limit} {len} {rows} {blocks:?}");
+    }
+    for (given, fits) in [(vec![0, 3, 3, 1], true), (vec![0, 4, 0, 0], false), (vec![0, 1, 2], false)] {
+        let mut circuit = with(4, 4);
+        circuit.gathers.push(Gather { source: vec![(0, x)], rows: Rows::Given(given.clone()), output: x });
+        assert_eq!(refused(&circuit, "gather"), !fits, "{given:?}");
+    }
+    let mut circuit = with(4, 4);
+    circuit.picks.push(Pick { list: 1, rows: 4, blocks: vec![(0, vec![(1, x)])] });
+    assert!(refused(&circuit, "pick"));
 }
 
 /// Random changes of an encoding, a few at a time.
