@@ -326,19 +326,15 @@ fn visit(int: &mut Int, squares: &impl Fn(&Value) -> bool, digits: &Form) {
     }
 }
 
-/// Replaces the sum of squares, wherever a step that fills a column of this op reads it, by what its digits say.
-pub fn trust_digits(circuit: &mut Circuit, op: &str, digits: &Form) {
+/// Replaces the sum of squares, wherever a step reads it, by what its digits say.
+pub fn trust_digits(circuit: &mut Circuit, digits: &Form) {
     let squares = |value: &Value| {
         !value.products.is_empty()
             && value.products.iter().all(|p| p.kind == Kind::RowDot && p.a == p.b && p.a.terms.len() == 2)
     };
-    let Circuit { steps, columns, .. } = circuit;
-    for step in steps {
-        match step {
-            Step::Set { value, column, .. } if columns[column.0 as usize].name.starts_with(op) => {
-                visit(value, &squares, digits);
-            }
-            _ => {}
+    for step in &mut circuit.steps {
+        if let Step::Set { value, .. } = step {
+            visit(value, &squares, digits);
         }
     }
 }

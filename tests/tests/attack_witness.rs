@@ -38,7 +38,7 @@ fn trust_digits(circuit: &mut Circuit) {
     let id = |name: &str| column(circuit, name);
     let high = Form::default().plus(1, id("energy.high.low")).plus(4096, id("energy.high.high"));
     let digits = high.times(65536).plus(256, id("energy.c1")).plus(1, id("energy.c0"));
-    search::trust_digits(circuit, "", &digits);
+    search::trust_digits(circuit, &digits);
 }
 
 /// The smallest LayerNorm, with one channel whose scale is zero.
@@ -99,6 +99,24 @@ fn larger_root(search: &mut Search) {
         let rest = (-partial).rem_euclid(65536);
         if rest <= 2 * q {
             search.forced(&root_columns(q1, q0, rest, 2 * q - rest, (partial + rest) / 65536));
+            return;
+        }
+    }
+}
+
+/// A larger root whose carry is out of range and fits in the field.
+fn carry_in_the_field(search: &mut Search) {
+    let (c1, c0) = (search.value("energy.c1"), search.value("energy.c0"));
+    let high = search.value("energy.high.low") + 4096 * search.value("energy.high.high");
+    let root = search.value("root.low") + 256 * search.value("root.high");
+    let epsilon = i64::from(params(search).epsilon);
+    for q in root + 1..1 << 20 {
+        let (q1, q0) = (q >> 8, q & 255);
+        let carry = high + (epsilon >> 16) - q1 * q1;
+        let lower = 65536 * carry + 256 * c1 + c0 + (epsilon & 0xffff);
+        let rest = (lower - q0 * q0 - 512 * q1 * q0).rem_euclid(i64::from(P));
+        if !(-4..(1 << 14) - 4).contains(&carry) && rest <= 2 * q {
+            search.forced(&root_columns(q1, q0, rest, 2 * q - rest, carry));
             return;
         }
     }
@@ -221,6 +239,7 @@ fn no_demand_of_layernorm_is_idle() {
             false_inverses(&mut search, numerator, [8, 12], normalized);
         }
         larger_root(&mut search);
+        carry_in_the_field(&mut search);
         root_in_the_field(&mut search);
         other_digits(&mut search);
         let missing: BTreeSet<Demand> = search.missing().into_iter().collect();

@@ -460,11 +460,11 @@ fn rms_norm(cols: u32, params: RmsNorm) -> Result<Circuit, CircuitError> {
     let (t, y) = (TensorId, TensorId(2));
     Circuit::new(&Program {
         name: "norm".to_owned(),
-        tensors: vec![tensor(3, cols, 127), tensor(3, cols, WIDE), tensor(3, cols, 127)],
-        constants: vec![],
+        tensors: vec![tensor(3, 1, 127), tensor(3, cols, WIDE), tensor(3, cols, 127)],
+        constants: vec![Constant { name: "c".to_owned(), rows: cols, cols: 1, bound: 31, row_l1: 31 }],
         tables: vec![Table { name: "clamp".to_owned(), bits: 13, bound: 127 }],
         ops: vec![
-            Op::Widen { base: None, x: t(0), left: 0, right: 0, y: t(1) },
+            Op::MatMulAdd { base: None, x: t(0), weight: ConstantId(0), bias: None, shift: 0, y: t(1) },
             Op::RmsNorm { x: t(1), params, y },
         ],
         inputs: vec![t(0)],
