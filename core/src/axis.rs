@@ -84,8 +84,8 @@ impl Axis {
                 weights
             }
             Self::Product { split, parts } => {
-                let low = parts[0].dense(*split);
-                let high = parts[1].dense(log.saturating_sub(*split));
+                let [low, high] = parts.as_ref();
+                let (low, high) = (low.dense(*split), high.dense(log.saturating_sub(*split)));
                 high.iter().flat_map(|&h| low.iter().map(move |&l| h * l)).collect()
             }
         }
@@ -115,8 +115,9 @@ impl Axis {
                     .sum()
             }
             Self::Product { split, parts } => {
-                let (low, high) = point.split_at_checked(*split as usize).unwrap_or((point, &[]));
-                parts[0].evaluate(low) * parts[1].evaluate(high)
+                let (below, above) = point.split_at_checked(*split as usize).unwrap_or((point, &[]));
+                let [low, high] = parts.as_ref();
+                low.evaluate(below) * high.evaluate(above)
             }
         }
     }

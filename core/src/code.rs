@@ -15,6 +15,7 @@
 use alloc::vec::Vec;
 
 use crate::field::{M31, QM31};
+use crate::poly::halve;
 
 /// Generator of the circle group, of order `2^31`.
 const GENERATOR: (u32, u32) = (2, 1_268_011_823);
@@ -98,41 +99,32 @@ impl Domain {
         points.push(self.point(index));
         for bit in 0..k.saturating_sub(1) {
             let Some(&step) = self.doublings.get(top.saturating_sub(bit) as usize) else { break };
-            for i in 0..points.len() {
-                points.push(points[i].add(step));
+            let known = points.len();
+            points.extend_from_within(..);
+            for point in points.iter_mut().skip(known) {
+                *point = point.add(step);
             }
         }
         let mut all = Vec::with_capacity(2 * points.len());
         let mut row: Vec<M31> = points.iter().map(|p| if level == 0 { p.y } else { p.x }).collect();
         for depth in 0..k {
             all.extend_from_slice(&row);
-            let half = row.len() / 2;
-            for i in 0..half {
-                row[i] = if level == 0 && depth == 0 {
-                    points[2 * i].x
-                } else {
-                    let t = row[2 * i];
-                    (t * t).double() - M31::ONE
-                };
+            if level == 0 && depth == 0 {
+                row.clear();
+                row.extend(points.iter().step_by(2).map(|point| point.x));
+            } else {
+                halve(&mut row, |t, _| next_coordinate(t));
             }
-            row.truncate(half);
         }
         batch_inverse(&all)
     }
 
     /// Folds `2^k` neighbouring values, the `leaf`-th such group of a word at `level`, with `k` challenges.
     pub fn fold(&self, level: u32, leaf: u32, values: &[QM31], challenges: &[QM31]) -> QM31 {
-        let inverses = self.inverses(level, leaf, challenges.len() as u32);
-        let mut inverses = inverses.as_slice();
+        let mut inverses = self.inverses(level, leaf, challenges.len() as u32).into_iter();
         let mut values = values.to_vec();
         for &r in challenges {
-            let half = values.len() / 2;
-            let (own, rest) = inverses.split_at_checked(half).unwrap_or_default();
-            inverses = rest;
-            for (i, &inverse) in own.iter().enumerate() {
-                values[i] = fold_pair_twice(values[2 * i], values[2 * i + 1], inverse, r);
-            }
-            values.truncate(half);
+            halve(&mut values, |u, v| fold_pair_twice(u, v, inverses.next().unwrap_or_default(), r));
         }
         // All halves at once.
         let halves = (0..challenges.len()).fold(M31::ONE, |halves, _| halves * M31::HALF);
@@ -145,20 +137,20 @@ impl Domain {
         let mut t = self.coordinate(level, position);
         let mut j = 0;
         while values.len() > 1 {
-            for i in 0..values.len().div_ceil(2) {
-                let high = values.get(2 * i + 1).copied().unwrap_or_default();
-                values[i] = values[2 * i] + high * t;
+            if !values.len().is_multiple_of(2) {
+                values.push(QM31::ZERO);
             }
-            values.truncate(values.len().div_ceil(2));
+            halve(&mut values, |low, high| low + high * t);
             j += 1;
-            t = if level == 0 && j == 1 {
-                self.coordinate(1, position >> 1)
-            } else {
-                (t * t).double() - M31::ONE
-            };
+            t = if level == 0 && j == 1 { self.coordinate(1, position >> 1) } else { next_coordinate(t) };
         }
         values.first().copied().unwrap_or_default()
     }
+}
+
+/// `2 t^2 - 1`.
+fn next_coordinate(t: M31) -> M31 {
+    (t * t).double() - M31::ONE
 }
 
 /// `( (1 - r)(u + v) + r (u - v) / t ) / 2`.

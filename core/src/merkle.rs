@@ -66,7 +66,7 @@ pub fn verify_multiproof<S: HashSuite, E>(
     leaves: &[(u32, S::Digest)],
     next_sibling: &mut impl FnMut() -> Result<S::Digest, E>,
 ) -> Result<bool, E> {
-    let sorted = leaves.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    let sorted = leaves.is_sorted_by(|one, next| one.0 < next.0);
     let in_range = leaves.last().is_some_and(|last| height < 32 && last.0 >> height == 0);
     if !sorted || !in_range || !cap.len().is_power_of_two() || cap.len().ilog2() > height {
         return Ok(false);
@@ -123,7 +123,7 @@ impl<S: HashSuite> Tree<S> {
         }
         let mut levels = alloc::vec![leaves];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
-            levels.push(level.chunks_exact(2).map(|pair| S::node(&pair[0], &pair[1])).collect());
+            levels.push(level.as_chunks::<2>().0.iter().map(|[left, right]| S::node(left, right)).collect());
         }
         Some(Self { levels })
     }
@@ -140,7 +140,8 @@ impl<S: HashSuite> Tree<S> {
 
     /// The level of `2^min(cap_height, height)` nodes.
     pub fn cap(&self, cap_height: u32) -> &[S::Digest] {
-        &self.levels[self.height().saturating_sub(cap_height) as usize]
+        let level = self.height().saturating_sub(cap_height) as usize;
+        self.levels.get(level).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The multiproof for sorted, distinct leaf indices; `None` if one is out of range.

@@ -6,6 +6,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use crate::field::{M31, QM31};
 
@@ -97,10 +98,12 @@ pub fn eq_table(point: &[QM31]) -> Vec<QM31> {
     let mut table = Vec::with_capacity(1 << point.len());
     table.push(QM31::ONE);
     for &x in point {
-        for i in 0..table.len() {
-            let high = table[i] * x;
-            table[i] -= high;
-            table.push(high);
+        let half = table.len();
+        table.resize(2 * half, QM31::ZERO);
+        let (low, high) = table.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            *high = *low * x;
+            *low -= *high;
         }
     }
     table
@@ -119,19 +122,26 @@ pub fn evaluate(table: &[QM31], point: &[QM31]) -> QM31 {
 /// Binds the highest coordinate: entry `i` becomes `(1 - r) t[i] + r t[i + half]`.
 pub fn bind_high(table: &mut Vec<QM31>, r: QM31) {
     let half = table.len() / 2;
-    for i in 0..half {
-        table[i] = table[i] + (table[i + half] - table[i]) * r;
+    let (low, high) = table.split_at_mut(half);
+    for (low, &mut high) in low.iter_mut().zip(high) {
+        *low += (high - *low) * r;
     }
     table.truncate(half);
 }
 
 /// Binds the lowest coordinate: entry `i` becomes `(1 - r) t[2i] + r t[2i + 1]`.
 pub fn bind_low(table: &mut Vec<QM31>, r: QM31) {
-    let half = table.len() / 2;
-    for i in 0..half {
-        table[i] = table[2 * i] + (table[2 * i + 1] - table[2 * i]) * r;
+    halve(table, |low, high| low + (high - low) * r);
+}
+
+/// Entry `i` becomes `f(t[2i], t[2i + 1])`; a last entry without a neighbour goes.
+pub(crate) fn halve<T: Copy>(table: &mut Vec<T>, mut f: impl FnMut(T, T) -> T) {
+    let cells = Cell::from_mut(table.as_mut_slice()).as_slice_of_cells();
+    let (pairs, _) = cells.as_chunks::<2>();
+    for (cell, [low, high]) in cells.iter().zip(pairs) {
+        cell.set(f(low.get(), high.get()));
     }
-    table.truncate(half);
+    table.truncate(table.len() / 2);
 }
 
 /// Horner evaluation of `sum_i coefficients[i] x^i`.
@@ -142,8 +152,10 @@ pub fn univariate(coefficients: &[QM31], x: QM31) -> QM31 {
 /// `1, x, x^2, ..., x^(n-1)`.
 pub fn powers(x: QM31, n: usize) -> Vec<QM31> {
     let mut out = vec![QM31::ONE; n];
-    for i in 1..n {
-        out[i] = out[i - 1] * x;
+    let mut power = QM31::ONE;
+    for slot in out.iter_mut().skip(1) {
+        power *= x;
+        *slot = power;
     }
     out
 }

@@ -41,11 +41,10 @@ pub fn circuits(program: &Program) -> Result<Vec<Circuit>, CircuitError> {
     let fixed = whole.columns.into_iter().filter(|column| column.tree() == Tree::Fixed);
     let fixed: Vec<Column> =
         fixed.map(|column| Column { name: name_of(program, column.content), ..column }).collect();
-    let mut parts: Vec<Vec<Group>> = vec![Vec::new()];
+    let mut parts: Vec<Vec<Group<'_>>> = vec![Vec::new()];
     let mut lookups = 0;
     for group in groups(program, &fixed) {
-        let cells = |id: &ColumnId| fixed.get(id.0 as usize).map_or(0, |column| column.shape.size());
-        let size: usize = group.columns.iter().map(cells).sum();
+        let size: usize = group.columns.iter().map(|(_, column)| column.shape.size()).sum();
         if lookups > 0 && lookups + size > LOOKUPS {
             parts.push(Vec::new());
             lookups = 0;
@@ -77,32 +76,38 @@ pub fn statement(index: usize, count: usize) -> Statement {
 }
 
 /// Columns that share their rows: parts of one matrix, or a single vector or table.
-struct Group {
-    columns: Vec<ColumnId>,
+struct Group<'a> {
+    columns: Vec<(ColumnId, &'a Column)>,
     bound: i64,
     /// The largest sum of magnitudes in a row, unless the bound of the entries implies it.
     row_l1: Option<i64>,
 }
 
-fn groups(program: &Program, fixed: &[Column]) -> Vec<Group> {
-    let mut groups: Vec<((u32, u32, u32), Group)> = Vec::new();
+impl Group<'_> {
+    fn name(&self) -> &str {
+        self.columns.first().map_or("", |(_, column)| &column.name)
+    }
+}
+
+fn groups<'a>(program: &Program, fixed: &'a [Column]) -> Vec<Group<'a>> {
+    let mut groups: Vec<((u32, u32, u32), Group<'_>)> = Vec::new();
     for (index, column) in (0u32..).zip(fixed) {
-        let id = ColumnId(index);
+        let member = (ColumnId(index), column);
         match column.content {
             Content::Constant { constant, row, .. } => {
                 let key = (constant.0, row, column.shape.rows);
                 if let Some((_, group)) = groups.iter_mut().rev().find(|(own, _)| *own == key) {
-                    group.columns.push(id);
+                    group.columns.push(member);
                     continue;
                 }
                 let Some(declared) = program.constants.get(constant.0 as usize) else { continue };
                 let implied = declared.bound.saturating_mul(declared.cols.into()) <= declared.row_l1;
                 let row_l1 = (!implied).then_some(declared.row_l1);
-                groups.push((key, Group { columns: vec![id], bound: declared.bound, row_l1 }));
+                groups.push((key, Group { columns: vec![member], bound: declared.bound, row_l1 }));
             }
             Content::Table(table) => {
                 let bound = program.tables.get(table.0 as usize).map_or(0, |table| table.bound);
-                groups.push(((u32::MAX, table.0, 0), Group { columns: vec![id], bound, row_l1: None }));
+                groups.push(((u32::MAX, table.0, 0), Group { columns: vec![member], bound, row_l1: None }));
             }
             Content::Trace | Content::Multiplicity(_) | Content::State | Content::Past => {}
         }
@@ -124,18 +129,18 @@ impl Draft {
         Self { circuit, ranges: Vec::new(), magnitudes: Vec::new() }
     }
 
-    fn circuit(mut self, groups: &[Group]) -> Result<Circuit, CircuitError> {
+    fn circuit(mut self, groups: &[Group<'_>]) -> Result<Circuit, CircuitError> {
         for group in groups {
             if group.bound <= SMALL {
                 self.small(group);
             } else if group.bound < LARGE && group.row_l1.is_none() {
-                for &id in &group.columns {
-                    self.large(id, group.bound);
+                for &(id, column) in &group.columns {
+                    self.large(id, column, group.bound);
                 }
             } else {
                 return Err(CircuitError::Malformed(format!(
                     "{}: entries beyond 2^28, or beyond 2^15 with a bound on sums, cannot be registered",
-                    self.name(group)
+                    group.name()
                 )));
             }
         }
@@ -193,7 +198,7 @@ impl Draft {
     }
 
     /// Entries below `2^15`, and their sums along rows.
-    fn small(&mut self, group: &Group) {
+    fn small(&mut self, group: &Group<'_>) {
         // The least power of two above the bound.
         let log = (group.bound as u64 + 1).next_power_of_two().trailing_zeros().max(1);
         let bits = log + 1;
@@ -206,8 +211,7 @@ impl Draft {
         });
         let mut sums = Vec::new();
         let mut rows = 1;
-        for &id in &group.columns {
-            let Column { shape, ref name, .. } = *self.circuit.column(id);
+        for &(id, &Column { shape, ref name, .. }) in &group.columns {
             let name = format!("{name}.magnitude");
             rows = shape.rows;
             let bound = Interval { low: 0, high: (1 << log) - 1 };
@@ -221,7 +225,7 @@ impl Draft {
             sums.push(RowSum { coefficient: -1, column: magnitude });
         }
         if let Some(row_l1) = group.row_l1 {
-            let name = format!("{}.slack", self.name(group));
+            let name = format!("{}.slack", group.name());
             let value = Value { sums, form: Form::constant(row_l1), ..Value::default() };
             let bits = 64 - row_l1.max(1).leading_zeros();
             self.limbs(&name, Shape { rows, cols: 1 }, value, bits);
@@ -230,16 +234,11 @@ impl Draft {
 
     /// Entries of a large bound `B`, from both ends: `w` is congruent to a number that is at least `-B` and to one
     /// that is at most `B`. With `2^bits <= 4B` these differ by less than `6B < P`, so they are the same.
-    fn large(&mut self, id: ColumnId, bound: i64) {
-        let Column { shape, name, .. } = self.circuit.column(id).clone();
+    fn large(&mut self, id: ColumnId, &Column { shape, ref name, .. }: &Column, bound: i64) {
         let bits = 64 - (2 * bound.max(1)).leading_zeros();
         for (side, sign) in [("low", 1), ("high", -1)] {
             let form = Form::constant(bound).plus(sign, id);
             self.limbs(&format!("{name}.{side}"), shape, form.into(), bits);
         }
-    }
-
-    fn name(&self, group: &Group) -> String {
-        group.columns.first().map_or_else(String::new, |&id| self.circuit.column(id).name.clone())
     }
 }

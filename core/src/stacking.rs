@@ -49,8 +49,9 @@ impl Stacking {
         let ends = Tree::ALL.map(|tree| columns.sizes(tree).cells());
         let log_rows = log_rows(ends);
         let mut matrix_columns = ends.map(|end| end.div_ceil(1 << log_rows) as usize);
-        for always in [Tree::Fixed, Tree::Witness] {
-            let columns = &mut matrix_columns[always.index()];
+        // These two are always there.
+        let [fixed, witness, _, _] = &mut matrix_columns;
+        for columns in [fixed, witness] {
             *columns = (*columns).max(1);
         }
         let widest = matrix_columns.iter().copied().max().unwrap_or(1);

@@ -13,7 +13,7 @@ use super::{
     Looked, LookupTable, Product, Public, Reader, Relation, Shape, Step, Value,
 };
 use crate::limits;
-use crate::program::{Constant, ConstantId, Op, Program, Requantize, TableId, Tensor, TensorId, WIDE};
+use crate::program::{Constant, ConstantId, Op, Program, Requantize, Table, TableId, Tensor, TensorId, WIDE};
 
 /// Dyadic blocks of a channel axis of `len` entries: `(offset, len)` each, at most two. A length that is not
 /// a power of two becomes its largest power of two and the rest, unless the padded rest is as large.
@@ -83,6 +83,17 @@ struct Cut {
     before: Option<u16>,
 }
 
+/// What the circuit has of a table of the program.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// Its values.
+    values: ColumnId,
+    /// The lookup table of [`Builder::map`].
+    map: Option<u32>,
+    /// The lookup table of [`Builder::distance`].
+    distance: Option<u32>,
+}
+
 /// Goes through all parts of the circuit of a program. Only who will execute it needs names and steps.
 pub(super) fn spell_out(
     program: &Program,
@@ -112,9 +123,7 @@ pub struct Builder<'p> {
     /// In pieces, so that none of them is ever copied.
     cut: Vec<Vec<Cut>>,
     cuts: usize,
-    maps: Vec<Option<u32>>,
-    distances: Vec<Option<u32>>,
-    table_values: Vec<ColumnId>,
+    tables: Vec<Held>,
     stretches: BTreeMap<(ConstantId, u32, u32), ColumnId>,
     ranges: Vec<(u32, u32)>,
     gathers: usize,
@@ -159,9 +168,7 @@ impl<'p> Builder<'p> {
             rectangles: vec![None; program.constants.len()],
             cut: Vec::new(),
             cuts: 0,
-            maps: vec![None; program.tables.len()],
-            distances: vec![None; program.tables.len()],
-            table_values: Vec::new(),
+            tables: Vec::with_capacity(program.tables.len()),
             stretches: BTreeMap::new(),
             ranges: Vec::new(),
             gathers: 0,
@@ -184,7 +191,7 @@ impl<'p> Builder<'p> {
             let shape = Shape { rows: 1, cols: 1 << table.bits };
             let content = Content::Table(TableId(index));
             let values = builder.column(&table.name, shape, Interval::symmetric(table.bound), content);
-            builder.table_values.push(values);
+            builder.tables.push(Held { values, map: None, distance: None });
         }
         if program.inputs.len() > limits::PARTS || program.outputs.len() > limits::PARTS {
             return Err(CircuitError::Malformed(String::from("too many public tensors")));
@@ -251,11 +258,10 @@ impl<'p> Builder<'p> {
 
     fn held(&self, id: TensorId) -> Result<&[(u32, Block)], CircuitError> {
         let tensor = self.tensor(id)?;
-        let blocks = &self.tensors[id.0 as usize];
-        if blocks.is_empty() {
-            return Err(self.refuse(&format!("tensor {} is used before it is produced", tensor.name)));
+        match self.tensors.get(id.0 as usize) {
+            Some(blocks) if !blocks.is_empty() => Ok(blocks),
+            _ => Err(self.refuse(&format!("tensor {} is used before it is produced", tensor.name))),
         }
-        Ok(blocks)
     }
 
     /// The columns of a tensor that an earlier op produced, with their channel offsets.
@@ -296,10 +302,16 @@ impl<'p> Builder<'p> {
 
     fn unproduced(&self, id: TensorId) -> Result<&'p Tensor, CircuitError> {
         let tensor = self.tensor(id)?;
-        if !self.tensors[id.0 as usize].is_empty() {
+        if self.tensors.get(id.0 as usize).is_some_and(|blocks| !blocks.is_empty()) {
             return Err(self.refuse(&format!("tensor {} is produced twice", tensor.name)));
         }
         Ok(tensor)
+    }
+
+    fn hold(&mut self, id: TensorId, blocks: Vec<(u32, Block)>) {
+        if let Some(held) = self.tensors.get_mut(id.0 as usize) {
+            *held = blocks;
+        }
     }
 
     /// Declares the columns of a tensor that the current op produces.
@@ -322,8 +334,7 @@ impl<'p> Builder<'p> {
                 (offset, self.column(&tensor.name, shape, Interval::symmetric(tensor.bound), Content::Trace))
             })
             .collect();
-        self.tensors[id.0 as usize] =
-            blocks.iter().map(|&(at, column)| (at, Block::Narrow(column))).collect();
+        self.hold(id, blocks.iter().map(|&(at, column)| (at, Block::Narrow(column))).collect());
         Ok(blocks)
     }
 
@@ -344,7 +355,7 @@ impl<'p> Builder<'p> {
                 (offset, Limbs { high, low })
             })
             .collect();
-        self.tensors[id.0 as usize] = blocks.iter().map(|&(at, limbs)| (at, Block::Wide(limbs))).collect();
+        self.hold(id, blocks.iter().map(|&(at, limbs)| (at, Block::Wide(limbs))).collect());
         Ok(blocks)
     }
 
@@ -509,22 +520,29 @@ impl<'p> Builder<'p> {
 
     /// `output = table[input]` in every cell, proven by lookup and filled by a step.
     pub fn map(&mut self, id: TableId, input: ColumnId, output: ColumnId) -> Result<(), CircuitError> {
-        let table = self.program_table(id)?;
+        let table = self.map_table(id)?;
         let shape = self.shape(input);
         self.lookup(shape, table, &[input.into(), output.into()]);
         self.step(|| Step::Map { table: id, input, output });
         Ok(())
     }
 
-    fn program_table(&mut self, id: TableId) -> Result<u32, CircuitError> {
-        let table = self.program.tables.get(id.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
-        if let Some(index) = self.maps[id.0 as usize] {
+    /// A table of the program, and what the circuit has of it.
+    fn program_table(&self, id: TableId) -> Result<(&'p Table, Held), CircuitError> {
+        let both = self.program.tables.get(id.0 as usize).zip(self.tables.get(id.0 as usize));
+        both.map(|(table, held)| (table, *held)).ok_or_else(|| self.refuse("unknown table"))
+    }
+
+    fn map_table(&mut self, id: TableId) -> Result<u32, CircuitError> {
+        let (table, Held { values, map, .. }) = self.program_table(id)?;
+        if let Some(index) = map {
             return Ok(index);
         }
-        let values = self.table_values[id.0 as usize];
         let components = vec![Component::Index { low: table.low() }, Component::Column(values)];
         let index = self.table(self.name(&format_args!("{}", table.name)), u32::from(table.bits), components);
-        self.maps[id.0 as usize] = Some(index);
+        if let Some(held) = self.tables.get_mut(id.0 as usize) {
+            held.map = Some(index);
+        }
         Ok(index)
     }
 
@@ -538,19 +556,20 @@ impl<'p> Builder<'p> {
         output: ColumnId,
         unit: ColumnId,
     ) -> Result<(), CircuitError> {
-        let table = self.program.tables.get(id.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
+        let (table, Held { values, distance, .. }) = self.program_table(id)?;
         if u32::from(table.bits) > DISTANCE {
             return Err(self.refuse("a table of distances has at most sixteen bits"));
         }
-        let index = if let Some(index) = self.distances[id.0 as usize] {
+        let index = if let Some(index) = distance {
             index
         } else {
-            let values = self.table_values[id.0 as usize];
             let components =
                 vec![Component::Index { low: 0 }, Component::First(values), Component::Unit { at: 0 }];
             let name = self.name(&format_args!("{}.distance", table.name));
             let index = self.table(name, DISTANCE, components);
-            self.distances[id.0 as usize] = Some(index);
+            if let Some(held) = self.tables.get_mut(id.0 as usize) {
+                held.distance = Some(index);
+            }
             index
         };
         self.lookup(shape, index, &[input.clone(), output.into(), unit.into()]);
@@ -559,9 +578,9 @@ impl<'p> Builder<'p> {
         Ok(())
     }
 
-    /// A table of the program.
+    /// Bits and bound of a table of the program.
     pub fn table_bound(&self, id: TableId) -> Result<(u32, i64), CircuitError> {
-        let table = self.program.tables.get(id.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
+        let (table, _) = self.program_table(id)?;
         Ok((table.bits.into(), table.bound))
     }
 
@@ -600,26 +619,28 @@ impl<'p> Builder<'p> {
         }
     }
 
-    /// `quotient = floor(value / 2^shift)`: the relation `value = 2^shift quotient + remainder` with a range
-    /// check of the remainder, and the step that fills both. The caller bounds the quotient.
-    pub fn shift(
+    /// `quotient = floor(value / 2^shift)`: [`divide`](Self::divide) with a range check of the remainder.
+    pub fn shift(&mut self, name: Name<'_>, shape: Shape, value: Value, shift: u32, quotient: ColumnId) {
+        let remainder =
+            (shift > 0).then(|| self.ranged(&format_args!("{name}.remainder"), shape, Interval::bits(shift)));
+        self.divide(name, shape, value, 1 << shift, (quotient, remainder));
+    }
+
+    /// The relation `value = divisor quotient + remainder`, and the step that fills both. The caller bounds them.
+    pub fn divide(
         &mut self,
         name: Name<'_>,
         shape: Shape,
         mut value: Value,
-        shift: u32,
-        quotient: ColumnId,
-    ) -> Option<ColumnId> {
-        let remainder =
-            (shift > 0).then(|| self.ranged(&format_args!("{name}.remainder"), shape, Interval::bits(shift)));
-        let divisor = 1i64 << shift;
+        divisor: i64,
+        (quotient, remainder): (ColumnId, Option<ColumnId>),
+    ) {
         self.step(|| Step::Divide { shape, value: value.clone(), divisor, quotient, remainder });
         value.form.add(-divisor, quotient);
         if let Some(remainder) = remainder {
             value.form.add(-1, remainder);
         }
         self.relation(name, shape, value);
-        remainder
     }
 
     /// The rounding of an accumulator, see [`Requantize`].
@@ -631,7 +652,7 @@ impl<'p> Builder<'p> {
         output: ColumnId,
     ) -> Result<(), CircuitError> {
         let Requantize { shift, table } = requantize;
-        let domain = self.program.tables.get(table.0 as usize).ok_or_else(|| self.refuse("unknown table"))?;
+        let (domain, _) = self.program_table(table)?;
         if shift > 24 {
             return Err(self.refuse("requantization shift above 24"));
         }

@@ -239,7 +239,7 @@ impl Check {
             return self.note(Err(CircuitError::Malformed(String::from("a lookup in no table"))));
         };
         for (form, component) in lookup.forms.iter().zip(&table.components) {
-            let [(sign @ (1 | -1), id)] = form.terms[..] else { continue };
+            let &[(sign @ (1 | -1), id)] = form.terms.as_slice() else { continue };
             if !form.indicators.is_empty() || declared.columns.shape(id) != lookup.shape {
                 continue;
             }

@@ -264,7 +264,9 @@ impl Circuit {
         self.columns.iter().any(|column| column.tree() == tree)
     }
 
-    /// The column with this index.
+    /// The column with this index, for who executes the circuit.
+    #[cfg(feature = "execute")]
+    #[allow(clippy::indexing_slicing)] // Not in a verifier; an index is one of this circuit's columns.
     pub fn column(&self, id: ColumnId) -> &Column {
         &self.columns[id.0 as usize]
     }

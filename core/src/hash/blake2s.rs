@@ -91,20 +91,6 @@ impl<const N: usize> Word for Lanes<N> {
 const IV: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// The message schedule.
-const SIGMA: [[usize; 16]; 10] = [
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-    [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
-    [11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4],
-    [7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8],
-    [9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13],
-    [2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9],
-    [12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11],
-    [13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10],
-    [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5],
-    [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
-];
-
 /// The parameter block: a sequential, unkeyed hash with digests of 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
@@ -132,28 +118,35 @@ pub const fn initial_state(personal: &[u8; 8]) -> [u32; 8] {
     Parameters { personal: *personal }.initial_state()
 }
 
-#[inline(always)]
-fn quarter<W: Word>(v: &mut [W; 16], [a, b, c, d]: [usize; 4], x: W, y: W) {
-    v[a] = v[a].add(v[b]).add(x);
-    v[d] = v[d].xor(v[a]).rotate_right::<16>();
-    v[c] = v[c].add(v[d]);
-    v[b] = v[b].xor(v[c]).rotate_right::<12>();
-    v[a] = v[a].add(v[b]).add(y);
-    v[d] = v[d].xor(v[a]).rotate_right::<8>();
-    v[c] = v[c].add(v[d]);
-    v[b] = v[b].xor(v[c]).rotate_right::<7>();
+/// The mixing function `G`. Macros and not functions, so that every index is a literal, which the compiler checks.
+macro_rules! mix {
+    ($v:ident[$a:literal $b:literal $c:literal $d:literal], $m:ident[$x:literal $y:literal]) => {
+        $v[$a] = $v[$a].add($v[$b]).add($m[$x]);
+        $v[$d] = $v[$d].xor($v[$a]).rotate_right::<16>();
+        $v[$c] = $v[$c].add($v[$d]);
+        $v[$b] = $v[$b].xor($v[$c]).rotate_right::<12>();
+        $v[$a] = $v[$a].add($v[$b]).add($m[$y]);
+        $v[$d] = $v[$d].xor($v[$a]).rotate_right::<8>();
+        $v[$c] = $v[$c].add($v[$d]);
+        $v[$b] = $v[$b].xor($v[$c]).rotate_right::<7>();
+    };
 }
 
-#[inline(always)]
-fn round<W: Word>(v: &mut [W; 16], block: &[W; 16], s: &[usize; 16]) {
-    quarter(v, [0, 4, 8, 12], block[s[0]], block[s[1]]);
-    quarter(v, [1, 5, 9, 13], block[s[2]], block[s[3]]);
-    quarter(v, [2, 6, 10, 14], block[s[4]], block[s[5]]);
-    quarter(v, [3, 7, 11, 15], block[s[6]], block[s[7]]);
-    quarter(v, [0, 5, 10, 15], block[s[8]], block[s[9]]);
-    quarter(v, [1, 6, 11, 12], block[s[10]], block[s[11]]);
-    quarter(v, [2, 7, 8, 13], block[s[12]], block[s[13]]);
-    quarter(v, [3, 4, 9, 14], block[s[14]], block[s[15]]);
+/// A round, given its row of the message schedule.
+macro_rules! round {
+    ($v:ident, $m:ident[
+        $s0:literal $s1:literal $s2:literal $s3:literal $s4:literal $s5:literal $s6:literal $s7:literal
+        $s8:literal $s9:literal $s10:literal $s11:literal $s12:literal $s13:literal $s14:literal $s15:literal
+    ]) => {
+        mix!($v[0 4 8 12], $m[$s0 $s1]);
+        mix!($v[1 5 9 13], $m[$s2 $s3]);
+        mix!($v[2 6 10 14], $m[$s4 $s5]);
+        mix!($v[3 7 11 15], $m[$s6 $s7]);
+        mix!($v[0 5 10 15], $m[$s8 $s9]);
+        mix!($v[1 6 11 12], $m[$s10 $s11]);
+        mix!($v[2 7 8 13], $m[$s12 $s13]);
+        mix!($v[3 4 9 14], $m[$s14 $s15]);
+    };
 }
 
 /// The compression function `F`: `counter_bytes` is the length of the message up to and including this block,
@@ -170,19 +163,18 @@ pub fn compress<W: Word>(h: &mut [W; 8], block: &[W; 16], counter_bytes: u64, la
     if last {
         v[14] = v[14].xor(W::splat(u32::MAX));
     }
-    // Written out, so that every index is a constant.
-    round(&mut v, block, &SIGMA[0]);
-    round(&mut v, block, &SIGMA[1]);
-    round(&mut v, block, &SIGMA[2]);
-    round(&mut v, block, &SIGMA[3]);
-    round(&mut v, block, &SIGMA[4]);
-    round(&mut v, block, &SIGMA[5]);
-    round(&mut v, block, &SIGMA[6]);
-    round(&mut v, block, &SIGMA[7]);
-    round(&mut v, block, &SIGMA[8]);
-    round(&mut v, block, &SIGMA[9]);
-    for (i, word) in h.iter_mut().enumerate() {
-        *word = word.xor(v[i]).xor(v[i + 8]);
+    round!(v, block[0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]);
+    round!(v, block[14 10 4 8 9 15 13 6 1 12 0 2 11 7 5 3]);
+    round!(v, block[11 8 12 0 5 2 15 13 10 14 3 6 7 1 9 4]);
+    round!(v, block[7 9 3 1 13 12 11 14 2 6 5 10 4 0 15 8]);
+    round!(v, block[9 0 5 7 2 4 10 15 14 1 11 12 6 8 3 13]);
+    round!(v, block[2 12 6 10 0 11 8 3 4 13 7 5 15 14 1 9]);
+    round!(v, block[12 5 1 15 14 13 4 10 0 7 6 3 9 2 8 11]);
+    round!(v, block[13 11 7 14 12 1 3 9 5 0 15 4 8 6 2 10]);
+    round!(v, block[6 15 14 9 11 3 0 8 12 2 13 7 1 4 10 5]);
+    round!(v, block[10 2 8 4 7 6 1 5 15 11 9 14 3 12 13 0]);
+    for ((word, &low), &high) in h.iter_mut().zip(&v[..8]).zip(&v[8..]) {
+        *word = word.xor(low).xor(high);
     }
 }
 
@@ -193,12 +185,14 @@ pub fn hash_words<W: Word>(personal: &[u8; 8], words: impl IntoIterator<Item = W
     let mut block = [W::splat(0); 16];
     let (mut filled, mut bytes) = (0, 0u64);
     for word in words {
-        if filled == 16 {
+        if filled == block.len() {
             compress(&mut h, &block, bytes, false);
             block = [W::splat(0); 16];
             filled = 0;
         }
-        block[filled] = word;
+        if let Some(slot) = block.get_mut(filled) {
+            *slot = word;
+        }
         filled += 1;
         bytes += 4;
     }
@@ -229,17 +223,25 @@ pub fn hash_slice<T: Copy>(personal: &[u8; 8], words: &[T], word: impl Fn(T) -> 
 /// The bytes of a digest.
 pub fn to_bytes(words: [u32; 8]) -> [u8; 32] {
     let mut bytes = [0; 32];
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_le_bytes());
+    for (chunk, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *chunk = word.to_le_bytes();
     }
     bytes
 }
 
 /// The words of a digest.
 pub fn to_words(bytes: &[u8; 32]) -> [u32; 8] {
-    core::array::from_fn(|i| {
-        u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
-    })
+    little_endian(bytes)
+}
+
+/// As many words as the bytes have.
+#[inline]
+fn little_endian<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    let mut words = [0; N];
+    for (word, &chunk) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(chunk);
+    }
+    words
 }
 
 /// The hash of `bytes`.
@@ -268,13 +270,16 @@ impl Hasher {
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             // A full buffer waits for the next byte, because the last block is compressed differently.
-            if self.filled == 64 {
+            if self.filled == self.buffer.len() {
                 self.compress(false);
                 self.buffer = [0; 64];
                 self.filled = 0;
             }
-            let (now, later) = bytes.split_at(bytes.len().min(64 - self.filled));
-            self.buffer[self.filled..self.filled + now.len()].copy_from_slice(now);
+            let free = self.buffer.get_mut(self.filled..).unwrap_or_default();
+            let (now, later) = bytes.split_at(bytes.len().min(free.len()));
+            for (slot, &byte) in free.iter_mut().zip(now) {
+                *slot = byte;
+            }
             self.filled += now.len();
             self.bytes += now.len() as u64;
             bytes = later;
@@ -288,11 +293,7 @@ impl Hasher {
     }
 
     fn compress(&mut self, last: bool) {
-        let b = &self.buffer;
-        let block: [u32; 16] = core::array::from_fn(|i| {
-            u32::from_le_bytes([b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]])
-        });
-        compress(&mut self.h, &block, self.bytes, last);
+        compress(&mut self.h, &little_endian(&self.buffer), self.bytes, last);
     }
 }
 

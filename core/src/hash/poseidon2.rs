@@ -60,8 +60,8 @@ fn m4([a, b, c, d]: [u64; 4]) -> [u64; 4] {
 fn external_layer(state: &mut [M31; WIDTH]) {
     let mut images = [[0u64; 4]; 4];
     let mut sums = [0u64; 4];
-    for (image, group) in images.iter_mut().zip(state.chunks_exact(4)) {
-        *image = m4([0, 1, 2, 3].map(|i| u64::from(group[i].value())));
+    for (image, group) in images.iter_mut().zip(state.as_chunks::<4>().0) {
+        *image = m4(group.map(|lane| u64::from(lane.value())));
         for (sum, &term) in sums.iter_mut().zip(image.iter()) {
             *sum += term;
         }

@@ -8,10 +8,10 @@ use crate::field::M31;
 
 const fn elements<const N: usize>(words: [u32; N]) -> [M31; N] {
     let mut out = [M31::ZERO; N];
-    let mut i = 0;
-    while i < N {
-        out[i] = M31::reduce(words[i] as u64);
-        i += 1;
+    let (mut slots, mut words) = (out.as_mut_slice(), words.as_slice());
+    while let ([slot, later @ ..], [word, rest @ ..]) = (slots, words) {
+        *slot = M31::reduce(*word as u64);
+        (slots, words) = (later, rest);
     }
     out
 }

@@ -27,6 +27,7 @@
 //! * The division: `0 <= remainder < 2E` makes `o` unique, and `E >= exp[0] > 0`. Nothing wraps: from the ranges
 //!   alone, four times `(T + 1) max(e) (max|v| + 1)` stays below `2^31`.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -280,7 +281,7 @@ impl Shared<'_> {
         let mut parts = Vec::new();
         let product = per_group(Kind::Scores { group: log }, a.clone(), k);
         let hidden = self.hidden(b)?;
-        parts.push((cells, product, hidden));
+        parts.push((["score", "weight", "tie"], cells, product, hidden));
         let prefix_shape = Shape { rows: groups, cols: channels };
         if let Some(prefix) = self.params.prefix {
             for id in [prefix.key, prefix.value] {
@@ -290,14 +291,15 @@ impl Shared<'_> {
                 }
             }
             let column = b.rectangle(prefix.key, 0, 0, prefix_shape)?;
-            parts.push((row, per_group(Kind::Scores { group: 0 }, a, (column.into(), prefix_shape)), None));
+            let product = per_group(Kind::Scores { group: 0 }, a, (column.into(), prefix_shape));
+            parts.push((["prefix.score", "prefix.weight", "prefix.tie"], row, product, None));
         }
         let mut scores = Vec::new();
-        for (k, (shape, product, hidden)) in parts.into_iter().enumerate() {
-            let z = result(b, &name(["score", "prefix.score"][k]), shape, self.params.score)?;
+        for ([score, weight, tie], shape, product, hidden) in parts {
+            let z = result(b, &name(score), shape, self.params.score)?;
             let value = Value { products: [product].into(), ..Value::default() };
             b.requantize(shape, value, self.params.score, z)?;
-            scores.push((shape, z, hidden));
+            scores.push(([weight, tie], shape, z, hidden));
         }
 
         // Their maximum, and the exponentials of the distances from it.
@@ -308,19 +310,18 @@ impl Shared<'_> {
         let reach = Interval { low: -(FAR / 2), high: FAR / 2 - 1 };
         let maximum = b.ranged(&name("maximum"), row, reach);
         b.step(|| {
-            let columns = scores.iter().map(|&(_, z, hidden)| (z, hidden)).collect();
+            let columns = scores.iter().map(|&(_, _, z, hidden)| (z, hidden)).collect();
             Step::RowMax { columns, output: maximum }
         });
         let mut weights = Vec::new();
         let (mut ties, mut total) = (Value::default(), Value::default());
-        for (k, &(shape, z, hidden)) in scores.iter().enumerate() {
+        for (k, &([weight, tie], shape, z, hidden)) in scores.iter().enumerate() {
             let mut distance = Form::from(maximum).plus(-1, z);
             if let Some(hidden) = hidden {
                 distance = distance.plus_indicator(FAR, hidden);
             }
-            let weight =
-                b.witness(&name(["weight", "prefix.weight"][k]), shape, Interval::symmetric(exp_max));
-            let tie = b.witness(&name(["tie", "prefix.tie"][k]), shape, Interval { low: 0, high: 1 });
+            let weight = b.witness(&name(weight), shape, Interval::symmetric(exp_max));
+            let tie = b.witness(&name(tie), shape, Interval { low: 0, high: 1 });
             b.distance(self.params.exp, shape, &distance, weight, tie)?;
             for (value, column) in [(&mut ties, tie), (&mut total, weight)] {
                 if k == 0 {
@@ -353,14 +354,12 @@ impl Shared<'_> {
         let below = twice.clone().plus_constant(-1).plus(-1, remainder);
         b.range(out, &below, bits);
         let mut value = Value { form: sum.into(), ..Value::default() };
-        let (shape, weight) = weights[0];
-        let own =
-            per_group(Kind::Mix { group: log }, (weight.into(), shape), (values.into(), b.shape(values)));
-        value.products.push(Product { coefficient: 2, ..own });
-        if let (Some(prefix), Some(&(shape, weight))) = (self.params.prefix, weights.get(1)) {
-            let column = b.rectangle(prefix.value, 0, 0, prefix_shape)?;
-            let own =
-                per_group(Kind::Mix { group: 0 }, (weight.into(), shape), (column.into(), prefix_shape));
+        let mut mixed = vec![(log, (values.into(), b.shape(values)))];
+        if let Some(prefix) = self.params.prefix {
+            mixed.push((0, (b.rectangle(prefix.value, 0, 0, prefix_shape)?.into(), prefix_shape)));
+        }
+        for ((shape, weight), (group, values)) in weights.into_iter().zip(mixed) {
+            let own = per_group(Kind::Mix { group }, (weight.into(), shape), values);
             value.products.push(Product { coefficient: 2, ..own });
         }
         let dividend = || Int::from(value.clone());

@@ -5,31 +5,38 @@ use alloc::vec::Vec;
 use crate::circuit::{Builder, CircuitError, ColumnId, Form, Shape, Value};
 use crate::program::{ConstantId, Requantize, TableId, TensorId};
 
-/// All tensors have the same shape.
-fn same_shape(b: &Builder<'_>, tensors: &[TensorId]) -> Result<(), CircuitError> {
-    let first = b.tensor(tensors[0])?;
-    for &id in tensors {
+/// The operands have the shape of the result.
+fn same_shape(b: &Builder<'_>, operands: &[TensorId], y: TensorId) -> Result<(), CircuitError> {
+    let result = b.tensor(y)?;
+    for &id in operands {
         let tensor = b.tensor(id)?;
-        if (tensor.rows, tensor.cols) != (first.rows, first.cols) {
+        if (tensor.rows, tensor.cols) != (result.rows, result.cols) {
             return Err(b.refuse("operands must have the same shape"));
         }
     }
     Ok(())
 }
 
-/// Declares a result in the blocks of the operands, which must lie alike.
+/// Declares a result in the blocks of the operand.
 pub(super) fn alike(
     b: &mut Builder<'_>,
-    operands: &[TensorId],
+    x: TensorId,
     y: TensorId,
 ) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
-    let layout = b.layout(operands[0])?;
-    for &operand in operands {
-        if b.layout(operand)? != layout {
-            return Err(b.refuse("operands lie in different blocks"));
-        }
-    }
+    let layout = b.layout(x)?;
     b.produce_blocks(y, layout)
+}
+
+/// The same with two operands, which must lie alike.
+fn both_alike(
+    b: &mut Builder<'_>,
+    (p, q): (TensorId, TensorId),
+    y: TensorId,
+) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+    if b.layout(p)? != b.layout(q)? {
+        return Err(b.refuse("operands lie in different blocks"));
+    }
+    alike(b, p, y)
 }
 
 /// `y = requantize(2^i p + 2^j q)`: linear, so it costs no sumcheck.
@@ -40,12 +47,12 @@ pub(super) fn add(
     requantize: Requantize,
     y: TensorId,
 ) -> Result<(), CircuitError> {
-    same_shape(b, &[p, q, y])?;
+    same_shape(b, &[p, q], y)?;
     if i > 30 || j > 30 {
         return Err(b.refuse("alignment shift above 30"));
     }
     let (left, right) = (b.blocks(p)?, b.blocks(q)?);
-    let out = alike(b, &[p, q], y)?;
+    let out = both_alike(b, (p, q), y)?;
     for (((_, left), (_, right)), (_, out)) in left.into_iter().zip(right).zip(out) {
         let form = Form::default().plus(1 << i, left).plus(1 << j, right);
         b.requantize(b.shape(out), form.into(), requantize, out)?;
@@ -61,9 +68,9 @@ pub(super) fn mul(
     requantize: Requantize,
     y: TensorId,
 ) -> Result<(), CircuitError> {
-    same_shape(b, &[p, q, y])?;
+    same_shape(b, &[p, q], y)?;
     let (left, right) = (b.blocks(p)?, b.blocks(q)?);
-    let out = alike(b, &[p, q], y)?;
+    let out = both_alike(b, (p, q), y)?;
     for (((_, left), (_, right)), (_, out)) in left.into_iter().zip(right).zip(out) {
         let shape = b.shape(out);
         let product = b.entrywise(1, shape, left.into(), right.into());
@@ -81,7 +88,7 @@ pub(super) fn affine(
     requantize: Requantize,
     y: TensorId,
 ) -> Result<(), CircuitError> {
-    same_shape(b, &[x, y])?;
+    same_shape(b, &[x], y)?;
     let cols = b.tensor(x)?.cols;
     for id in [scale, offset] {
         let constant = b.constant(id)?;
@@ -90,7 +97,7 @@ pub(super) fn affine(
         }
     }
     let input = b.blocks(x)?;
-    let out = alike(b, &[x], y)?;
+    let out = alike(b, x, y)?;
     for ((at, input), (_, out)) in input.into_iter().zip(out) {
         let shape = b.shape(out);
         scaled(b, shape, input, scale, offset, at, requantize, out)?;
@@ -119,9 +126,9 @@ pub(super) fn scaled(
 
 /// `y = table[x]`.
 pub(super) fn map(b: &mut Builder<'_>, x: TensorId, table: TableId, y: TensorId) -> Result<(), CircuitError> {
-    same_shape(b, &[x, y])?;
+    same_shape(b, &[x], y)?;
     let input = b.blocks(x)?;
-    let out = alike(b, &[x], y)?;
+    let out = alike(b, x, y)?;
     for ((_, input), (_, out)) in input.into_iter().zip(out) {
         b.map(table, input, out)?;
     }

@@ -51,7 +51,7 @@ pub(super) fn define(
         }
         Source::Tensor(x) => {
             let inputs = b.blocks(x)?;
-            let outputs = alike(b, &[x], y)?;
+            let outputs = alike(b, x, y)?;
             for ((_, source), (_, output)) in inputs.into_iter().zip(outputs) {
                 b.gather(Gather { source: vec![(0, source)], rows: rows.clone(), output });
             }

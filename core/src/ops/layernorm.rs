@@ -66,7 +66,7 @@ pub(super) fn define(
     let energy = energy(b, &deviations, row);
     let root = root(b, &energy, row, params.epsilon);
     let inverse = inverse(b, &root, row, params.numerator, 12);
-    let outputs = alike(b, &[x], y)?;
+    let outputs = alike(b, x, y)?;
     for (deviation, (at, output)) in deviations.iter().zip(outputs) {
         let shape = b.shape(output);
         let normalized = normalize(b, deviation, &inverse, shape, params);
@@ -112,9 +112,8 @@ fn deviation(b: &mut Builder<'_>, at: u32, x: ColumnId, mu: ColumnId) -> Deviati
     let shape = b.shape(x);
     let value = Form::from(x).plus(-1, mu);
     let high = b.ranged(&format_args!("deviation{at}.high"), shape, Interval { low: -64, high: 63 });
-    let low = b
-        .shift(&format_args!("deviation{at}"), shape, value.clone().into(), 8, high)
-        .expect("a shift by eight bits has a remainder");
+    let low = b.ranged(&format_args!("deviation{at}.remainder"), shape, Interval::bits(8));
+    b.divide(&format_args!("deviation{at}"), shape, value.clone().into(), 256, (high, Some(low)));
     Deviation { shape, value, high, low }
 }
 

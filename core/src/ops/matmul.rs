@@ -6,8 +6,17 @@
 
 use alloc::vec::Vec;
 
-use crate::circuit::{Builder, CircuitError, Kind, Product, Shape, Value};
+use crate::circuit::{Builder, CircuitError, ColumnId, Kind, Product, Shape, Value};
 use crate::program::{ConstantId, Factor, Requantize, TensorId};
+
+/// What a block of the result is a product with.
+#[derive(Clone, Copy)]
+enum Right {
+    /// Rows of a constant.
+    Weight(ConstantId),
+    /// A block of an activation.
+    Block(ColumnId),
+}
 
 pub(super) fn define(
     b: &mut Builder<'_>,
@@ -18,14 +27,16 @@ pub(super) fn define(
     y: TensorId,
 ) -> Result<(), CircuitError> {
     let inputs = b.blocks(x)?;
-    // Before the result is declared, which must not be its own factor.
-    let rights = match factor {
-        Factor::Weight(_) => Vec::new(),
-        Factor::Tensor(z) => b.blocks(z)?,
-    };
-    let outputs = match factor {
-        Factor::Weight(_) => b.produce(y)?,
-        Factor::Tensor(z) => b.produce_blocks(y, b.layout(z)?)?,
+    let outputs: Vec<(u32, ColumnId, Right)> = match factor {
+        Factor::Weight(w) => {
+            b.produce(y)?.into_iter().map(|(offset, output)| (offset, output, Right::Weight(w))).collect()
+        }
+        Factor::Tensor(z) => {
+            // Before the result is declared, which must not be its own factor.
+            let (rights, layout) = (b.blocks(z)?, b.layout(z)?);
+            let outputs = b.produce_blocks(y, layout)?.into_iter().zip(rights);
+            outputs.map(|((offset, output), (_, right))| (offset, output, Right::Block(right))).collect()
+        }
     };
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     let (inner, outer) = match factor {
@@ -44,21 +55,18 @@ pub(super) fn define(
     if matches!(factor, Factor::Tensor(_)) && inputs.len() > 1 {
         return Err(b.refuse("a product of two activations needs an inner dimension that is one block"));
     }
-    for (block, &(out_offset, output)) in outputs.iter().enumerate() {
+    for (out_offset, output, right) in outputs {
         let shape = b.shape(output);
         let mut value = Value::default();
         for &(in_offset, input) in &inputs {
             let a_shape = b.shape(input);
-            let (kind, right, b_shape) = match factor {
-                Factor::Weight(w) => {
+            let (kind, right, b_shape) = match right {
+                Right::Weight(w) => {
                     let b_shape = Shape { rows: shape.cols, cols: a_shape.cols };
                     let column = b.rectangle(w, out_offset, in_offset, b_shape)?;
                     (Kind::Contract, column, b_shape)
                 }
-                Factor::Tensor(_) => {
-                    let (_, column) = rights[block];
-                    (Kind::ContractTransposed, column, b.shape(column))
-                }
+                Right::Block(column) => (Kind::ContractTransposed, column, b.shape(column)),
             };
             value.products.push(Product::new(kind, (input.into(), a_shape), (right.into(), b_shape)));
         }

@@ -18,7 +18,7 @@ pub(super) fn define(b: &mut Builder<'_>, x: TensorId, len: u32, y: TensorId) ->
     let n = i64::from(len);
     let limit = Interval::symmetric(ty.bound);
     let inputs = b.blocks(x)?;
-    for ((_, input), (_, output)) in inputs.into_iter().zip(alike(b, &[x], y)?) {
+    for ((_, input), (_, output)) in inputs.into_iter().zip(alike(b, x, y)?) {
         let shape = b.shape(output);
         let ones = (Form::constant(1), Shape { rows: 1, cols: len });
         let rows = (input.into(), Shape { rows: len, cols: shape.cols });

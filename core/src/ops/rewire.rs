@@ -23,10 +23,15 @@ pub(super) fn define(
     if product != Some(count) || u64::from(ty.rows) * u64::from(ty.cols) != count || dims.len() > 16 {
         return Err(b.refuse("dimensions do not multiply to the number of entries"));
     }
-    let mut seen = vec![false; dims.len()];
-    for &axis in permutation {
-        match seen.get_mut(usize::from(axis)) {
-            Some(slot) if !*slot => *slot = true,
+    // With the distance in the result between neighbours along each axis of the operand, zero for axes to come.
+    let mut digits: Vec<Stride> = dims.iter().map(|&len| Stride { len, stride: 0 }).collect();
+    let mut stride = 1u64;
+    for &axis in permutation.iter().rev() {
+        match digits.get_mut(usize::from(axis)) {
+            Some(digit) if digit.stride == 0 => {
+                digit.stride = stride;
+                stride *= u64::from(digit.len);
+            }
             _ => return Err(b.refuse("not a permutation of the axes")),
         }
     }
@@ -36,21 +41,13 @@ pub(super) fn define(
     if ty.bound < tx.bound {
         return Err(b.refuse("the result has a smaller bound than the operand"));
     }
-    // Distance in the result between neighbours along each axis of the operand.
-    let mut strides = vec![0u64; dims.len()];
-    let mut stride = 1u64;
-    for &axis in permutation.iter().rev() {
-        strides[usize::from(axis)] = stride;
-        stride *= u64::from(dims[usize::from(axis)]);
-    }
-    let digits: Vec<Stride> =
-        dims.iter().zip(strides).map(|(&len, stride)| Stride { len, stride }).filter(|d| d.len > 1).collect();
+    digits.retain(|digit| digit.len > 1);
     // The trailing digits that make up a row of the operand.
-    let mut cut = digits.len();
+    let mut before = digits.as_slice();
     let mut cols = 1u64;
-    while cols < u64::from(tx.cols) && cut > 0 {
-        cut -= 1;
-        cols *= u64::from(digits[cut].len);
+    while let ([rest @ .., last], true) = (before, cols < u64::from(tx.cols)) {
+        before = rest;
+        cols *= u64::from(last.len);
     }
     if cols != u64::from(tx.cols) {
         return Err(b.refuse("no suffix of the dimensions is a row of the operand"));
@@ -59,7 +56,8 @@ pub(super) fn define(
         let merged = merge(digits);
         if merged.is_empty() { vec![Stride { len: 1, stride: 0 }] } else { merged }
     };
-    let from = b.placed(x, &whole(&digits[..cut]), &whole(&digits[cut..]))?;
+    let (rows, cols) = digits.split_at(before.len());
+    let from = b.placed(x, &whole(rows), &whole(cols))?;
     b.produce(y)?;
     let to = b.in_row_order(y)?;
     b.wire(Wiring { from, to });

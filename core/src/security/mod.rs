@@ -344,9 +344,11 @@ fn rows_in(profile: &Profile, sizes: &Sizes, regime: Regime) -> Vec<Row> {
     rows.collected
 }
 
-/// The row with the fewest bits. There are always rows.
+/// The row with the fewest bits. There are always rows; if there were none, there would be no bits.
 fn minimum(rows: &[Row]) -> Row {
-    rows.iter().copied().fold(rows[0], |least, row| if row.bits < least.bits { row } else { least })
+    const NONE: Row =
+        Row { name: "", rounds: 0, formula: "", reference: "", regime: None, bits: 0.0, grinding_bits: 0 };
+    rows.iter().copied().reduce(|least, row| if row.bits < least.bits { row } else { least }).unwrap_or(NONE)
 }
 
 /// The multiplicity that gives the most bits, and these bits.

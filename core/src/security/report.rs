@@ -72,8 +72,13 @@ impl Report {
                 row.reference.into(),
             ]
         }));
-        let width = |column: usize| table.iter().map(|cells| cells[column].len()).max().unwrap_or(0);
-        let (name, rounds, value, ground, formula) = (width(0), width(1), width(2), width(3), width(4));
+        let mut widths = [0; 6];
+        for cells in &table {
+            for (width, cell) in widths.iter_mut().zip(cells) {
+                *width = cell.len().max(*width);
+            }
+        }
+        let [name, rounds, value, ground, formula, _] = widths;
         for [a, b, c, d, e, g] in &table {
             writeln!(f, "  {a:name$}  {b:>rounds$}  {c:>value$}  {d:>ground$}  {e:formula$}  {g}")?;
         }

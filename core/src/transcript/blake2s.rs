@@ -24,6 +24,7 @@ pub struct Blake2sTranscript {
     run: u32,
     /// Words taken in the current run.
     drawn: u32,
+    /// The current block, rotated: the next word first.
     block: [u32; 8],
 }
 
@@ -59,11 +60,11 @@ impl Blake2sTranscript {
 
     fn element(&mut self) -> M31 {
         loop {
-            let position = self.drawn as usize % 8;
-            if position == 0 {
+            if self.drawn.is_multiple_of(8) {
                 self.block = blake2s::to_words(&self.squeeze_block());
             }
-            let word = self.block[position];
+            let [word, ..] = self.block;
+            self.block.rotate_left(1);
             // A profile draws a few hundred words; the counter cannot come near its end.
             self.drawn = self.drawn.wrapping_add(1);
             if word < 2 * P {

@@ -50,19 +50,15 @@ pub struct Poseidon2Transcript {
 }
 
 impl Poseidon2Transcript {
-    fn add(&mut self, lane: usize, value: u32) {
-        self.state[lane] += M31::reduce(u64::from(value));
-    }
-
     fn permute(&mut self) {
         permute(&mut self.state);
         self.position = 0;
     }
 
     fn absorb_framed(&mut self, tag: u32, length: usize, data: impl Iterator<Item = M31>) {
-        self.add(TAG, tag);
-        self.add(LENGTH, (length as u64 & 0x3fff_ffff) as u32);
-        self.add(LENGTH + 1, (length as u64 >> 30) as u32);
+        add(&mut self.state[TAG], tag);
+        add(&mut self.state[LENGTH], (length as u64 & 0x3fff_ffff) as u32);
+        add(&mut self.state[LENGTH + 1], (length as u64 >> 30) as u32);
         let mut data = data.peekable();
         loop {
             for lane in &mut self.state[..RATE] {
@@ -87,16 +83,23 @@ impl Poseidon2Transcript {
         let mut out = [M31::ZERO; N];
         for (i, element) in out.iter_mut().enumerate() {
             if self.position >= RATE {
-                self.add(TAG, tag(kind, label));
+                add(&mut self.state[TAG], tag(kind, label));
                 self.permute();
             }
             let mark = u32::from(label as u8) | if i == 0 { 0 } else { CONTINUED };
-            *element = self.state[self.position];
-            self.add(DRAWN + self.position / 3, mark << (8 * (self.position % 3)));
+            // Both lanes are there: the position is one of eight.
+            *element = self.state.get(self.position).copied().unwrap_or_default();
+            if let Some(lane) = self.state.get_mut(DRAWN + self.position / 3) {
+                add(lane, mark << (8 * (self.position % 3)));
+            }
             self.position += 1;
         }
         out
     }
+}
+
+fn add(lane: &mut M31, value: u32) {
+    *lane += M31::reduce(u64::from(value));
 }
 
 impl Transcript for Poseidon2Transcript {

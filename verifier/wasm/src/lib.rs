@@ -3,6 +3,18 @@
 //! [`verify`] judges a proof that is there, [`Reading`] one that comes in pieces. Both end in the same functions of
 //! `circlet_verifier` as the command line does. What a file holds never makes them throw: a file that cannot be used is
 //! a verdict like others. The JavaScript around them (`js/`) checks the types of arguments.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented
+    )
+)]
 
 mod bytes;
 mod reading;
