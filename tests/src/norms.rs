@@ -1,6 +1,9 @@
 //! False roots and inverses. The norms prove a root and a quotient by two congruences each; here are numbers that
 //! satisfy only one of the two, or both but for the range of a limb.
 
+// Columns are those of a row, a group or a division, also where it takes no number of theirs to name them.
+#![allow(clippy::unused_self)]
+
 use circlet_core::field::{M31, P};
 
 use crate::attack::column;
@@ -477,7 +480,7 @@ pub fn false_roots(search: &mut Search, row: &Row) {
         }
     }
     // Another middle limb makes it good.
-    if let Some(root) = row.modulo_p().find(|&root| row.lower(row.groups[0], root) & 2047 == 0) {
+    if let Some(root) = row.modulo_p().find(|&root| row.lower(row.groups[0], root) % 2048 == 0) {
         let lower = row.lower(row.groups[0], root);
         let middle = (root.middle - (lower >> 11)) & 511;
         let other = Root { middle, ..root };

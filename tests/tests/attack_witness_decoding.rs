@@ -45,9 +45,9 @@ fn other_limbs(search: &mut Search, row: &Row) {
     let (high, low) = (cells("Widen.0.high0"), cells("Widen.0.low0"));
     let signed = |v: i64| i64::from(M31::from_i64(v).signed());
     let mut columns: Vec<(&str, usize, i64)> = Vec::new();
-    for cell in 0..2 {
-        columns.push(("Widen.0.high0", cell, signed(limbs[cell][0])));
-        columns.push(("Widen.0.low0", cell, limbs[cell][1]));
+    for (cell, &[high, low]) in limbs.iter().enumerate() {
+        columns.push(("Widen.0.high0", cell, signed(high)));
+        columns.push(("Widen.0.low0", cell, low));
     }
     columns.extend(root.iter().map(|(name, value)| (name.as_str(), 0, *value)));
     let (inverse, shift) = (i64::from(numerator) / q, requantize.shift);

@@ -82,16 +82,16 @@ struct Class {
 const NOTHING: Class = Class { shape: Shape::CELL, bound: Interval { low: 0, high: 0 }, tree: Tree::Fixed };
 
 impl Class {
-    /// A number that differs for most classes.
-    fn hash(&self) -> u32 {
+    /// A number below [`HASHES`] that differs for most classes.
+    fn hash(&self) -> usize {
         let Self { shape, bound, tree } = self;
         let words = [shape.rows, shape.cols, bound.low as u32, bound.high as u32, *tree as u32];
-        words.iter().fold(0u32, |hash, &word| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9)) >> 12
+        let mixed = |hash: u32, &word: &u32| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9);
+        words.iter().fold(0u32, mixed) as usize >> 12 & (HASHES - 1)
     }
 }
 
-/// No class has this number.
-const FREE: u16 = u16::MAX;
+const HASHES: usize = 64;
 
 /// Columns of a piece of their list.
 const PIECE: usize = 256;
@@ -100,8 +100,10 @@ const PIECE: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     classes: Vec<Class>,
-    /// The numbers of classes by their hashes: a table with open addressing, of which half at least is free.
+    /// The numbers of all classes, in the order of the classes.
     numbers: Vec<u16>,
+    /// The class that was found last for each hash.
+    recent: Vec<u16>,
     /// The class, and how many columns of the same size in the same tree come before.
     /// In pieces, so that none of them is ever copied.
     places: Vec<Vec<(u16, u16)>>,
@@ -144,47 +146,38 @@ impl Columns {
         id
     }
 
-    /// The number of a class.
+    /// The number of a class. However a program chooses its classes, the search is short.
     fn number(&mut self, class: Class) -> u16 {
-        if 2 * self.classes.len() >= self.numbers.len() {
-            self.numbers = vec![FREE; (4 * self.classes.len()).next_power_of_two().max(64)];
-            for (number, class) in (0u16..).zip(&self.classes) {
-                let place = self.find(class);
-                if let Some(slot) = self.numbers.get_mut(place) {
-                    *slot = number;
-                }
-            }
+        let hash = class.hash();
+        let recent = self.recent.get(hash).copied().unwrap_or_default();
+        if self.classes.get(usize::from(recent)) == Some(&class) {
+            return recent;
         }
-        let place = self.find(&class);
-        let next = self.classes.len() as u16;
-        match self.numbers.get_mut(place) {
-            Some(slot) if *slot == FREE => {
-                *slot = next;
+        let number = self.search(class);
+        self.recent.resize(HASHES, 0);
+        if let Some(slot) = self.recent.get_mut(hash) {
+            *slot = number;
+        }
+        number
+    }
+
+    fn search(&mut self, class: Class) -> u16 {
+        let known = |&number: &u16| self.classes.get(usize::from(number)).cmp(&Some(&class));
+        match self.numbers.binary_search_by(known) {
+            Ok(place) => self.numbers.get(place).copied().unwrap_or_default(),
+            Err(place) => {
+                let next = self.classes.len() as u16;
+                self.numbers.insert(place, next);
                 self.classes.push(class);
                 next
             }
-            Some(slot) => *slot,
-            None => next,
         }
-    }
-
-    /// Where the number of a class is, or should be.
-    fn find(&self, class: &Class) -> usize {
-        let mask = self.numbers.len().wrapping_sub(1);
-        let mut place = class.hash() as usize & mask;
-        while let Some(&number) = self.numbers.get(place) {
-            if number == FREE || self.classes.get(usize::from(number)) == Some(class) {
-                break;
-            }
-            place = (place + 1) & mask;
-        }
-        place
     }
 
     /// Begins another pass over the same circuit.
     pub fn again(&mut self) {
         self.declared = 0;
-        self.numbers = Vec::new();
+        (self.numbers, self.recent) = (Vec::new(), Vec::new());
     }
 
     /// How many sorts of columns there are: of the same extents, range and tree.

@@ -629,14 +629,18 @@ fn one_product(shape: Shape, product: Product) -> Circuit {
     circuit
 }
 
+/// Extents of a relation, and of its operands.
+type Extents = [(u32, u32); 3];
+
+/// A kind, extents, groups, and changes that leave the product as it should be: an extent, by its place among the six, and
+/// its new value.
+type Meeting = (Kind, Extents, &'static [u32], &'static [(usize, u32)]);
+
 /// Products whose operands meet as their kind says are accepted, and no neighbours of theirs.
 #[test]
 fn operands_have_the_shapes_of_their_kind() {
     let shape = |(rows, cols): (u32, u32)| Shape { rows, cols };
-    // The kind, extents of relation, `a` and `b`, groups, and changes that leave the product as it should be: an
-    // extent, by its place among the six, and its new value.
-    type Extents = [(u32, u32); 3];
-    let cases: [(Kind, Extents, &[u32], &[(usize, u32)]); 8] = [
+    let cases: [Meeting; 8] = [
         (Kind::Entrywise, [(3, 4), (3, 4), (3, 4)], &[], &[]),
         (Kind::RowDot, [(3, 1), (3, 5), (3, 5)], &[], &[]),
         (Kind::Contract, [(3, 4), (3, 5), (4, 5)], &[], &[]),
