@@ -148,8 +148,8 @@ fn wrong_kinds_and_versions_are_named() {
     let error = decode::<VerifyingKey>(b"\x08\x08 some other file").unwrap_err();
     assert!(matches!(error, ContentError::Foreign { expected: Kind::Key, .. }), "{error}");
     let mut newer = proof;
-    newer[MAGIC_LEN] = 4;
-    assert_eq!(decode::<ProofFile>(&newer), Err(ContentError::Version { found: 4 }));
+    newer[MAGIC_LEN] = VERSION as u8 + 1;
+    assert_eq!(decode::<ProofFile>(&newer), Err(ContentError::Version { found: VERSION + 1 }));
 }
 
 #[test]
