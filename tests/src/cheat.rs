@@ -131,6 +131,12 @@ impl Bench {
 
     /// The same with lies on the way.
     pub fn judge_with(&self, trace: &Trace, adversary: &mut dyn Adversary) -> Verdict {
+        let (statement, proof) = self.forged(trace, adversary);
+        self.verify(&statement, &proof)
+    }
+
+    /// What [`Self::judge_with`] judges.
+    pub fn forged(&self, trace: &Trace, adversary: &mut dyn Adversary) -> (Statement, Vec<u8>) {
         let mut trace = trace.clone();
         for cell in trace.columns.iter_mut().flatten() {
             *cell = M31::from_i64(i64::from(*cell)).signed();
@@ -138,7 +144,7 @@ impl Bench {
         count_multiplicities(self.key.circuit(), &mut trace);
         let statement = Statement { inputs: self.statement.inputs.clone(), ..statement(&self.key, &trace) };
         let proof = prove_trace(&self.key, &trace, &statement, adversary);
-        self.verify(&statement, &proof)
+        (statement, proof)
     }
 
     /// An honest trace and a true statement, but lies on the way.

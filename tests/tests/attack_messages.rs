@@ -4,13 +4,10 @@ use circlet::execute::Trace;
 use circlet::prove::adversary::Adversary;
 use circlet_core::field::QM31;
 use circlet_core::key::Statement;
-use circlet_core::lookup::{merge, round as lookup_round, summand};
-use circlet_core::poly::{powers, univariate};
-use circlet_core::protocol::Protocol;
-use circlet_core::relations::{Point, round as relation_round};
 use circlet_core::transcript::{Label, Transcript};
 use circlet_tests::attack::Change;
 use circlet_tests::cheat::{Bench, Lie, Suite, TOY, sections};
+use circlet_tests::liars::{LookupLiar, OpeningLiar, RelationLiar};
 use circlet_tests::programs;
 use circlet_verifier::channel::Channel;
 use circlet_verifier::{Reject, Stage};
@@ -97,77 +94,6 @@ fn roots_and_children() {
     }
 }
 
-/// Keeps the books of the lookup stage and answers each layer's end with a numerator that fits its claim.
-struct LookupLiar {
-    point: Vec<QM31>,
-    next: Vec<QM31>,
-    claim: QM31,
-    numerator: QM31,
-    denominator: QM31,
-    lambda: QM31,
-    children: [QM31; 4],
-    message: [QM31; 2],
-    lies: usize,
-}
-
-impl LookupLiar {
-    fn new() -> Self {
-        let zero = QM31::ZERO;
-        Self {
-            point: Vec::new(),
-            next: Vec::new(),
-            claim: zero,
-            numerator: zero,
-            denominator: zero,
-            lambda: zero,
-            children: [zero; 4],
-            message: [zero; 2],
-            lies: 0,
-        }
-    }
-}
-
-impl Adversary for LookupLiar {
-    fn message(&mut self, label: Label, message: &mut [QM31]) {
-        match label {
-            Label::LookupRoot => self.denominator = message[0],
-            Label::LookupRound => self.message = [message[0], message[1]],
-            Label::LookupLayer => {
-                let [p0, p1, q0, q1] = [message[0], message[1], message[2], message[3]];
-                let fitting =
-                    (self.claim - q0 * (p1 + self.lambda * q1)) * q1.inverse().expect("no pole at the point");
-                self.lies += usize::from(fitting != p0);
-                message[0] = fitting;
-                self.children = [fitting, p1, q0, q1];
-                assert_eq!(summand(self.children, self.lambda), self.claim);
-            }
-            _ => {}
-        }
-    }
-
-    fn challenge(&mut self, label: Label, challenge: QM31) {
-        match label {
-            Label::LookupLambda => {
-                self.lambda = challenge;
-                self.claim = self.numerator + challenge * self.denominator;
-                self.next.clear();
-            }
-            Label::LookupRound => {
-                let z = self.point[self.point.len() - 1 - self.next.len()];
-                self.claim = univariate(&lookup_round(self.claim, z, self.message), challenge);
-                self.next.push(challenge);
-            }
-            Label::LookupLayer => {
-                (self.numerator, self.denominator) = merge(self.children, challenge);
-                self.next.reverse();
-                self.next.push(challenge);
-                self.point = std::mem::take(&mut self.next);
-            }
-            _ => {}
-        }
-    }
-}
-
 /// A false lookup whose missing fraction is hidden in every layer down to the leaves.
 #[test]
 fn false_lookup_carried_to_the_leaves() {
@@ -193,90 +119,14 @@ fn false_lookup_carried_to_the_leaves() {
     }
 }
 
-/// Keeps the books of the relation stage; its last message makes the last claim true.
-struct RelationLiar<'a> {
-    protocol: &'a Protocol,
-    rows: Vec<QM31>,
-    cols: Vec<QM31>,
-    gamma: QM31,
-    claim: QM31,
-    message: [QM31; 3],
-    bound: Vec<QM31>,
-    /// Added to the claimed sum of all products.
-    excess: QM31,
-    /// The operand that is adjusted.
-    operand: usize,
-}
-
-impl Adversary for RelationLiar<'_> {
-    fn message(&mut self, label: Label, message: &mut [QM31]) {
-        match label {
-            Label::RelationClaim => {
-                message[0] += self.excess;
-                self.claim = message[0];
-            }
-            Label::RelationRound => self.message = [message[0], message[1], message[2]],
-            Label::RelationEvals => {
-                let point = Point {
-                    rows: self.rows.clone(),
-                    cols: self.cols.clone(),
-                    gammas: powers(self.gamma, self.protocol.circuit.relations.len()),
-                };
-                let mut bound = self.bound.clone();
-                bound.reverse();
-                let reduction = &self.protocol.reduction;
-                let mut at = |value: QM31| {
-                    message[self.operand] = value;
-                    reduction.expected(&point, &bound, message)
-                };
-                let (zero, one) = (at(QM31::ZERO), at(QM31::ONE));
-                let slope = (one - zero).inverse().expect("a generic slope");
-                message[self.operand] = (self.claim - zero) * slope;
-                assert_eq!(reduction.expected(&point, &bound, message), self.claim);
-            }
-            _ => {}
-        }
-    }
-
-    fn challenge(&mut self, label: Label, challenge: QM31) {
-        match label {
-            Label::RelationPoint if self.rows.len() < self.protocol.reduction.row_variables as usize => {
-                self.rows.push(challenge);
-            }
-            Label::RelationPoint => self.cols.push(challenge),
-            Label::RelationBatch => self.gamma = challenge,
-            Label::RelationChallenge => {
-                self.claim = univariate(&relation_round(self.claim, self.message), challenge);
-                self.bound.push(challenge);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn relation_liar(bench: &Bench, excess: QM31, operand: usize) -> RelationLiar<'_> {
-    let zero = QM31::ZERO;
-    RelationLiar {
-        protocol: &bench.key.protocol,
-        rows: Vec::new(),
-        cols: Vec::new(),
-        gamma: zero,
-        claim: zero,
-        message: [zero; 3],
-        bound: Vec::new(),
-        excess,
-        operand,
-    }
-}
-
 /// A false sum of products that is carried through all rounds and hidden in the operands' values: each of
 /// those is a claim of its own.
 #[test]
 fn false_products_carried_to_the_operands() {
     let bench = Bench::new(programs::mlp(), TOY);
     for operand in 0..bench.key.protocol.reduction.operands.len() {
-        assert_eq!(bench.lie(&mut relation_liar(&bench, QM31::ZERO, operand)), Ok(()));
-        let mut liar = relation_liar(&bench, QM31::ONE, operand);
+        assert_eq!(bench.lie(&mut RelationLiar::new(&bench.key.protocol, QM31::ZERO, operand)), Ok(()));
+        let mut liar = RelationLiar::new(&bench.key.protocol, QM31::ONE, operand);
         assert_eq!(bench.lie(&mut liar), Err(Reject::FinalClaim(Stage::Opening)), "operand {operand}");
     }
     // An output that is one larger, and a remainder that is smaller by the divisor; or the sum of products so
@@ -303,44 +153,6 @@ fn operands_scaled_against_each_other() {
     assert_eq!(bench.lie(&mut lie), Err(Reject::FinalClaim(Stage::Opening)));
 }
 
-/// Makes the message of the opening fit a false claim at one of the points where it could.
-struct OpeningLiar<'a> {
-    protocol: &'a Protocol,
-    when: (Label, usize),
-    seen: usize,
-    changed: Option<(usize, QM31)>,
-    level: u32,
-}
-
-impl Adversary for OpeningLiar<'_> {
-    fn remaining(&mut self, label: Label, message: &mut [QM31], weight: &[QM31], claim: QM31) {
-        let here = (label, self.seen) == self.when;
-        self.seen += usize::from(label == self.when.0);
-        if !here {
-            return;
-        }
-        let product: QM31 = message.iter().zip(weight).map(|(&m, &w)| m * w).sum();
-        assert_ne!(product, claim, "the claim is true");
-        let at = weight.iter().position(|&w| w != QM31::ZERO).expect("some weight");
-        let change = (claim - product) * weight[at].inverse().expect("a weight that is not zero");
-        message[at] += change;
-        self.changed = Some((at, change));
-    }
-
-    fn word(&mut self, _: Label, word: &mut [QM31]) {
-        let Some((at, change)) = self.changed.take() else {
-            self.level += 4;
-            return;
-        };
-        let bits: Vec<u32> = (0..usize::BITS).filter(|j| at >> j & 1 == 1).collect();
-        for (position, value) in (0u32..).zip(word.iter_mut()) {
-            let coordinate = |&j: &u32| self.protocol.domain.coordinate(self.level + j, position >> j);
-            *value += bits.iter().map(coordinate).fold(change, |product, t| product * t);
-        }
-        self.level += 4;
-    }
-}
-
 /// A forged output: the false claim is refuted at the end of the sumcheck; or, if the prover goes on with a
 /// message that fits it, where that message meets what was committed before.
 #[test]
@@ -357,7 +169,7 @@ fn forged_output_stage_by_stage() {
         (Label::FoldRoot, Reject::Fold),
         (Label::FinalMessage, Reject::FinalMessage),
     ] {
-        let mut liar = OpeningLiar { protocol, when: (label, 0), seen: 0, changed: None, level: 0 };
+        let mut liar = OpeningLiar::new(protocol, label);
         assert_eq!(bench.claim(&forged, &mut liar), Err(expected), "{label:?}");
     }
     // The honest statement, a word that is not the fold of the one before it.

@@ -1,7 +1,7 @@
 //! Keys and proofs as files, or as the payloads of files that come from somewhere piece by piece.
 //!
-//! Everything that verifies a file calls [`verify_files`] or [`verify_payload`]: the command line, the firmware, the
-//! wasm module and the C library.
+//! Everything that verifies a file calls [`verify_files`], [`crate::verify_stream`] or [`verify_payload`]: the command
+//! line, the firmware, the wasm module and the C library.
 
 use alloc::vec::Vec;
 
@@ -119,10 +119,25 @@ pub fn verify_files(key: &[u8], proof: &[u8]) -> Result<(Key, Proven), Refusal> 
 pub fn verify_file(key: &Key, proof: &[u8]) -> Result<Proven, Refusal> {
     let (header, mut payload) = Header::split(proof, key.proofs()).map_err(Refusal::Proof)?;
     let intact = blake2s::hash(blake2s::DIGEST, payload) == header.digest;
-    match verify_payload(key, header.kind, &mut payload) {
-        Err(Reject::TooShort) if !intact => Err(Refusal::Proof(ContentError::Truncated)),
+    judged(verify_payload(key, header.kind, &mut payload), intact)
+}
+
+/// The verdict on a file, from that on its payload and whether that has the digest which the header names: what is not
+/// intact is not judged.
+pub(crate) fn judged(verdict: Result<Proven, Reject>, intact: bool) -> Result<Proven, Refusal> {
+    match verdict {
+        Err(reject) if !intact && ends_early(&reject) => Err(Refusal::Proof(ContentError::Truncated)),
         _ if !intact => Err(Refusal::Proof(ContentError::Damaged)),
         verdict => verdict.map_err(Refusal::Reject),
+    }
+}
+
+/// Whether something is missing at the end, maybe in one of several turns.
+fn ends_early(reject: &Reject) -> bool {
+    match reject {
+        Reject::TooShort => true,
+        Reject::Turn { reason, .. } => **reason == Reject::TooShort,
+        _ => false,
     }
 }
 

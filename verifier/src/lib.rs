@@ -36,6 +36,7 @@ mod registration;
 mod reject;
 pub mod source;
 pub mod stages;
+mod stream;
 mod text;
 
 use alloc::vec::Vec;
@@ -60,6 +61,7 @@ pub use crate::registration::{
 };
 pub use crate::reject::{Reject, Stage};
 pub use crate::source::{ReadError, Source};
+pub use crate::stream::verify_stream;
 pub use crate::text::{verify_text, verify_text_from};
 
 /// Accepts exactly if `proof` shows that the program committed to in `key` maps `statement.inputs` to

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use circlet::files::{
     self, ChatFile, ContentError, EncodingFile, FileError, Header, Kind, ProofFile, TextFile,
 };
+use circlet_core::hash::blake2s;
 use circlet_link::{Action, Gone, Patience, Sender, Transfer, Verdict, statement};
 use circlet_verifier::Proven;
 use clap::Args;
@@ -195,35 +196,36 @@ fn talk(
     }
 }
 
-/// A proof's file: where its payload begins, the digest of the payload, the key that it is for, and what it says.
+/// A proof's file and the key that it is for.
 struct Proof {
     bytes: Vec<u8>,
     header: Header,
     key: [u8; 32],
-    says: Proven,
 }
 
+/// Reads a proof's file that is whole. What it says is the device's to judge.
 fn read(path: &Path) -> Result<Proof, FileError> {
     const KINDS: [Kind; 4] = [Kind::Proof, Kind::Text, Kind::Chat, Kind::Encoding];
     let bytes = files::read_bytes(path, Kind::Proof.limit())?;
     let contents = |source: ContentError| FileError::Contents { path: path.into(), source };
-    let (header, _) = Header::split(&bytes, &KINDS).map_err(contents)?;
-    // The checksum is checked, and the encoding.
-    let shared = || bytes.clone();
-    let (key, says) = match header.kind {
-        Kind::Text => {
-            files::decode::<TextFile>(shared()).map(|file| (file.key_digest, Proven::Text(file.text)))
-        }
-        Kind::Chat => {
-            files::decode::<ChatFile>(shared()).map(|file| (file.key_digest, Proven::Chat(file.chat)))
-        }
-        Kind::Encoding => files::decode::<EncodingFile>(shared())
-            .map(|file| (file.key_digest, Proven::Encoding(file.encoding))),
-        _ => files::decode::<ProofFile>(shared())
-            .map(|file| (file.key_digest, Proven::Program(file.statement))),
+    let (header, payload) = Header::split(&bytes, &KINDS).map_err(contents)?;
+    if blake2s::hash(blake2s::DIGEST, payload) != header.digest {
+        return Err(contents(says(header.kind, &bytes).err().unwrap_or(ContentError::Damaged)));
     }
-    .map_err(contents)?;
-    Ok(Proof { bytes, header, key, says })
+    let key = payload.first_chunk().copied();
+    let key = key.ok_or_else(|| contents(ContentError::Malformed("it names no key".into())))?;
+    Ok(Proof { bytes, header, key })
+}
+
+/// What a proof's file says.
+fn says(kind: Kind, bytes: &[u8]) -> Result<Proven, ContentError> {
+    let bytes = bytes.to_vec();
+    Ok(match kind {
+        Kind::Text => Proven::Text(files::decode::<TextFile>(bytes)?.text),
+        Kind::Chat => Proven::Chat(files::decode::<ChatFile>(bytes)?.chat),
+        Kind::Encoding => Proven::Encoding(files::decode::<EncodingFile>(bytes)?.encoding),
+        _ => Proven::Program(files::decode::<ProofFile>(bytes)?.statement),
+    })
 }
 
 /// Sends, and says what the device says.
@@ -250,18 +252,23 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     })?;
 
     let reason = text::name(verdict.reason.as_str());
-    let statement = statement::digest(&proof.says);
-    let accepted = match verdict.outcome {
-        circlet_link::Outcome::Accepted if verdict.statement == statement => true,
+    let statement = match verdict.outcome {
         circlet_link::Outcome::Accepted => {
-            return Err(Failure::file(format!(
-                "the device has accepted another statement ({}) than the one in {} ({}); send it again",
-                text::hex(&verdict.statement),
-                arguments.proof.display(),
-                text::hex(&statement)
-            )));
+            let path = &arguments.proof;
+            let says =
+                says(kind, &proof.bytes).map_err(|source| FileError::Contents { path: path.into(), source });
+            let statement = statement::digest(&says.or_bad()?);
+            if verdict.statement != statement {
+                return Err(Failure::file(format!(
+                    "the device has accepted another statement ({}) than the one in {} ({}); send it again",
+                    text::hex(&verdict.statement),
+                    path.display(),
+                    text::hex(&statement)
+                )));
+            }
+            Some(text::hex(&statement))
         }
-        circlet_link::Outcome::Rejected => false,
+        circlet_link::Outcome::Rejected => None,
         circlet_link::Outcome::Refused => {
             return Err(Failure::file(format!("the device does not judge this: {reason}")));
         }
@@ -276,13 +283,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         (text::name(board.name.as_str()), board.memory, text::name(board.model.as_str()))
     });
     let json = json!({
-        "accepted": accepted,
+        "accepted": statement.is_some(),
         "reason": reason,
         "device": board,
         "memory_bytes": memory,
         "model": model,
         "key": text::hex(&proof.key),
-        "statement": accepted.then(|| text::hex(&statement)),
+        "statement": statement,
         "payload_bytes": payload.len(),
         "seconds": seconds,
         "device_seconds": f64::from(counters.millis) / 1000.0,
@@ -293,13 +300,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         "stack_bytes": counters.stack,
         "instructions": counters.instructions,
     });
-    if !accepted {
+    let Some(statement) = statement else {
         return Ok(Outcome { text: String::new(), json, rejected: Some(format!("by {board}: {reason}")) });
-    }
+    };
     let mut fields = vec![
         ("device", format!("{board} ({} for verification)", text::bytes(memory.into()))),
         ("key", text::hex(&proof.key)),
-        ("statement", text::hex(&statement)),
+        ("statement", statement),
         ("sent", text::bytes(payload.len() as u64)),
         (
             "time",

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use circlet::files::{self, Kind, ProofFile};
-use circlet_core::key::{Statement, VerifyingKey};
+use circlet::files::{self, FileError, Kind};
+use circlet_core::key::VerifyingKey;
 use circlet_core::program::{Program, Tensor, TensorId};
 use circlet_core::protocol::Outline;
+use circlet_verifier::{Key, Proven, Refusal, Reject};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -78,28 +79,70 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if arguments.tolerance.is_nan() || arguments.tolerance < 0.0 {
         return Err(Failure::usage("--tolerance must be zero or a positive number"));
     }
-    let kind = files::kind_of(&arguments.key).or_bad()?;
-    if kind == Some(Kind::EncoderKey) {
-        if arguments.expect_input.is_some() || arguments.raw {
-            return Err(Failure::usage(format!(
-                "{} is {}; say what you expect with --expect-text and --expect-output",
-                arguments.key.display(),
-                Kind::EncoderKey
-            )));
+    let key = read_key(&arguments.key)?;
+    match &key {
+        Key::Program(own) => program(arguments, &key, own),
+        Key::Decoder(own) => {
+            if arguments.expect_input.is_some() || arguments.expect_output.is_some() || arguments.raw {
+                return Err(Failure::usage(format!(
+                    "{} is {}; say what you expect with --expect-prompt and --expect-text",
+                    arguments.key.display(),
+                    Kind::ModelKey
+                )));
+            }
+            llm::verify::run(arguments, &key, own)
         }
-        return encoder::verify::run(arguments);
-    }
-    if kind == Some(Kind::ModelKey) {
-        if arguments.expect_input.is_some() || arguments.expect_output.is_some() || arguments.raw {
-            return Err(Failure::usage(format!(
-                "{} is {}; say what you expect with --expect-prompt and --expect-text",
-                arguments.key.display(),
-                Kind::ModelKey
-            )));
+        Key::Encoder(own) => {
+            if arguments.expect_input.is_some() || arguments.raw {
+                return Err(Failure::usage(format!(
+                    "{} is {}; say what you expect with --expect-text and --expect-output",
+                    arguments.key.display(),
+                    Kind::EncoderKey
+                )));
+            }
+            encoder::verify::run(arguments, &key, own)
         }
-        return llm::verify::run(arguments);
     }
-    let key: VerifyingKey = files::read(&arguments.key).or_bad()?;
+}
+
+fn read_key(path: &Path) -> Result<Key, Failure> {
+    let bytes = files::read_bytes(path, Kind::Key.limit()).or_bad()?;
+    Key::from_file(&bytes).map_err(|source| FileError::Contents { path: path.into(), source }).or_bad()
+}
+
+/// What the verifier says of a proof's file.
+pub struct Judged {
+    /// What was proven, or why the proof is rejected, in the verifier's words.
+    pub verdict: Result<Proven, String>,
+    /// Length of the file.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Has the verifier judge the proof's file.
+pub fn judge(arguments: &Arguments, key: &Key) -> Result<Judged, Failure> {
+    let path = &arguments.proof;
+    let bytes = files::read_bytes(path, Kind::Proof.limit()).or_bad()?;
+    let start = Instant::now();
+    let verdict = circlet_verifier::verify_file(key, &bytes);
+    let seconds = start.elapsed().as_secs_f64();
+    let verdict = match verdict {
+        Err(Refusal::Key(source) | Refusal::Proof(source)) => {
+            return Err(FileError::Contents { path: path.into(), source }).or_bad();
+        }
+        Err(Refusal::Reject(reject)) => Err(reject.to_string()),
+        Ok(proven) => Ok(proven),
+    };
+    Ok(Judged { verdict, bytes: bytes.len() as u64, seconds })
+}
+
+/// The part of a statement that there has to be.
+pub fn of_kind<T>(part: Option<T>) -> Result<T, String> {
+    part.ok_or_else(|| Reject::OtherKind.to_string())
+}
+
+fn program(arguments: &Arguments, own: &Key, key: &VerifyingKey) -> Result<Outcome, Failure> {
     if let Some(option) = arguments.llm.given() {
         return Err(Failure::usage(format!(
             "{option} is for language models, and {} is {}",
@@ -107,36 +150,38 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             Kind::Key
         )));
     }
-    let file: ProofFile = files::read(&arguments.proof).or_bad()?;
     let choice = Choice { index: arguments.index, raw: arguments.raw };
     let (inputs, outputs) = (&key.program.inputs, &key.program.outputs);
     let read = |path: &PathBuf, ids, outputs| expectation(path, &key.program, ids, outputs, choice);
     let input = arguments.expect_input.as_ref().map(|path| read(path, inputs, false)).transpose()?;
     let output = arguments.expect_output.as_ref().map(|path| read(path, outputs, true)).transpose()?;
 
-    let start = Instant::now();
-    let verdict = judge(&key, &file);
-    let seconds = start.elapsed().as_secs_f64();
-    let verdict = verdict.and_then(|()| {
-        let Statement { inputs, outputs, .. } = &file.statement;
+    let Judged { verdict, bytes, seconds } = judge(arguments, own)?;
+    let verdict = verdict.and_then(|proven| {
+        let statement = of_kind(match proven {
+            Proven::Program(statement) => Some(statement),
+            _ => None,
+        })?;
         if let Some(input) = &input {
-            compare("input", input, inputs, 0.0)?;
+            compare("input", input, &statement.inputs, 0.0)?;
         }
-        output.as_ref().map_or(Ok(()), |output| compare("output", output, outputs, arguments.tolerance))
+        if let Some(output) = &output {
+            compare("output", output, &statement.outputs, arguments.tolerance)?;
+        }
+        Ok(statement)
     });
 
-    let about =
-        About { model: &key.program.name, digest: key.digest(), proof_bytes: file.proof.len(), seconds };
-    let mut json = match settle(arguments, verdict, &about, &key)? {
-        Ok(json) => json,
+    let about = About { model: &key.program.name, digest: key.digest(), bytes, seconds };
+    let (mut json, statement) = match settle(arguments, verdict, &about, key)? {
+        Ok(accepted) => accepted,
         Err(rejected) => return Ok(rejected),
     };
-    let protocol = Outline::of_key(&key).or_file("cannot use the key")?;
+    let protocol = Outline::of_key(key).or_file("cannot use the key")?;
     let report = job::security(&protocol)?;
     json.insert("security".into(), job::security_json(&report));
-    json.extend(statement::json(&key.program, &file.statement));
+    json.extend(statement::json(&key.program, &statement));
     let mut out = format!("accepted: {} maps this input to this output\n", text::name(&key.program.name));
-    out += &statement::lines(&key.program, &file.statement);
+    out += &statement::lines(&key.program, &statement);
     if !circlet_core::security::meets_target(&report) {
         out += "warning: for a program of this size the profile does not reach the bits that it promises\n";
     }
@@ -144,7 +189,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         ("key", text::hex(&about.digest)),
         ("bounds", arguments.bounds.line()),
         ("security", job::security_line(&report)),
-        ("proof", text::bytes(file.proof.len() as u64)),
+        ("proof", text::bytes(bytes)),
         ("time", text::seconds(seconds)),
     ]);
     Ok(Outcome { text: out, json: json.into(), rejected: None })
@@ -156,25 +201,25 @@ pub struct About<'a> {
     pub model: &'a str,
     /// Digest of the key.
     pub digest: [u8; 32],
-    /// Length of the proof.
-    pub proof_bytes: usize,
+    /// Length of the proof's file.
+    pub bytes: u64,
     /// How long it took.
     pub seconds: f64,
 }
 
-/// A report to be filled, or the end of it.
-type Settled = Result<serde_json::Map<String, Value>, Outcome>;
+/// A report to be filled and what was proven, or the end of it.
+type Settled<T> = Result<(serde_json::Map<String, Value>, T), Outcome>;
 
 /// Lets the reason for the key decide too, and begins the report: a rejection is a whole one. `registered` is the key
 /// that registrations are for.
-pub fn settle(
+pub fn settle<T>(
     arguments: &Arguments,
-    verdict: Result<(), String>,
+    verdict: Result<T, String>,
     about: &About<'_>,
     registered: &VerifyingKey,
-) -> Result<Settled, Failure> {
+) -> Result<Settled<T>, Failure> {
     let verdict = match verdict {
-        Ok(()) => arguments.bounds.judge(about.digest, registered)?,
+        Ok(proven) => arguments.bounds.judge(about.digest, registered)?.map(|()| proven),
         rejected => rejected,
     };
     let json = json!({
@@ -182,31 +227,17 @@ pub fn settle(
         "bounds": arguments.bounds.name(),
         "model": about.model,
         "key": text::hex(&about.digest),
-        "proof_bytes": about.proof_bytes,
+        "proof_bytes": about.bytes,
         "seconds": about.seconds,
     });
     let Value::Object(mut json) = json else { unreachable!("it is written as an object") };
     Ok(match verdict {
-        Ok(()) => Ok(json),
+        Ok(proven) => Ok((json, proven)),
         Err(reason) => {
             json.insert("reason".into(), json!(reason));
             Err(Outcome { text: String::new(), json: json.into(), rejected: Some(reason) })
         }
     })
-}
-
-/// Whether a proof is for the key with this digest.
-pub fn same_key(proof: [u8; 32], key: [u8; 32]) -> Result<(), String> {
-    if proof == key {
-        return Ok(());
-    }
-    Err(format!("the proof is for the key {}, not for {}", text::hex(&proof), text::hex(&key)))
-}
-
-/// The decision.
-fn judge(key: &VerifyingKey, file: &ProofFile) -> Result<(), String> {
-    same_key(file.key_digest, key.digest())?;
-    circlet_verifier::verify(key, &file.statement, &file.proof).map_err(|reject| reject.to_string())
 }
 
 /// What one tensor should hold.

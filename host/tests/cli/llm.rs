@@ -116,7 +116,7 @@ fn changed_texts_and_proofs_are_refused() {
     changed(&|file| file.text.tokens.push(5), "");
     changed(&|file| file.text.tokens.clear(), "must begin with token 0");
     changed(&|file| file.text.tokens[1] = 512, "not in the vocabulary");
-    changed(&|file| file.text.tokens.extend([1; 64]), "at most 32");
+    changed(&|file| file.text.tokens.extend([1; 64]), "does not have the shape");
     changed(&|file| file.proof.truncate(1000), "too short");
     changed(&|file| file.key_digest[0] ^= 1, "is for the key");
     // Damage is seen by the checksum.

@@ -1,11 +1,10 @@
 //! The verifier as a C library: what is declared in `include/circlet.h`, which is made from this file.
 //!
-//! Every function here turns what C has (pointers, lengths, callbacks) into slices and calls the safe part: `stream` or
-//! the functions of `circlet_verifier`. All `unsafe` is in this file and in `raw`. No panic leaves a function.
+//! Every function here turns what C has (pointers, lengths, callbacks) into slices and calls the safe part: the
+//! functions of `circlet_verifier`. All `unsafe` is in this file and in `raw`. No panic leaves a function.
 
 mod raw;
 mod statement;
-mod stream;
 
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -328,7 +327,7 @@ pub unsafe extern "C" fn circlet_key_verify_stream(
             let count = unsafe { read(ctx, out.as_mut_ptr(), out.len()) };
             usize::try_from(count).ok()
         };
-        keep(key, stream::verify(key, next)?, slot.ok());
+        keep(key, circlet_verifier::verify_stream(key, next)?, slot.ok());
         Ok(())
     })
 }

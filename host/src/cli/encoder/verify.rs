@@ -1,20 +1,20 @@
 //! `circlet verify` for sentence encoders. What is accepted is decided by `circlet_verifier` alone.
 
 use std::path::Path;
-use std::time::Instant;
 
-use circlet::files::{self, EncodingFile};
+use circlet::files;
 use circlet_core::encoder::{EncoderKey, Encoding};
 use circlet_core::protocol::Outline;
+use circlet_verifier::{Key, Proven};
 use serde_json::Value;
 
 use super::{direction, encoding_json, lines, open_tokenizer};
 use crate::cli::failure::{Failure, OrFail};
-use crate::cli::verify::{About, Arguments, same_key, settle};
+use crate::cli::verify::{About, Arguments, Judged, judge, of_kind, settle};
 use crate::cli::{Outcome, job, text};
 
 /// Verifies.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &Arguments, own: &Key, key: &EncoderKey) -> Result<Outcome, Failure> {
     let options = &arguments.llm;
     if options.expect_prompt.is_some() || options.form.is_given() {
         return Err(Failure::usage(
@@ -22,39 +22,41 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
              expect with --expect-text",
         ));
     }
-    let key: EncoderKey = files::read(&arguments.key).or_bad()?;
-    let file: EncodingFile = files::read(&arguments.proof).or_bad()?;
     let tokenizer = options.tokenizer.as_deref().map(open_tokenizer).transpose()?;
     let expected = arguments.expect_output.as_deref().map(read_vector).transpose()?;
 
-    let start = Instant::now();
-    let mut verdict = judge(&key, &file);
-    let seconds = start.elapsed().as_secs_f64();
-    let encoding = &file.encoding;
-    if let (Ok(()), Some(tokenizer), Some(expected)) = (&verdict, &tokenizer, &options.expect_text)
-        && tokenizer.encode(expected) != encoding.tokens
-    {
-        verdict = Err(format!(
-            "the proof is valid, but for another sentence: {}",
-            text::name(&format!("{:?}", tokenizer.decode(&encoding.tokens)))
-        ));
-    }
-    if let (Ok(()), Some(expected)) = (&verdict, &expected) {
-        verdict = compare(encoding, expected, arguments.tolerance);
-    }
-    let about =
-        About { model: &key.encoder.name, digest: key.digest(), proof_bytes: file.proof.len(), seconds };
-    let mut json = match settle(arguments, verdict, &about, &circlet_verifier::registered_encoder(&key))? {
-        Ok(json) => json,
+    let Judged { verdict, bytes, seconds } = judge(arguments, own)?;
+    let verdict = verdict.and_then(|proven| {
+        let encoding = of_kind(match proven {
+            Proven::Encoding(encoding) => Some(encoding),
+            _ => None,
+        })?;
+        if let (Some(tokenizer), Some(expected)) = (&tokenizer, &options.expect_text)
+            && tokenizer.encode(expected) != encoding.tokens
+        {
+            return Err(format!(
+                "the proof is valid, but for another sentence: {}",
+                text::name(&format!("{:?}", tokenizer.decode(&encoding.tokens)))
+            ));
+        }
+        if let Some(expected) = &expected {
+            compare(&encoding, expected, arguments.tolerance)?;
+        }
+        Ok(encoding)
+    });
+    let about = About { model: &key.encoder.name, digest: key.digest(), bytes, seconds };
+    let registered = circlet_verifier::registered_encoder(key);
+    let (mut json, encoding) = match settle(arguments, verdict, &about, &registered)? {
+        Ok(accepted) => accepted,
         Err(rejected) => return Ok(rejected),
     };
     let length = key.encoder.length(&encoding.tokens).or_file("cannot use the key")?;
     let report = job::security(&Outline::of_key(&key.instance(length)).or_file("cannot use the key")?)?;
     json.insert("security".into(), job::security_json(&report));
-    json.extend(encoding_json(encoding, tokenizer.as_ref()));
+    json.extend(encoding_json(&encoding, tokenizer.as_ref()));
     let mut out =
         format!("accepted: {} gives this vector for this sentence\n", text::name(&key.encoder.name));
-    out += &lines(encoding, tokenizer.as_ref());
+    out += &lines(&encoding, tokenizer.as_ref());
     if !circlet_core::security::meets_target(&report) {
         out += "warning: for a sentence of this size the profile does not reach the bits that it promises\n";
     }
@@ -73,17 +75,11 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     fields.extend([
         ("security", job::security_line(&report)),
-        ("proof", text::bytes(file.proof.len() as u64)),
+        ("proof", text::bytes(bytes)),
         ("time", text::seconds(seconds)),
     ]);
     out += &text::fields(&fields);
     Ok(Outcome { text: out, json: json.into(), rejected: None })
-}
-
-/// The decision.
-fn judge(key: &EncoderKey, file: &EncodingFile) -> Result<(), String> {
-    same_key(file.key_digest, key.digest())?;
-    circlet_verifier::verify_encoding(key, &file.encoding, &file.proof).map_err(|reject| reject.to_string())
 }
 
 /// A vector: a JSON array of numbers, or an object with one under `embedding`, as `circlet prove --json` prints it.

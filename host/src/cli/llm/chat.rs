@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use circlet::estimate::estimate;
 use circlet::files::{self, ChatFile, Kind, ModelFile, Outputs, folder};
@@ -13,6 +12,7 @@ use circlet_core::decoder::{Chat, Decoder, DecoderKey, Reached, Text, Turn};
 use circlet_core::profile::Regime;
 use circlet_core::protocol::Outline;
 use circlet_core::security::{Report, meets_target};
+use circlet_verifier::{Key, Proven};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -262,7 +262,7 @@ fn whole(turn: &Turn) -> Text {
 }
 
 /// Verifies a conversation.
-pub fn verify(arguments: &verify::Arguments) -> Result<Outcome, Failure> {
+pub fn verify(arguments: &verify::Arguments, own: &Key, key: &DecoderKey) -> Result<Outcome, Failure> {
     let options = &arguments.llm;
     if options.expects() {
         return Err(Failure::usage(format!(
@@ -272,23 +272,23 @@ pub fn verify(arguments: &verify::Arguments) -> Result<Outcome, Failure> {
             Kind::Chat
         )));
     }
-    let key: DecoderKey = files::read(&arguments.key).or_bad()?;
-    let file: ChatFile = files::read(&arguments.proof).or_bad()?;
     let tokenizer = options.tokenizer.as_deref().map(open_tokenizer).transpose()?;
 
-    let start = Instant::now();
-    let verdict = verify::same_key(file.key_digest, key.digest()).and_then(|()| {
-        circlet_verifier::verify_chat(&key, &file.chat, &file.proofs).map_err(|reject| reject.to_string())
+    let verify::Judged { verdict, bytes, seconds } = verify::judge(arguments, own)?;
+    let verdict = verdict.and_then(|proven| {
+        verify::of_kind(match proven {
+            Proven::Chat(chat) => Some(chat),
+            _ => None,
+        })
     });
-    let seconds = start.elapsed().as_secs_f64();
-    let proof_bytes: usize = file.proofs.iter().map(Vec::len).sum();
-    let about = verify::About { model: &key.decoder.name, digest: key.digest(), proof_bytes, seconds };
-    let mut json = match verify::settle(arguments, verdict, &about, &circlet_verifier::registered(&key))? {
-        Ok(json) => json,
+    let about = verify::About { model: &key.decoder.name, digest: key.digest(), bytes, seconds };
+    let registered = circlet_verifier::registered(key);
+    let (mut json, chat) = match verify::settle(arguments, verdict, &about, &registered)? {
+        Ok(accepted) => accepted,
         Err(rejected) => return Ok(rejected),
     };
-    let report = security(&key, &file.chat)?;
-    let turns = &file.chat.turns;
+    let report = security(key, &chat)?;
+    let turns = &chat.turns;
     json.insert("security".into(), security_json(&report));
     json.insert("prefix".into(), json!(key.decoder.prefix));
     json.insert("turns".into(), turns_json(turns, tokenizer.as_ref()));
@@ -303,10 +303,10 @@ pub fn verify(arguments: &verify::Arguments) -> Result<Outcome, Failure> {
     if !meets_target(&report.weakest) {
         out += "warning: for a text of this size the profile does not reach the bits that it promises\n";
     }
-    let mut fields = claims(&key, arguments, tokenizer.is_some());
+    let mut fields = claims(key, arguments, tokenizer.is_some());
     fields.extend([
         ("security", security_line(&report)),
-        ("proofs", format!("{}, one for each turn", text::bytes(proof_bytes as u64))),
+        ("proofs", format!("{}, one for each turn", text::bytes(bytes))),
         ("time", text::seconds(seconds)),
     ]);
     out += &text::fields(&fields);

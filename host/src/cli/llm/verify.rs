@@ -2,19 +2,19 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use circlet::files::{self, Kind, ModelFile, TextFile};
+use circlet::files::{self, Kind, ModelFile};
 use circlet::llm::{self, Tokenizer};
 use circlet_core::decoder::{DecoderKey, Text};
 use circlet_core::protocol::Outline;
+use circlet_verifier::{Key, Proven};
 use clap::Args;
 use serde_json::json;
 
 use super::prompt::{Form, encode};
 use super::prove::{text_json, tokenizer, tokens_in_words};
 use crate::cli::failure::{Failure, OrFail};
-use crate::cli::verify::{About, Arguments, same_key, settle};
+use crate::cli::verify::{About, Arguments, Judged, judge, of_kind, settle};
 use crate::cli::{Outcome, job, text};
 
 /// What is said only of texts.
@@ -72,46 +72,46 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Failure> {
 }
 
 /// Verifies.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &Arguments, own: &Key, key: &DecoderKey) -> Result<Outcome, Failure> {
     let options = &arguments.llm;
     if files::kind_of(&arguments.proof).or_bad()? == Some(Kind::Chat) {
-        return super::chat::verify(arguments);
+        return super::chat::verify(arguments, own, key);
     }
-    let key: DecoderKey = files::read(&arguments.key).or_bad()?;
-    let file: TextFile = files::read(&arguments.proof).or_bad()?;
     let tokenizer = options.tokenizer.as_deref().map(open_tokenizer).transpose()?;
 
-    let start = Instant::now();
-    let verdict = judge(&key, &file);
-    let seconds = start.elapsed().as_secs_f64();
-    let text = &file.text;
+    let Judged { verdict, bytes, seconds } = judge(arguments, own)?;
+    let verdict = verdict.and_then(|proven| {
+        of_kind(match proven {
+            Proven::Text(text) => Some(text),
+            _ => None,
+        })
+    });
     let verdict = match (verdict, &tokenizer) {
-        (Ok(()), Some(tokenizer)) => expectations(options, &key, text, tokenizer)?,
+        (Ok(text), Some(tokenizer)) => expectations(options, key, &text, tokenizer)?.map(|()| text),
         (verdict, _) => verdict,
     };
 
-    let about =
-        About { model: &key.decoder.name, digest: key.digest(), proof_bytes: file.proof.len(), seconds };
-    let mut json = match settle(arguments, verdict, &about, &circlet_verifier::registered(&key))? {
-        Ok(json) => json,
+    let about = About { model: &key.decoder.name, digest: key.digest(), bytes, seconds };
+    let (mut json, text) = match settle(arguments, verdict, &about, &circlet_verifier::registered(key))? {
+        Ok(accepted) => accepted,
         Err(rejected) => return Ok(rejected),
     };
-    let extent = key.decoder.extent(text).or_file("cannot use the key")?;
+    let extent = key.decoder.extent(&text).or_file("cannot use the key")?;
     let protocol = Outline::of_key(&key.instance(extent)).or_file("cannot use the key")?;
     let report = job::security(&protocol)?;
     json.insert("security".into(), job::security_json(&report));
     json.insert("prefix".into(), json!(key.decoder.prefix));
-    json.extend(text_json(text, tokenizer.as_ref()));
+    json.extend(text_json(&text, tokenizer.as_ref()));
     let mut out =
         format!("accepted: {} continues this prompt with this text\n", text::name(&key.decoder.name));
-    out += &lines(text, tokenizer.as_ref());
+    out += &lines(&text, tokenizer.as_ref());
     if !circlet_core::security::meets_target(&report) {
         out += "warning: for a text of this size the profile does not reach the bits that it promises\n";
     }
-    let mut fields = claims(&key, arguments, tokenizer.is_some());
+    let mut fields = claims(key, arguments, tokenizer.is_some());
     fields.extend([
         ("security", job::security_line(&report)),
-        ("proof", text::bytes(file.proof.len() as u64)),
+        ("proof", text::bytes(bytes)),
         ("time", text::seconds(seconds)),
     ]);
     out += &text::fields(&fields);
@@ -157,12 +157,6 @@ pub fn lines(text: &Text, tokenizer: Option<&Tokenizer>) -> String {
         });
     }
     out
-}
-
-/// The decision.
-fn judge(key: &DecoderKey, file: &TextFile) -> Result<(), String> {
-    same_key(file.key_digest, key.digest())?;
-    circlet_verifier::verify_text(key, &file.text, &file.proof).map_err(|reject| reject.to_string())
 }
 
 /// Whether the text is what the user expects.

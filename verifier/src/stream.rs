@@ -1,19 +1,29 @@
-//! A proof's file that comes in pieces: judged as it comes, with the verdict of [`circlet_verifier::verify_file`].
+//! A proof's file that comes in pieces, of which none is kept.
+
+use alloc::boxed::Box;
+use alloc::vec;
 
 use circlet_core::file::{ContentError, HEADER, Header};
 use circlet_core::hash::blake2s;
-use circlet_verifier::{Key, Proven, ReadError, Refusal, Reject, Source};
+
+use crate::Reject;
+use crate::file::{Key, Proven, Refusal, judged, verify_payload};
+use crate::source::{ReadError, Source};
 
 /// Bytes that are asked for at a time.
 const PIECE: usize = 1 << 14;
 
-/// Judges what `next` gives: the number of bytes that it has written, zero at the end, `None` for a failure.
-pub fn verify(key: &Key, next: impl FnMut(&mut [u8]) -> Option<usize>) -> Result<Proven, Refusal> {
-    let kinds = key.proofs();
+/// [`crate::verify_file`] for what `next` gives: the number of bytes that it has written, zero at the end, `None` for a
+/// failure.
+///
+/// Nothing is read after a failure, after a beginning that no proof under the key has, or beyond the length that any
+/// proof has.
+pub fn verify_stream(key: &Key, next: impl FnMut(&mut [u8]) -> Option<usize>) -> Result<Proven, Refusal> {
     let mut pieces = Pieces::new(next);
     let mut head = [0; HEADER];
     let there = pieces.fill(&mut head).map_err(|error| Refusal::Reject(error.into()))?;
-    let (header, _) = Header::split(head.get(..there).unwrap_or_default(), kinds).map_err(Refusal::Proof)?;
+    let head = head.get(..there).unwrap_or_default();
+    let (header, _) = Header::split(head, key.proofs()).map_err(Refusal::Proof)?;
 
     let limit = header.kind.limit();
     let mut payload = Payload {
@@ -22,19 +32,12 @@ pub fn verify(key: &Key, next: impl FnMut(&mut [u8]) -> Option<usize>) -> Result
         hash: blake2s::Hasher::new(blake2s::DIGEST),
         error: None,
     };
-    let verdict = circlet_verifier::verify_payload(key, header.kind, &mut payload);
+    let verdict = verify_payload(key, header.kind, &mut payload);
     // Whether the file is damaged is known at its end.
-    let digest = match payload.rest() {
-        Ok(digest) => digest,
-        Err(ReadError::End) => {
-            return Err(Refusal::Proof(ContentError::TooLarge { expected: header.kind, limit }));
-        }
-        Err(ReadError::Failed) => return Err(Refusal::Reject(Reject::Unread)),
-    };
-    match verdict {
-        Err(Reject::TooShort) if digest != header.digest => Err(Refusal::Proof(ContentError::Truncated)),
-        _ if digest != header.digest => Err(Refusal::Proof(ContentError::Damaged)),
-        verdict => verdict.map_err(Refusal::Reject),
+    match payload.rest() {
+        Ok(digest) => judged(verdict, digest == header.digest),
+        Err(ReadError::End) => Err(Refusal::Proof(ContentError::TooLarge { expected: header.kind, limit })),
+        Err(ReadError::Failed) => Err(Refusal::Reject(Reject::Unread)),
     }
 }
 
