@@ -1,7 +1,7 @@
 //! The executor computes what the documentation of integer programs says.
 
 use circlet::execute::{ExecuteError, Trace, execute_listed};
-use circlet_core::circuit::{Circuit, split};
+use circlet_core::circuit::{Circuit, split_wide};
 use circlet_core::decoder::{Decoder, Extent};
 use circlet_core::program::{Data, Factor, Memory, Op, Program, Rows, Source, TensorId, Visible, WIDE};
 use circlet_tests::attack::column;
@@ -21,7 +21,7 @@ fn wide(program: &Program, circuit: &Circuit, trace: &Trace, index: usize) -> Ve
     let op = &program.ops[index];
     let tensor = &program.tensors[op.result().unwrap().0 as usize];
     let mut entries = vec![0; (tensor.rows * tensor.cols) as usize];
-    for (offset, cols) in split(tensor.cols) {
+    for (offset, cols) in split_wide(tensor.cols) {
         let limb = |name: &str| column(circuit, &format!("{}.{index}.{name}{offset}", op.name()));
         let (high, low) = (limb("high"), limb("low"));
         for t in 0..tensor.rows as usize {
