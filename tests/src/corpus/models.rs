@@ -77,7 +77,7 @@ const CHANGES: [(&str, &str, usize, i64); 7] = [
     ("sum", ".sum0", 0, -1),
     ("mean", ".mean0", 2, 1),
     ("root", "root.low", 0, 1),
-    ("inverse", "inverse.0", 0, 1),
+    ("inverse", "inverse.low", 0, 1),
 ];
 
 fn text(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Data) {
