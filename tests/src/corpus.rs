@@ -1,8 +1,8 @@
 //! A corpus of proofs' files, honest and forged, for verifiers everywhere.
 //!
 //! Forged files have right headers and checksums (but for those whose header is the forgery), so that the verifier has to
-//! judge them. They are forged in three ways: [`bytes`] changes honest files, [`lies`] and [`models`] let cheating provers
-//! make new ones, and [`keys`] presents honest ones under other keys. The verdict on each is that of the slow and obvious
+//! judge them. They are forged in three ways: `bytes` changes honest files, `lies` and `models` let cheating provers
+//! make new ones, and `keys` presents honest ones under other keys. The verdict on each is that of the slow and obvious
 //! way: [`verify_files`] over whole files. Everything is made from fixed seeds: two runs give the same files.
 
 mod bytes;
