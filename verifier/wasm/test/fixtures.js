@@ -1,4 +1,4 @@
-// The files that scripts/proof-fixtures has made, and what `circlet verify` says about them.
+// The files that scripts/proof-fixtures has made, and the verdicts on them.
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,8 +12,11 @@ export const file = (name) => new Uint8Array(readFileSync(join(folder, name)));
 
 export const has = (name) => existsSync(join(folder, name));
 
-/** All cases: { key, proof, ok, reason, says }. */
+/** All cases: { key, proof, ok, refused, reason, says }. */
 export const cases = JSON.parse(readFileSync(join(folder, "cases.json"), "utf8"));
+if (cases.filter((one) => one.ok).length < 10 || cases.filter((one) => !one.ok).length < 100) {
+  throw new Error(`there are only ${cases.length} cases in ${folder}`);
+}
 
 /** A statement in the words of `circlet verify --json`. */
 export function said(statement) {
@@ -29,9 +32,7 @@ export function said(statement) {
     case "chat":
       return {
         turns: statement.turns.map(({ given, generated }) => ({
-          prompt: null,
           prompt_tokens: Array.from(given),
-          text: null,
           text_tokens: Array.from(generated),
         })),
       };
