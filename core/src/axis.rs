@@ -126,6 +126,13 @@ impl Axis {
 /// `sum_{i < len} ratio^i eq(point, i)`, one step for each coordinate: with `h = 2^j`, the entries below
 /// `h` have coordinate `j` zero and the others repeat them times `ratio^h`.
 fn geometric(ratio: QM31, len: u64, point: &[QM31]) -> QM31 {
+    if ratio == QM31::ONE {
+        // `full` is always one, and a step takes one product.
+        let part = point.iter().enumerate().fold(QM31::ZERO, |part, (j, &x)| {
+            if len >> j & 1 == 1 { QM31::ONE - x * (QM31::ONE - part) } else { part - x * part }
+        });
+        return if len >> point.len() != 0 { QM31::ONE } else { part };
+    }
     // `full` is the sum over all 2^j entries of the coordinates so far; `part` the sum over those below
     // `len mod 2^j`.
     let (mut full, mut part, mut step) = (QM31::ONE, QM31::ZERO, ratio);

@@ -14,6 +14,8 @@
 
 use alloc::vec::Vec;
 
+use tinyvec::TinyVec;
+
 use crate::field::{M31, QM31};
 use crate::poly::halve;
 
@@ -21,8 +23,14 @@ use crate::poly::halve;
 const GENERATOR: (u32, u32) = (2, 1_268_011_823);
 const ORDER_LOG: u32 = 31;
 
+/// Neighbouring values that are folded at once, mostly.
+const FEW: usize = 16;
+
+/// The coordinates that fold them.
+type Coordinates = TinyVec<[M31; FEW]>;
+
 /// A point of the circle `x^2 + y^2 = 1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Point {
     x: M31,
     y: M31,
@@ -89,42 +97,44 @@ impl Domain {
     /// `level`: those of its `2^(k-1)` pairs, then those of the pairs of the folded group, and so on.
     ///
     /// The points of a group are one of them plus those of a small subgroup, and `t_(j+1) = 2 t_j^2 - 1`.
-    fn inverses(&self, level: u32, leaf: u32, k: u32) -> Vec<M31> {
+    fn inverses(&self, level: u32, leaf: u32, k: u32) -> Coordinates {
         let index = self.index_of_slot(leaf << (level + k));
         let (index, top) = match level {
             0 => (index, ORDER_LOG - 1),
             _ => (index << (level - 1) & ((1 << ORDER_LOG) - 1), ORDER_LOG - 2),
         };
-        let mut points = Vec::with_capacity(1 << k);
+        let mut points: TinyVec<[Point; FEW / 2]> = TinyVec::new();
         points.push(self.point(index));
         for bit in 0..k.saturating_sub(1) {
             let Some(&step) = self.doublings.get(top.saturating_sub(bit) as usize) else { break };
-            let known = points.len();
-            points.extend_from_within(..);
-            for point in points.iter_mut().skip(known) {
-                *point = point.add(step);
+            for place in 0..points.len() {
+                let Some(&point) = points.get(place) else { break };
+                points.push(point.add(step));
             }
         }
-        let mut all = Vec::with_capacity(2 * points.len());
-        let mut row: Vec<M31> = points.iter().map(|p| if level == 0 { p.y } else { p.x }).collect();
+        let mut row: Coordinates = points.iter().map(|p| if level == 0 { p.y } else { p.x }).collect();
+        let mut all = Coordinates::new();
         for depth in 0..k {
             all.extend_from_slice(&row);
             if level == 0 && depth == 0 {
-                row.clear();
-                row.extend(points.iter().step_by(2).map(|point| point.x));
+                row = points.iter().step_by(2).map(|point| point.x).collect();
             } else {
-                halve(&mut row, |t, _| next_coordinate(t));
+                let half = halve(&mut row, |t, _| next_coordinate(t));
+                row.truncate(half);
             }
         }
-        batch_inverse(&all)
+        invert(&mut all);
+        all
     }
 
     /// Folds `2^k` neighbouring values, the `leaf`-th such group of a word at `level`, with `k` challenges.
     pub fn fold(&self, level: u32, leaf: u32, values: &[QM31], challenges: &[QM31]) -> QM31 {
         let mut inverses = self.inverses(level, leaf, challenges.len() as u32).into_iter();
-        let mut values = values.to_vec();
+        let mut values: TinyVec<[QM31; FEW]> = values.into();
         for &r in challenges {
-            halve(&mut values, |u, v| fold_pair_twice(u, v, inverses.next().unwrap_or_default(), r));
+            let half =
+                halve(&mut values, |u, v| fold_pair_twice(u, v, inverses.next().unwrap_or_default(), r));
+            values.truncate(half);
         }
         // All halves at once.
         let halves = (0..challenges.len()).fold(M31::ONE, |halves, _| halves * M31::HALF);
@@ -140,7 +150,8 @@ impl Domain {
             if !values.len().is_multiple_of(2) {
                 values.push(QM31::ZERO);
             }
-            halve(&mut values, |low, high| low + high * t);
+            let half = halve(&mut values, |low, high| low + high * t);
+            values.truncate(half);
             j += 1;
             t = if level == 0 && j == 1 { self.coordinate(1, position >> 1) } else { next_coordinate(t) };
         }
@@ -164,20 +175,20 @@ fn fold_pair_twice(u: QM31, v: QM31, t_inverse: M31, r: QM31) -> QM31 {
     sum + r * (difference - sum)
 }
 
-/// The inverses of non-zero elements, with one inversion (zeros make all results zero).
-pub fn batch_inverse(elements: &[M31]) -> Vec<M31> {
-    let mut prefix = Vec::with_capacity(elements.len());
+/// Inverts non-zero elements with one inversion (zeros make all results zero).
+pub fn invert(elements: &mut [M31]) {
+    let mut prefix: TinyVec<[M31; FEW]> = TinyVec::with_capacity(elements.len());
     let mut product = M31::ONE;
-    for &element in elements {
+    for &element in &*elements {
         prefix.push(product);
         product *= element;
     }
     let mut inverse = product.inverse().unwrap_or(M31::ZERO);
-    for (slot, &element) in prefix.iter_mut().zip(elements).rev() {
-        *slot *= inverse;
-        inverse *= element;
+    for (element, &before) in elements.iter_mut().zip(&prefix).rev() {
+        let own = inverse * before;
+        inverse *= *element;
+        *element = own;
     }
-    prefix
 }
 
 #[cfg(test)]

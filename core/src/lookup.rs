@@ -18,13 +18,12 @@
 //! whose round polynomials carry no `eq` factor (ePrint 2024/108). Leaves are linear in the columns, so the
 //! last layer ends in two linear claims and no column is evaluated by itself.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::circuit::{Columns, Component, Form, Indicator, Looked, LookupTable, Sizes, Starts};
 use crate::claims::{At, COUNTS, Part, Reading, Terms};
 use crate::field::{M31, QM31};
-use crate::poly::{Blocks, eq_index, powers};
+use crate::poly::{BySize, eq_index, powers};
 
 /// The order of the leaves: aligned blocks by falling size, of equal ones those of lookups before those of tables, each
 /// in their order; behind them fractions `0 / 1`.
@@ -88,8 +87,7 @@ pub struct Fractions<'a> {
     alphas: Vec<QM31>,
     /// Lookups and tables of each size so far.
     seen: [Sizes; 2],
-    /// Blocks of one size lie side by side.
-    blocks: BTreeMap<u32, Blocks<'a>>,
+    blocks: BySize<'a>,
     /// The indicators of the last forms that had any.
     indicators: Vec<Known>,
 }
@@ -110,7 +108,7 @@ impl<'a> Fractions<'a> {
     /// Nothing of what a point says.
     pub fn new(leaves: &'a Leaves, challenges: Challenges, point: &'a [QM31]) -> Self {
         let Challenges { alpha, beta } = challenges;
-        let (seen, blocks) = (<[Sizes; 2]>::default(), BTreeMap::new());
+        let (seen, blocks) = (<[Sizes; 2]>::default(), BySize::new(point));
         let indicators = Vec::new();
         Self { leaves, point, beta, alphas: powers(alpha, 5).split_off(1), seen, blocks, indicators }
     }
@@ -130,8 +128,7 @@ impl<'a> Fractions<'a> {
     }
 
     fn weight(&mut self, log: u32, leaf: u64) -> QM31 {
-        let point = self.point;
-        self.blocks.entry(log).or_insert_with(|| Blocks::new(point, log)).weight(log, leaf)
+        self.blocks.weight(log, leaf)
     }
 
     /// The weight of the next lookup's block.

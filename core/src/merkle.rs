@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use crate::hash::HashSuite;
+use crate::hash::Trees;
 
 /// What happens to one parent of a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +60,11 @@ pub fn sibling_positions(height: u32, cap_height: u32, indices: &[u32]) -> Vec<(
 ///
 /// `false` also for an empty set, for unsorted, repeated or too large indices, and for a cap that is no level of such
 /// a tree. Nodes are read only while everything before them is in order.
-pub fn verify_multiproof<S: HashSuite, E>(
-    cap: &[S::Digest],
+pub fn verify_multiproof<T: Trees, E>(
+    cap: &[T::Digest],
     height: u32,
-    leaves: &[(u32, S::Digest)],
-    next_sibling: &mut impl FnMut() -> Result<S::Digest, E>,
+    leaves: &[(u32, T::Digest)],
+    next_sibling: &mut impl FnMut() -> Result<T::Digest, E>,
 ) -> Result<bool, E> {
     let sorted = leaves.is_sorted_by(|one, next| one.0 < next.0);
     let in_range = leaves.last().is_some_and(|last| height < 32 && last.0 >> height == 0);
@@ -72,7 +72,7 @@ pub fn verify_multiproof<S: HashSuite, E>(
         return Ok(false);
     }
     let mut indices: Vec<u32> = leaves.iter().map(|leaf| leaf.0).collect();
-    let mut digests: Vec<S::Digest> = leaves.iter().map(|leaf| leaf.1).collect();
+    let mut digests: Vec<T::Digest> = leaves.iter().map(|leaf| leaf.1).collect();
     for _ in cap.len().ilog2()..height {
         let parents = steps(&indices);
         let mut known = digests.into_iter();
@@ -82,9 +82,9 @@ pub fn verify_multiproof<S: HashSuite, E>(
             .map(|(_, step)| {
                 let first = next_known();
                 Ok(match step {
-                    Step::Both => S::node(&first, &next_known()),
-                    Step::ReadRight => S::node(&first, &next_sibling()?),
-                    Step::ReadLeft => S::node(&next_sibling()?, &first),
+                    Step::Both => T::node(&first, &next_known()),
+                    Step::ReadRight => T::node(&first, &next_sibling()?),
+                    Step::ReadLeft => T::node(&next_sibling()?, &first),
                 })
             })
             .collect::<Result<_, E>>()?;
@@ -95,13 +95,13 @@ pub fn verify_multiproof<S: HashSuite, E>(
 
 /// The root above a cap. The length of a cap is fixed by the key and a power of two; an odd last node of any other
 /// sequence rises unchanged, and the root of nothing is the default digest.
-pub fn cap_root<S: HashSuite>(cap: &[S::Digest]) -> S::Digest {
+pub fn cap_root<T: Trees>(cap: &[T::Digest]) -> T::Digest {
     let mut level = cap.to_vec();
     while level.len() > 1 {
         level = level
             .chunks(2)
             .map(|pair| match pair {
-                [left, right] => S::node(left, right),
+                [left, right] => T::node(left, right),
                 rest => rest.first().copied().unwrap_or_default(),
             })
             .collect();
@@ -111,19 +111,19 @@ pub fn cap_root<S: HashSuite>(cap: &[S::Digest]) -> S::Digest {
 
 /// A whole tree in memory, built node by node: the reference for faster builders.
 #[derive(Clone, Debug)]
-pub struct Tree<S: HashSuite> {
-    levels: Vec<Vec<S::Digest>>,
+pub struct Tree<T: Trees> {
+    levels: Vec<Vec<T::Digest>>,
 }
 
-impl<S: HashSuite> Tree<S> {
+impl<T: Trees> Tree<T> {
     /// The tree over these leaf digests, or `None` if their number is not a power of two.
-    pub fn new(leaves: Vec<S::Digest>) -> Option<Self> {
+    pub fn new(leaves: Vec<T::Digest>) -> Option<Self> {
         if !leaves.len().is_power_of_two() {
             return None;
         }
         let mut levels = alloc::vec![leaves];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
-            levels.push(level.as_chunks::<2>().0.iter().map(|[left, right]| S::node(left, right)).collect());
+            levels.push(level.as_chunks::<2>().0.iter().map(|[left, right]| T::node(left, right)).collect());
         }
         Some(Self { levels })
     }
@@ -134,18 +134,18 @@ impl<S: HashSuite> Tree<S> {
     }
 
     /// A node, if there is one at this place.
-    pub fn node(&self, level: u32, index: u32) -> Option<S::Digest> {
+    pub fn node(&self, level: u32, index: u32) -> Option<T::Digest> {
         self.levels.get(level as usize)?.get(index as usize).copied()
     }
 
     /// The level of `2^min(cap_height, height)` nodes.
-    pub fn cap(&self, cap_height: u32) -> &[S::Digest] {
+    pub fn cap(&self, cap_height: u32) -> &[T::Digest] {
         let level = self.height().saturating_sub(cap_height) as usize;
         self.levels.get(level).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The multiproof for sorted, distinct leaf indices; `None` if one is out of range.
-    pub fn multiproof(&self, cap_height: u32, indices: &[u32]) -> Option<Vec<S::Digest>> {
+    pub fn multiproof(&self, cap_height: u32, indices: &[u32]) -> Option<Vec<T::Digest>> {
         let positions = sibling_positions(self.height(), cap_height, indices);
         positions.into_iter().map(|(level, index)| self.node(level, index)).collect()
     }

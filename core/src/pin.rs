@@ -10,17 +10,22 @@ use alloc::vec::Vec;
 use crate::circuit::{ColumnId, Columns, Tree};
 use crate::claims::{At, Part, Reading, Terms};
 use crate::field::QM31;
-use crate::hash::HashSuite;
+use crate::hash::Trees;
 use crate::merkle::cap_root;
 use crate::stacking::{Places, Stacking};
 use crate::transcript::{Label, Transcript};
 
-const DOMAIN: &[u8] = b"circlet/1/pin";
+/// The domain separator of the transcript from which the point is drawn.
+pub const DOMAIN: &[u8] = b"circlet/1/pin";
 
-/// The point of a root: one coordinate for each variable of the fixed tree's vector, whatever else is committed to.
-pub fn point<S: HashSuite>(stacking: &Stacking, fixed_cap: &[S::Digest]) -> Vec<QM31> {
-    let mut transcript = S::Transcript::new(DOMAIN);
-    transcript.absorb_digest(Label::Key, &cap_root::<S>(fixed_cap));
+/// The point of a root: one coordinate for each variable of the fixed tree's vector, whatever else is committed to. The
+/// transcript is a new one of [`DOMAIN`].
+pub fn point<T: Trees>(
+    transcript: &mut dyn Transcript<Digest = T::Digest>,
+    stacking: &Stacking,
+    fixed_cap: &[T::Digest],
+) -> Vec<QM31> {
+    transcript.absorb_digest(Label::Key, &cap_root::<T>(fixed_cap));
     let [fixed, ..] = stacking.matrix_columns;
     let variables = stacking.log_rows + fixed.next_power_of_two().trailing_zeros();
     transcript.challenges(Label::PinPoint, variables as usize)

@@ -93,6 +93,33 @@ impl<'a> Blocks<'a> {
     }
 }
 
+/// [`Blocks`] of all sizes. Those of one size lie side by side.
+#[derive(Clone, Debug)]
+pub struct BySize<'a> {
+    point: &'a [QM31],
+    sizes: Vec<Option<Blocks<'a>>>,
+}
+
+impl<'a> BySize<'a> {
+    /// Blocks of the table that belongs to a point.
+    pub fn new(point: &'a [QM31]) -> Self {
+        Self { point, sizes: Vec::new() }
+    }
+
+    /// The weight of the block of `2^log` entries from `offset` on.
+    pub fn weight(&mut self, log: u32, offset: u64) -> QM31 {
+        let log = log.min(u64::BITS);
+        let size = log as usize;
+        if size >= self.sizes.len() {
+            self.sizes.resize(size + 1, None);
+        }
+        let blocks = || Blocks::new(self.point, log);
+        self.sizes
+            .get_mut(size)
+            .map_or(QM31::ZERO, |slot| slot.get_or_insert_with(blocks).weight(log, offset))
+    }
+}
+
 /// All `2^n` values `eq(point, i)`.
 pub fn eq_table(point: &[QM31]) -> Vec<QM31> {
     let mut table = Vec::with_capacity(1 << point.len());
@@ -131,17 +158,19 @@ pub fn bind_high(table: &mut Vec<QM31>, r: QM31) {
 
 /// Binds the lowest coordinate: entry `i` becomes `(1 - r) t[2i] + r t[2i + 1]`.
 pub fn bind_low(table: &mut Vec<QM31>, r: QM31) {
-    halve(table, |low, high| low + (high - low) * r);
+    let half = halve(table, |low, high| low + (high - low) * r);
+    table.truncate(half);
 }
 
-/// Entry `i` becomes `f(t[2i], t[2i + 1])`; a last entry without a neighbour goes.
-pub(crate) fn halve<T: Copy>(table: &mut Vec<T>, mut f: impl FnMut(T, T) -> T) {
-    let cells = Cell::from_mut(table.as_mut_slice()).as_slice_of_cells();
+/// Entry `i` becomes `f(t[2i], t[2i + 1])`. Half of the table, how much is returned, is left; a last entry without a
+/// neighbour goes.
+pub(crate) fn halve<T: Copy>(table: &mut [T], mut f: impl FnMut(T, T) -> T) -> usize {
+    let cells = Cell::from_mut(table).as_slice_of_cells();
     let (pairs, _) = cells.as_chunks::<2>();
     for (cell, [low, high]) in cells.iter().zip(pairs) {
         cell.set(f(low.get(), high.get()));
     }
-    table.truncate(table.len() / 2);
+    pairs.len()
 }
 
 /// Horner evaluation of `sum_i coefficients[i] x^i`.

@@ -30,7 +30,6 @@
 //! times itself over all `n`, so that it is constant until its own variables come. The prover ends by sending
 //! `a_j` and `b_j` at the random point; each is a linear claim.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
@@ -99,6 +98,16 @@ impl Held {
         let Self { form, shape, rows, cols, groups } = self;
         Operand { form, shape: *shape, rows: *rows, cols: *cols, groups }
     }
+
+    /// Whether it is this one.
+    fn is(&self, operand: &Operand<'_>) -> bool {
+        let Operand { form, shape, rows, cols, groups } = operand;
+        self.rows == *rows
+            && self.cols == *cols
+            && self.shape == *shape
+            && self.form == **form
+            && self.groups.as_slice() == *groups
+    }
 }
 
 impl Operand<'_> {
@@ -155,6 +164,7 @@ pub struct Term {
 }
 
 /// How a product is read: how its operands meet, and what they are.
+#[inline]
 pub fn read(product: &Product) -> (Meeting, [Operand<'_>; 2]) {
     let Product { kind, a_shape, b_shape, .. } = *product;
     let low = a_shape.log_cols();
@@ -217,14 +227,20 @@ pub struct Operands {
     count: u32,
     /// Those of the op so far, with their numbers.
     known: Vec<(u32, Held)>,
-    /// A number for each, which tells most of them apart.
-    marks: Vec<u32>,
+    /// Of each its mark, and where the one before it with the same slot is: zero for none, otherwise its place plus one.
+    marks: Vec<(u32, u32)>,
+    /// Where the last operand with each slot is, in the same way.
+    last: Vec<u32>,
 }
+
+/// Slots of [`Operands`].
+const SLOTS: usize = 64;
 
 impl Operands {
     /// An op begins; the result is the operands of the one before, with their numbers.
     pub fn op(&mut self) -> impl Iterator<Item = (u32, Held)> + use<'_> {
         self.marks.clear();
+        self.last.clear();
         self.known.drain(..)
     }
 
@@ -236,14 +252,24 @@ impl Operands {
     /// The number of an operand, and whether it is new.
     pub fn number(&mut self, operand: &Operand<'_>) -> (u32, bool) {
         let mark = operand.mark();
-        for (place, _) in self.marks.iter().enumerate().filter(|(_, own)| **own == mark) {
-            if let Some((number, known)) = self.known.get(place)
-                && known.operand() == *operand
+        let slot = (mark.wrapping_mul(0x9e37_79b9) >> 16) as usize % SLOTS;
+        let before = self.last.get(slot).copied().unwrap_or(0);
+        let mut at = before;
+        while let Some(place) = at.checked_sub(1).map(|place| place as usize) {
+            let Some(&(own, next)) = self.marks.get(place) else { break };
+            if own == mark
+                && let Some((number, known)) = self.known.get(place)
+                && known.is(operand)
             {
                 return (*number, false);
             }
+            at = next;
         }
-        self.marks.push(mark);
+        self.marks.push((mark, before));
+        self.last.resize(SLOTS, 0);
+        if let Some(last) = self.last.get_mut(slot) {
+            *last = self.marks.len() as u32;
+        }
         let number = self.count;
         self.count += 1;
         self.known.push((number, operand.held()));
@@ -330,14 +356,13 @@ impl Reduction {
             bound: bound.to_vec(),
             ..Points::default()
         };
-        let mut weights = Weights::new(self.rounds);
+        let mut sums = Sums::default();
         let value = |index: usize| values.get(index).copied().unwrap_or(QM31::ZERO);
-        let one = |term: &Term| {
+        for term in &self.terms {
             let gamma = point.gammas.get(term.relation).copied().unwrap_or(QM31::ZERO);
-            let weight = weights.get(&term.meeting, &points) * M31::from_i64(term.coefficient);
-            gamma * weight * value(term.a) * value(term.b)
-        };
-        self.terms.iter().map(one).sum()
+            sums.add(&term.meeting, gamma * value(term.a) * value(term.b) * M31::from_i64(term.coefficient));
+        }
+        sums.total(self.rounds, &points)
     }
 
     /// Leaves a claim for all linear parts and one for each operand.
@@ -410,29 +435,28 @@ pub fn operand_terms(columns: &Columns, number: u32, operand: &Operand<'_>, term
     terms.add(columns, OPERANDS + number, QM31::ONE, &operand.form.terms, rows, cols);
 }
 
-/// The weights of products at the sumcheck's point, of which few are different ones.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    halves: Vec<QM31>,
-    known: BTreeMap<Meeting, QM31>,
-}
+/// What products make of the sumcheck's summand. Few of them meet differently.
+#[derive(Clone, Debug, Default)]
+pub struct Sums(Vec<(Meeting, QM31)>);
 
-impl Weights {
-    /// None yet.
-    pub fn new(rounds: u32) -> Self {
-        Self { halves: powers(QM31::HALF, rounds as usize + 1), known: BTreeMap::new() }
+impl Sums {
+    /// Adds a product of operands' values, times its factors.
+    pub fn add(&mut self, meeting: &Meeting, product: QM31) {
+        match self.0.iter_mut().find(|(own, _)| own == meeting) {
+            Some((_, sum)) => *sum += product,
+            None => self.0.push((*meeting, product)),
+        }
     }
 
-    /// The weight of a product, with the share of all points that it has.
-    pub fn get(&mut self, meeting: &Meeting, points: &Points) -> QM31 {
-        if let Some(&weight) = self.known.get(meeting) {
-            return weight;
-        }
-        let unused = self.halves.len().checked_sub(meeting.variables as usize + 1);
-        let scale = unused.and_then(|unused| self.halves.get(unused)).copied().unwrap_or(QM31::ZERO);
-        let weight = scale * meeting.weight(points);
-        self.known.insert(*meeting, weight);
-        weight
+    /// All of them, with their weights at the point where the sumcheck of so many rounds has ended: each has the share
+    /// of all vertices that its own variables leave.
+    pub fn total(&self, rounds: u32, points: &Points) -> QM31 {
+        let halves = powers(QM31::HALF, rounds as usize + 1);
+        let share = |meeting: &Meeting| {
+            let unused = halves.len().checked_sub(meeting.variables as usize + 1);
+            unused.and_then(|unused| halves.get(unused)).copied().unwrap_or(QM31::ZERO)
+        };
+        self.0.iter().map(|(meeting, sum)| *sum * share(meeting) * meeting.weight(points)).sum()
     }
 }
 

@@ -7,13 +7,12 @@
 //! `a` the row. A column's own index is then the low part of its index in `F`, and its place is an `eq` factor in
 //! the rest.
 
-use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::circuit::{ColumnId, Columns, Starts, Tree};
 use crate::field::QM31;
-use crate::poly::Blocks;
+use crate::poly::BySize;
 use crate::profile::Profile;
 
 /// Rows of a matrix: at least `2^MIN_LOG_ROWS`, so that there is a fold layer.
@@ -63,14 +62,21 @@ impl Stacking {
 
     /// First index of a column in the stacked vector.
     pub fn offset(&self, columns: &Columns, id: ColumnId) -> u64 {
-        let tree = columns.tree(id).index() as u64;
-        (tree << (self.log_rows + self.log_columns)) + self.offset_in_tree(columns, id)
+        self.offset_of(columns.block(id))
+    }
+
+    fn offset_of(&self, block: (u32, Tree, u32)) -> u64 {
+        let tree = block.1.index() as u64;
+        (tree << (self.log_rows + self.log_columns)) + self.within(block)
+    }
+
+    fn within(&self, (log, tree, nth): (u32, Tree, u32)) -> u64 {
+        self.starts.get(tree.index()).map_or(0, |starts| starts.offset(log, nth))
     }
 
     /// First index of a column within its tree's vector.
     pub fn offset_in_tree(&self, columns: &Columns, id: ColumnId) -> u64 {
-        let log = columns.shape(id).log_size();
-        self.starts.get(columns.tree(id).index()).map_or(0, |starts| starts.offset(log, columns.nth(id)))
+        self.within(columns.block(id))
     }
 
     /// Number of variables above the row: those of the matrix column, then those of the tree.
@@ -89,9 +95,8 @@ impl Stacking {
 #[derive(Clone, Debug)]
 pub struct Places<'a> {
     stacking: &'a Stacking,
-    point: &'a [QM31],
-    /// Columns of one tree and size lie side by side.
-    blocks: BTreeMap<(u32, Tree), Blocks<'a>>,
+    /// Of each tree.
+    blocks: [BySize<'a>; 4],
     /// Places asked for not long ago, by the low bits of the column's index.
     recent: Vec<(u32, QM31)>,
 }
@@ -104,7 +109,7 @@ impl<'a> Places<'a> {
     pub fn new(stacking: &'a Stacking, point: &'a [QM31]) -> Self {
         // No column has the largest number.
         let recent = vec![(u32::MAX, QM31::ZERO); Self::RECENT];
-        Self { stacking, point, blocks: BTreeMap::new(), recent }
+        Self { stacking, blocks: Tree::ALL.map(|_| BySize::new(point)), recent }
     }
 
     /// The place of a column.
@@ -115,9 +120,9 @@ impl<'a> Places<'a> {
         {
             return place;
         }
-        let (log, tree) = (columns.shape(id).log_size(), columns.tree(id));
-        let blocks = self.blocks.entry((log, tree)).or_insert_with(|| Blocks::new(self.point, log));
-        let place = blocks.weight(log, self.stacking.offset(columns, id));
+        let block @ (log, tree, _) = columns.block(id);
+        let offset = self.stacking.offset_of(block);
+        let place = self.blocks.get_mut(tree.index()).map_or(QM31::ZERO, |own| own.weight(log, offset));
         if let Some(slot) = self.recent.get_mut(slot) {
             *slot = (id.0, place);
         }

@@ -20,12 +20,14 @@ use crate::field::{M31, QM31};
 use crate::hash::blake2s::{self as hash, Hasher};
 
 /// A public-coin verifier's coins, derived from everything said before.
-pub trait Transcript: Clone {
+pub trait Transcript {
     /// The digests of the trees whose roots are absorbed.
     type Digest;
 
     /// An empty transcript; `domain` names the protocol, its version and the profile.
-    fn new(domain: &[u8]) -> Self;
+    fn new(domain: &[u8]) -> Self
+    where
+        Self: Sized;
 
     /// Absorbs a message of field elements.
     fn absorb(&mut self, label: Label, data: &[M31]);

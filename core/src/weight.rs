@@ -173,6 +173,11 @@ impl<'a> Weight<'a> {
         total
     }
 
+    /// `mu^claim`.
+    pub fn power(&mut self, claim: u32) -> QM31 {
+        self.powers.get(claim)
+    }
+
     fn ends(&self, from: u32, log: u32) -> &'a [QM31] {
         self.end.get(from as usize..).and_then(|rest| rest.get(..log as usize)).unwrap_or_default()
     }
@@ -265,7 +270,7 @@ impl Weight<'_> {
             let shape = columns.shape(first);
             let mut run = QM31::ZERO;
             while let Some((&(c, column), after)) = rest.split_first() {
-                if columns.shape(column) != shape {
+                if column != first && columns.shape(column) != shape {
                     break;
                 }
                 let place = self.places.of(columns, column);

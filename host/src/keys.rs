@@ -220,7 +220,7 @@ fn verifying<S: BulkHash>(
     cap: &[S::Digest],
 ) -> VerifyingKey {
     let pin = protocol.pinned().then(|| {
-        let point = pin::point::<S>(&protocol.stacking, cap);
+        let point = pin::point::<S>(&mut S::Transcript::new(pin::DOMAIN), &protocol.stacking, cap);
         let value = pin::value(&protocol.declared.columns, &protocol.stacking, &point, |id, at| {
             let (cols, rows) =
                 at.split_at(at.len().min(protocol.circuit.column(id).shape.log_cols() as usize));

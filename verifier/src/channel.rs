@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use circlet_core::field::{M31, QM31};
-use circlet_core::hash::HashSuite;
+use circlet_core::hash::Trees;
 use circlet_core::merkle::cap_root;
 use circlet_core::pow;
 use circlet_core::transcript::{Label, Promise, Transcript};
@@ -13,14 +13,14 @@ use crate::Reject;
 use crate::source::{Source, elements};
 
 /// Bytes of a proof that are not yet read, and the transcript of those that are.
-pub struct Channel<'a, S: HashSuite> {
-    transcript: S::Transcript,
+pub struct Channel<'a, T: Trees> {
+    transcript: &'a mut dyn Transcript<Digest = T::Digest>,
     source: &'a mut dyn Source,
 }
 
-impl<'a, S: HashSuite> Channel<'a, S> {
+impl<'a, T: Trees> Channel<'a, T> {
     /// A channel at the start of a proof.
-    pub fn new(transcript: S::Transcript, source: &'a mut dyn Source) -> Self {
+    pub fn new(transcript: &'a mut dyn Transcript<Digest = T::Digest>, source: &'a mut dyn Source) -> Self {
         Self { transcript, source }
     }
 
@@ -36,8 +36,8 @@ impl<'a, S: HashSuite> Channel<'a, S> {
     }
 
     /// Reads a digest of a Merkle path; not absorbed, like all answers to queries.
-    pub fn digest(&mut self) -> Result<S::Digest, Reject> {
-        S::digest_from_bytes(&self.take::<32>()?).ok_or(Reject::NonCanonical)
+    pub fn digest(&mut self) -> Result<T::Digest, Reject> {
+        T::digest_from_bytes(&self.take::<32>()?).ok_or(Reject::NonCanonical)
     }
 
     /// Receives a message of extension elements.
@@ -89,9 +89,9 @@ impl<'a, S: HashSuite> Channel<'a, S> {
     }
 
     /// Receives the cap of a tree; the transcript absorbs the root above it.
-    pub fn cap(&mut self, label: Label, log: u32) -> Result<Vec<S::Digest>, Reject> {
+    pub fn cap(&mut self, label: Label, log: u32) -> Result<Vec<T::Digest>, Reject> {
         let cap = (0..1u32 << log).map(|_| self.digest()).collect::<Result<Vec<_>, _>>()?;
-        self.transcript.absorb_digest(label, &cap_root::<S>(&cap));
+        self.transcript.absorb_digest(label, &cap_root::<T>(&cap));
         Ok(cap)
     }
 

@@ -39,13 +39,13 @@ pub mod stages;
 mod stream;
 mod text;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use circlet_core::circuit::{self, Tree};
 use circlet_core::claims::Points;
 use circlet_core::field::QM31;
-use circlet_core::hash::HashSuite;
-use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
+use circlet_core::hash::{Blake2sBlake2s, Blake2sTrees, HashSuite, Poseidon2Blake2s, Trees};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::merkle::cap_root;
 use circlet_core::pin;
@@ -103,37 +103,50 @@ fn verify_after(
     statement: &Statement,
     proof: &mut dyn Source,
 ) -> Result<State, Reject> {
+    let run = |transcript: fn(&[u8]) -> AnyTranscript<Blake2sTrees>| {
+        run::<Blake2sTrees>(outline, circuit, key, past, statement, transcript, proof)
+    };
     match key.suite {
-        Poseidon2Blake2s::ID => run::<Poseidon2Blake2s>(outline, circuit, key, past, statement, proof),
-        Blake2sBlake2s::ID => run::<Blake2sBlake2s>(outline, circuit, key, past, statement, proof),
+        Poseidon2Blake2s::ID => run(transcript::<Poseidon2Blake2s>),
+        Blake2sBlake2s::ID => run(transcript::<Blake2sBlake2s>),
         other => Err(Reject::UnknownSuite(other)),
     }
 }
 
-fn run<S: HashSuite>(
+/// A transcript of any suite with these trees.
+type AnyTranscript<T> = Box<dyn Transcript<Digest = <T as Trees>::Digest>>;
+
+/// A new transcript of a suite.
+fn transcript<S: HashSuite>(domain: &[u8]) -> Box<dyn Transcript<Digest = S::Digest>> {
+    Box::new(S::Transcript::new(domain))
+}
+
+/// One run for all suites with the same trees.
+fn run<T: Trees>(
     mut outline: Outline,
     circuit: &dyn circuit::Source,
     key: &VerifyingKey,
     past: Option<&State>,
     statement: &Statement,
+    new_transcript: fn(&[u8]) -> AnyTranscript<T>,
     proof: &mut dyn Source,
 ) -> Result<State, Reject> {
     stages::statement::check(&outline, statement)?;
-    let fixed_cap = stages::opening::fixed_cap::<S>(&outline, key)?;
-    let past_cap = stages::opening::past_cap::<S>(&outline, past.map(|state| state.0.as_slice()))?;
-    let mut transcript = S::Transcript::new(DOMAIN);
+    let fixed_cap = stages::opening::fixed_cap::<T>(&outline, key)?;
+    let past_cap = stages::opening::past_cap::<T>(&outline, past.map(|state| state.0.as_slice()))?;
+    let mut transcript = new_transcript(DOMAIN);
     transcript.absorb_bytes(Label::Key, &key.digest());
     transcript.absorb_bytes(Label::Statement, &statement.digest());
     if outline.has(Tree::Past) {
-        transcript.absorb_digest(Label::PastRoot, &cap_root::<S>(&past_cap));
+        transcript.absorb_digest(Label::PastRoot, &cap_root::<T>(&past_cap));
     }
-    let mut channel = Channel::<S>::new(transcript, proof);
+    let mut channel = Channel::<T>::new(&mut *transcript, proof);
 
     let cap_log = outline.cap_log(outline.codeword_log());
     let witness_cap = channel.cap(Label::WitnessRoot, cap_log)?;
     let hands_on = outline.has(Tree::State);
     let state_cap = if hands_on { channel.cap(Label::StateRoot, cap_log)? } else { Vec::new() };
-    let state = State(state_cap.iter().map(S::digest_to_bytes).collect());
+    let state = State(state_cap.iter().map(T::digest_to_bytes).collect());
 
     let mut points = Points::default();
     let fractions = stages::lookup::verify(&outline, &mut channel)?;
@@ -143,7 +156,7 @@ fn run<S: HashSuite>(
     let mu = channel.challenge(Label::OpeningBatch);
     let ends = stages::opening::fold(&outline, &mut channel)?;
     if outline.pinned() {
-        points.pin = pin::point::<S>(&outline.stacking, &fixed_cap);
+        points.pin = pin::point::<T>(&mut *new_transcript(pin::DOMAIN), &outline.stacking, &fixed_cap);
     }
     let batch = stages::claims::Batch {
         lists: &statement.lists,

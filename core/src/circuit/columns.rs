@@ -87,11 +87,11 @@ impl Class {
         let Self { shape, bound, tree } = self;
         let words = [shape.rows, shape.cols, bound.low as u32, bound.high as u32, *tree as u32];
         let mixed = |hash: u32, &word: &u32| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9);
-        words.iter().fold(0u32, mixed) as usize >> 12 & (HASHES - 1)
+        words.iter().fold(0u32, mixed) as usize >> 16 & (HASHES - 1)
     }
 }
 
-const HASHES: usize = 64;
+const HASHES: usize = 512;
 
 /// Columns of a piece of their list.
 const PIECE: usize = 256;
@@ -210,6 +210,12 @@ impl Columns {
         class.unwrap_or(&NOTHING)
     }
 
+    /// The log of a column's size, the tree that holds it, and how many columns of that size in that tree come before.
+    pub fn block(&self, id: ColumnId) -> (u32, Tree, u32) {
+        let class = self.class(id);
+        (class.shape.log_size(), class.tree, self.place(id).map_or(0, |(_, nth)| nth.into()))
+    }
+
     /// The extents of a column.
     pub fn shape(&self, id: ColumnId) -> Shape {
         self.class(id).shape
@@ -223,11 +229,6 @@ impl Columns {
     /// The tree that holds a column.
     pub fn tree(&self, id: ColumnId) -> Tree {
         self.class(id).tree
-    }
-
-    /// How many columns of the same size in the same tree come before.
-    pub fn nth(&self, id: ColumnId) -> u32 {
-        self.place(id).map_or(0, |(_, nth)| nth.into())
     }
 
     /// Columns of each size in a tree.

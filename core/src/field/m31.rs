@@ -19,32 +19,36 @@ impl M31 {
     pub const HALF: Self = Self(1 << 30);
 
     /// The element with this canonical value, or an error for values of [`P`] and above.
-    #[inline]
+    #[inline(always)]
     pub const fn new(value: u32) -> Result<Self, NonCanonical> {
         if value < P { Ok(Self(value)) } else { Err(NonCanonical(value)) }
     }
 
     /// The residue of any unsigned integer.
-    #[inline]
+    #[inline(always)]
     pub const fn reduce(value: u64) -> Self {
         // 2^31 = 1, so the three 31-bit digits of the value add up to its residue; in words that a small machine has.
         let (low, middle, high) = (value as u32 & P, (value >> 31) as u32 & P, (value >> 62) as u32);
         let sum = low + middle;
         // The first two terms together are at most P.
-        let folded = (sum & P) + (sum >> 31) + high;
-        Self(if folded >= P { folded - P } else { folded })
+        Self::canonical((sum & P) + (sum >> 31) + high)
+    }
+
+    /// The residue of a number below `2 P`: one is added exactly where the upper bit then goes.
+    #[inline(always)]
+    const fn canonical(value: u32) -> Self {
+        Self((value + ((value + 1) >> 31)) & P)
     }
 
     /// The residue of an integer below `2^61`.
-    #[inline]
+    #[inline(always)]
     pub const fn fold(value: u64) -> Self {
         // 2^31 = 1; the sum is below 2^31 + 2^30.
-        let folded = (value as u32 & P) + (value >> 31) as u32;
-        Self(if folded >= P { folded - P } else { folded })
+        Self::canonical((value as u32 & P) + (value >> 31) as u32)
     }
 
     /// `2^log self` for `log` below 31: a rotation of 31 bits.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn shifted(self, log: u32) -> Self {
         // No canonical element is all ones, and so is no rotation of one.
@@ -58,7 +62,7 @@ impl M31 {
     }
 
     /// The representative in `0..P`.
-    #[inline]
+    #[inline(always)]
     pub const fn value(self) -> u32 {
         self.0
     }
@@ -87,21 +91,21 @@ impl M31 {
     }
 
     /// `self + self`.
-    #[inline]
+    #[inline(always)]
     pub fn double(self) -> Self {
         self + self
     }
 }
 
 impl From<u8> for M31 {
-    #[inline]
+    #[inline(always)]
     fn from(value: u8) -> Self {
         Self(u32::from(value))
     }
 }
 
 impl From<u16> for M31 {
-    #[inline]
+    #[inline(always)]
     fn from(value: u16) -> Self {
         Self(u32::from(value))
     }
@@ -109,16 +113,15 @@ impl From<u16> for M31 {
 
 impl Add for M31 {
     type Output = Self;
-    #[inline]
+    #[inline(always)]
     fn add(self, rhs: Self) -> Self {
-        let sum = self.0 + rhs.0;
-        Self(if sum >= P { sum - P } else { sum })
+        Self::canonical(self.0 + rhs.0)
     }
 }
 
 impl Sub for M31 {
     type Output = Self;
-    #[inline]
+    #[inline(always)]
     fn sub(self, rhs: Self) -> Self {
         Self(if self.0 >= rhs.0 { self.0 - rhs.0 } else { self.0 + P - rhs.0 })
     }
@@ -126,38 +129,37 @@ impl Sub for M31 {
 
 impl Mul for M31 {
     type Output = Self;
-    #[inline]
+    #[inline(always)]
     fn mul(self, rhs: Self) -> Self {
         let product = u64::from(self.0) * u64::from(rhs.0);
-        let folded = (product & u64::from(P)) as u32 + (product >> 31) as u32;
-        Self(if folded >= P { folded - P } else { folded })
+        Self::canonical((product & u64::from(P)) as u32 + (product >> 31) as u32)
     }
 }
 
 impl Neg for M31 {
     type Output = Self;
-    #[inline]
+    #[inline(always)]
     fn neg(self) -> Self {
         Self(if self.0 == 0 { 0 } else { P - self.0 })
     }
 }
 
 impl AddAssign for M31 {
-    #[inline]
+    #[inline(always)]
     fn add_assign(&mut self, rhs: Self) {
         *self = *self + rhs;
     }
 }
 
 impl SubAssign for M31 {
-    #[inline]
+    #[inline(always)]
     fn sub_assign(&mut self, rhs: Self) {
         *self = *self - rhs;
     }
 }
 
 impl MulAssign for M31 {
-    #[inline]
+    #[inline(always)]
     fn mul_assign(&mut self, rhs: Self) {
         *self = *self * rhs;
     }

@@ -41,18 +41,34 @@ impl QM31 {
 
     /// `sum_i weights_i cells_i`, over the entries that both have: four products are summed before a reduction.
     pub fn dot(weights: &[Self], cells: &[M31]) -> Self {
+        let both = weights.len().min(cells.len());
+        let (weights, cells) =
+            (weights.get(..both).unwrap_or_default(), cells.get(..both).unwrap_or_default());
+        let (weights, last_weights) = weights.as_chunks::<4>();
+        let (cells, last_cells) = cells.as_chunks::<4>();
         let mut sums = [0u64; 4];
-        for (weights, cells) in weights.chunks(4).zip(cells.chunks(4)) {
-            let mut part = [0u64; 4];
-            for (weight, &cell) in weights.iter().zip(cells) {
-                for (sum, x) in part.iter_mut().zip(weight.coordinates()) {
-                    *sum += u64::from(x.value()) * u64::from(cell.value());
-                }
-            }
-            for (sum, part) in sums.iter_mut().zip(part) {
-                *sum += (part & u64::from(P)) + (part >> 31);
-            }
+        // Written out: a loop over the coordinates is not unrolled where code is to be small.
+        let mut add = |[a, b, c, d]: [Self; 4], [w, x, y, z]: [M31; 4]| {
+            let product = |x: M31, y: M31| u64::from(x.value()) * u64::from(y.value());
+            let part = |a: M31, b: M31, c: M31, d: M31| {
+                let part = product(a, w) + product(b, x) + product(c, y) + product(d, z);
+                (part & u64::from(P)) + (part >> 31)
+            };
+            sums[0] += part(a.0.0, b.0.0, c.0.0, d.0.0);
+            sums[1] += part(a.0.1, b.0.1, c.0.1, d.0.1);
+            sums[2] += part(a.1.0, b.1.0, c.1.0, d.1.0);
+            sums[3] += part(a.1.1, b.1.1, c.1.1, d.1.1);
+        };
+        for (&weights, &cells) in weights.iter().zip(cells) {
+            add(weights, cells);
         }
+        let (mut weights, mut cells) = ([Self::ZERO; 4], [M31::ZERO; 4]);
+        for ((weight, cell), (&own, &value)) in
+            weights.iter_mut().zip(&mut cells).zip(last_weights.iter().zip(last_cells))
+        {
+            (*weight, *cell) = (own, value);
+        }
+        add(weights, cells);
         Self::from_coordinates(sums.map(M31::reduce))
     }
 
@@ -101,21 +117,22 @@ impl Neg for QM31 {
 
 impl Mul for QM31 {
     type Output = Self;
-    /// Products are summed in 64 bits, at most four at a time, and each coordinate is reduced once. On small machines this
+    /// Four products are summed in 64 bits, and each coordinate is reduced once. On small machines this
     /// is a call: it stands in hundreds of places.
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     #[cfg_attr(not(target_pointer_width = "32"), inline)]
     fn mul(self, rhs: Self) -> Self {
-        let [a0, a1, b0, b1] = self.coordinates().map(|x| u64::from(x.value()));
-        let [c0, c1, d0, d1] = rhs.coordinates().map(|x| u64::from(x.value()));
-        let p = u64::from(P);
-        let (minus_a1, minus_b1) = (p - a1, p - b1);
-        // The product of the high halves, below 2^33.
-        let fold = |sum: u64| (sum & p) + (sum >> 31);
-        let (e0, e1) = (fold(b0 * d0 + minus_b1 * d1), fold(b0 * d1 + b1 * d0));
+        let wide = |x: M31| u64::from(x.value());
+        let minus = |x: M31| u64::from(P - x.value());
+        let pair = |x: CM31| (wide(x.0), wide(x.1));
+        let ((a0, a1), (b0, b1)) = (pair(self.0), pair(self.1));
+        let ((c0, c1), (d0, d1)) = (pair(rhs.0), pair(rhs.1));
+        let (e0, e1) = pair(rhs.1.mul_by_u_squared());
+        let (minus_a1, minus_b1) = (minus(self.0.1), minus(self.1.1));
+        // Four products of numbers up to P are less than 2^64.
         Self::from_coordinates([
-            M31::reduce(a0 * c0 + minus_a1 * c1 + 2 * e0 + (8 * p - e1)),
-            M31::reduce(a0 * c1 + a1 * c0 + e0 + 2 * e1),
+            M31::reduce(a0 * c0 + minus_a1 * c1 + b0 * e0 + minus_b1 * e1),
+            M31::reduce(a0 * c1 + a1 * c0 + b0 * e1 + b1 * e0),
             M31::reduce(a0 * d0 + minus_a1 * d1 + b0 * c0 + minus_b1 * c1),
             M31::reduce(a0 * d1 + a1 * d0 + b0 * c1 + b1 * c0),
         ])

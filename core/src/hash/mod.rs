@@ -6,4 +6,4 @@ pub mod poseidon2;
 mod poseidon2_constants;
 pub mod suite;
 
-pub use suite::{Blake2sBlake2s, HashSuite, Poseidon2Blake2s};
+pub use suite::{Blake2sBlake2s, Blake2sTrees, HashSuite, Poseidon2Blake2s, Trees};

@@ -1,6 +1,6 @@
 //! Hash suites: which hash builds the trees and which one drives the transcript.
 //!
-//! Protocol code is generic over [`HashSuite`] and treats digests as opaque; a suite is chosen by the profile
+//! Protocol code is generic over [`Trees`] and [`HashSuite`] and treats digests as opaque; a suite is chosen by the profile
 //! and its id is part of the key.
 
 use core::fmt::Debug;
@@ -11,18 +11,12 @@ use crate::{
     transcript::{Blake2sTranscript, Poseidon2Transcript, Transcript},
 };
 
-/// A tree hash and a transcript that can absorb its digests.
-pub trait HashSuite: 'static + Copy + Clone + Debug + Default + Eq + Send + Sync {
-    /// The id in profiles and keys.
-    const ID: u8;
-    /// The name in messages to people.
-    const NAME: &'static str;
+/// A tree hash.
+pub trait Trees: 'static + Copy + Clone + Debug + Default + Eq + Send + Sync {
     /// The length of an encoded digest, at most 32.
     const DIGEST_BYTES: usize = 32;
     /// A node of a tree.
     type Digest: Copy + Eq + Debug + Default + Send + Sync;
-    /// The Fiat-Shamir transcript.
-    type Transcript: Transcript<Digest = Self::Digest>;
 
     /// Decodes a digest; `None` unless `bytes` is its one canonical encoding.
     fn digest_from_bytes(bytes: &[u8]) -> Option<Self::Digest>;
@@ -34,27 +28,63 @@ pub trait HashSuite: 'static + Copy + Clone + Debug + Default + Eq + Send + Sync
     fn node(left: &Self::Digest, right: &Self::Digest) -> Self::Digest;
 }
 
+/// A tree hash and a transcript that can absorb its digests.
+pub trait HashSuite: Trees {
+    /// The id in profiles and keys.
+    const ID: u8;
+    /// The name in messages to people.
+    const NAME: &'static str;
+    /// The Fiat-Shamir transcript.
+    type Transcript: Transcript<Digest = Self::Digest> + Clone;
+}
+
 /// Blake2s trees: a leaf is the hash of the elements as little-endian words under the leaf personalisation, a
 /// node the hash of its two children (one block) under the node personalisation.
-macro_rules! blake2s_trees {
-    () => {
-        type Digest = [u8; 32];
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blake2sTrees;
 
-        fn digest_from_bytes(bytes: &[u8]) -> Option<Self::Digest> {
-            bytes.try_into().ok()
-        }
+impl Trees for Blake2sTrees {
+    type Digest = [u8; 32];
 
-        fn digest_to_bytes(digest: &Self::Digest) -> [u8; 32] {
-            *digest
-        }
+    fn digest_from_bytes(bytes: &[u8]) -> Option<Self::Digest> {
+        bytes.try_into().ok()
+    }
 
-        fn leaf(words: &[M31]) -> Self::Digest {
-            blake2s::to_bytes(blake2s::hash_slice(blake2s::LEAF, words, M31::value))
-        }
+    fn digest_to_bytes(digest: &Self::Digest) -> [u8; 32] {
+        *digest
+    }
 
-        fn node(left: &Self::Digest, right: &Self::Digest) -> Self::Digest {
-            let words = [blake2s::to_words(left), blake2s::to_words(right)];
-            blake2s::to_bytes(blake2s::hash_slice(blake2s::NODE, words.as_flattened(), |word| word))
+    fn leaf(words: &[M31]) -> Self::Digest {
+        blake2s::to_bytes(blake2s::hash_slice(blake2s::LEAF, words, M31::value))
+    }
+
+    fn node(left: &Self::Digest, right: &Self::Digest) -> Self::Digest {
+        let words = [blake2s::to_words(left), blake2s::to_words(right)];
+        blake2s::to_bytes(blake2s::hash_slice(blake2s::NODE, words.as_flattened(), |word| word))
+    }
+}
+
+/// A suite has these trees.
+macro_rules! trees_of {
+    ($suite:ty, $trees:ty) => {
+        impl Trees for $suite {
+            type Digest = <$trees as Trees>::Digest;
+
+            fn digest_from_bytes(bytes: &[u8]) -> Option<Self::Digest> {
+                <$trees>::digest_from_bytes(bytes)
+            }
+
+            fn digest_to_bytes(digest: &Self::Digest) -> [u8; 32] {
+                <$trees>::digest_to_bytes(digest)
+            }
+
+            fn leaf(words: &[M31]) -> Self::Digest {
+                <$trees>::leaf(words)
+            }
+
+            fn node(left: &Self::Digest, right: &Self::Digest) -> Self::Digest {
+                <$trees>::node(left, right)
+            }
         }
     };
 }
@@ -67,8 +97,8 @@ impl HashSuite for Poseidon2Blake2s {
     const ID: u8 = 1;
     const NAME: &'static str = "poseidon2-m31/blake2s";
     type Transcript = Poseidon2Transcript;
-    blake2s_trees!();
 }
+trees_of!(Poseidon2Blake2s, Blake2sTrees);
 
 /// Blake2s for both, which is cheaper where Blake2s is native (contracts, small devices).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,8 +108,8 @@ impl HashSuite for Blake2sBlake2s {
     const ID: u8 = 2;
     const NAME: &'static str = "blake2s/blake2s";
     type Transcript = Blake2sTranscript;
-    blake2s_trees!();
 }
+trees_of!(Blake2sBlake2s, Blake2sTrees);
 
 #[cfg(test)]
 mod tests {

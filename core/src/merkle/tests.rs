@@ -4,7 +4,7 @@ use super::*;
 use crate::{field::M31, hash::Poseidon2Blake2s};
 
 type S = Poseidon2Blake2s;
-type Digest = <S as HashSuite>::Digest;
+type Digest = <S as Trees>::Digest;
 
 fn tree(height: u32) -> Tree<S> {
     Tree::new((0..1u64 << height).map(|i| S::leaf(&[M31::reduce(i), M31::reduce(i * i + 5)])).collect())

@@ -99,7 +99,8 @@ pub fn prove_trace<S: BulkHash>(
         public_terms(columns, claim, public, theta, &mut claims);
     }
     if let Some(value) = key.verifying.pin.filter(|_| protocol.pinned()) {
-        claims.points.pin = pin::point::<S>(&protocol.stacking, key.fixed.tree.cap());
+        claims.points.pin =
+            pin::point::<S>(&mut S::Transcript::new(pin::DOMAIN), &protocol.stacking, key.fixed.tree.cap());
         claims.value(numbers.pin(), QM31::from_coordinates(value));
         let point = claims.points.pin.clone();
         pin::terms(columns, &protocol.stacking, numbers.pin(), &point, &mut claims);

@@ -37,10 +37,9 @@ impl Twiddles {
             } else {
                 coordinates.par_iter().step_by(2).map(|&t| (t * t).double() - M31::ONE).collect()
             };
-            let chunks = coordinates.par_chunks(1 << 12);
-            let inverses: Vec<Vec<M31>> = chunks.map(circlet_core::code::batch_inverse).collect();
+            let mut inverses = coordinates.clone();
+            inverses.par_chunks_mut(1 << 12).for_each(circlet_core::code::invert);
             inverses
-                .concat()
                 .chunks(LANES)
                 .map(|c| {
                     B::from_array(std::array::from_fn(|i| {

@@ -7,6 +7,8 @@
 
 #[cfg(feature = "arm")]
 mod arm;
+#[cfg(feature = "arm")]
+mod copy;
 pub mod memory;
 mod pin;
 mod register;

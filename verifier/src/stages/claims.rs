@@ -8,12 +8,12 @@ use alloc::vec::Vec;
 use circlet_core::circuit::{Declared, Gather, Looked, Pick, Reader, Relation, Source, Wiring};
 use circlet_core::claims::{OPERANDS, Points};
 use circlet_core::field::{M31, QM31};
-use circlet_core::hash::HashSuite;
+use circlet_core::hash::Trees;
 use circlet_core::lookup::Fractions;
 use circlet_core::pin;
 use circlet_core::poly::univariate;
 use circlet_core::protocol::Outline;
-use circlet_core::relations::{Operands, Weights, known, known_of, linear_terms, operand_terms, read};
+use circlet_core::relations::{Operands, Sums, known, known_of, linear_terms, operand_terms, read};
 use circlet_core::transcript::Promise;
 use circlet_core::weight::Weight;
 use circlet_core::wiring::{gather_terms, pick_terms, public_terms, wiring_terms};
@@ -59,13 +59,11 @@ struct Collect<'a, 'r> {
     fractions: Fractions<'a>,
     weight: Weight<'a>,
     operands: Operands,
-    /// The weights of products in the sumcheck.
-    products: Weights,
+    /// What the operands make of the sumcheck's summand.
+    products: Sums,
     gamma: QM31,
     /// The power of `gamma` that the next relation has.
     power: QM31,
-    /// What the operands make of the sumcheck's summand.
-    summand: QM31,
     /// Values of the claims about multiplicities, fingerprints and linear parts.
     early: [QM31; 3],
     /// Fills what it is given with the operands' next values, as they come.
@@ -78,8 +76,7 @@ struct Collect<'a, 'r> {
     /// Values of the op's operands, from this number on.
     values: Vec<QM31>,
     first: u32,
-    /// The power of `mu` that the next operand's claim has, and the sum of their values.
-    mu: QM31,
+    /// The sum of the values of operands' claims.
     claimed: QM31,
     /// What has gone wrong with a value.
     fault: Option<Reject>,
@@ -131,26 +128,22 @@ impl Reader for Collect<'_, '_> {
     fn relation(&mut self, declared: &Declared, relation: &Relation) {
         let columns = &declared.columns;
         linear_terms(columns, relation, self.power, &mut self.weight);
-        let mut sum = QM31::ZERO;
         for product in &relation.value.products {
             let (meeting, operands) = read(product);
-            let mut value =
-                self.products.get(&meeting, self.batch.points) * M31::from_i64(product.coefficient);
+            let mut value = self.power * M31::from_i64(product.coefficient);
             for operand in &operands {
                 let (number, new) = self.operands.number(operand);
                 if new {
                     operand_terms(columns, number, operand, &mut self.weight);
                     let value = self.value();
                     self.values.push(value);
-                    self.claimed += self.mu * (value - known_of(operand));
-                    self.mu *= self.batch.mu;
+                    self.claimed += self.weight.power(OPERANDS + number) * (value - known_of(operand));
                 }
                 let place = number.wrapping_sub(self.first) as usize;
                 value *= self.values.get(place).copied().unwrap_or_default();
             }
-            sum += value;
+            self.products.add(&meeting, value);
         }
-        self.summand += self.power * sum;
         if let Some(known) = known(relation, self.batch.lists, self.batch.points) {
             let [_, _, linear] = &mut self.early;
             *linear -= self.power * known;
@@ -176,10 +169,10 @@ impl Reader for Collect<'_, '_> {
 }
 
 /// Collects all claims, if the sumcheck of the relation stage has ended in what they say of its operands.
-pub fn collect<S: HashSuite>(
+pub fn collect<T: Trees>(
     outline: &mut Outline,
     circuit: &dyn Source,
-    channel: &mut Channel<'_, S>,
+    channel: &mut Channel<'_, T>,
     batch: &Batch<'_>,
     sumcheck: &relation::Ends,
 ) -> Result<Batched, Reject> {
@@ -193,10 +186,9 @@ pub fn collect<S: HashSuite>(
         fractions: Fractions::new(&outline.leaves, batch.fractions.challenges, &batch.points.lookup),
         weight: Weight::new(batch.points, numbers, stacking, batch.mu, batch.end),
         operands: Operands::default(),
-        products: Weights::new(outline.extent.rounds),
+        products: Sums::default(),
         gamma,
         power: QM31::ONE,
-        summand: QM31::ZERO,
         early: [-batch.fractions.numerator, QM31::ONE - batch.fractions.denominator, -products],
         read: &mut read,
         unread: numbers.operands,
@@ -204,20 +196,19 @@ pub fn collect<S: HashSuite>(
         used: BLOCK,
         values: Vec::new(),
         first: 0,
-        mu: batch.mu.pow(u128::from(OPERANDS)),
         claimed: QM31::ZERO,
         fault: None,
         next: [numbers.first_gather(), numbers.first_pick(), numbers.first_wiring()],
     };
     let declared = circuit.read(columns, &mut all).map_err(Reject::Key)?;
-    let Collect { mut weight, mut fractions, summand, mut early, claimed, mu, fault, .. } = all;
+    let Collect { mut weight, mut fractions, products, mut early, claimed, fault, .. } = all;
     if let Some(fault) = fault {
         return Err(fault);
     }
     if promise.digest() != sumcheck.promise {
         return Err(Reject::Promise(Stage::Relation));
     }
-    if summand != claim {
+    if products.total(outline.extent.rounds, batch.points) != claim {
         return Err(Reject::FinalClaim(Stage::Relation));
     }
     let columns = &declared.columns;
@@ -233,12 +224,11 @@ pub fn collect<S: HashSuite>(
     if batch.pin.is_some() {
         pin::terms(columns, stacking, numbers.pin(), &batch.points.pin, &mut weight);
     }
-    let weight = weight.total(fractions.alphas());
     // The claims about public tensors and the pin come after others whose value is zero.
-    let zeros = numbers.gathers + numbers.picks + numbers.wirings;
-    let late = univariate(batch.publics, batch.mu)
-        + batch.pin.unwrap_or_default() * batch.mu.pow(numbers.publics.into());
-    let value = univariate(&early, batch.mu) + claimed + mu * batch.mu.pow(zeros.into()) * late;
+    let late = weight.power(numbers.first_public()) * univariate(batch.publics, batch.mu)
+        + weight.power(numbers.pin()) * batch.pin.unwrap_or_default();
+    let value = univariate(&early, batch.mu) + claimed + late;
+    let weight = weight.total(fractions.alphas());
     outline.declared = declared;
     Ok(Batched { value, weight })
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use circlet_core::field::QM31;
-use circlet_core::hash::HashSuite;
+use circlet_core::hash::Trees;
 use circlet_core::lookup::{Challenges, merge, round, summand};
 use circlet_core::poly::univariate;
 use circlet_core::protocol::Outline;
@@ -25,7 +25,7 @@ pub struct Ends {
 }
 
 /// Reduces "all lookups hold" to what the leaves are at one point.
-pub fn verify<S: HashSuite>(outline: &Outline, channel: &mut Channel<'_, S>) -> Result<Ends, Reject> {
+pub fn verify<T: Trees>(outline: &Outline, channel: &mut Channel<'_, T>) -> Result<Ends, Reject> {
     channel.work(outline.profile.g_lookup)?;
     let alpha = channel.challenge(Label::LookupChallenge);
     let beta = channel.challenge(Label::LookupChallenge);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use circlet_core::circuit::Tree;
 use circlet_core::field::{M31, QM31};
-use circlet_core::hash::HashSuite;
+use circlet_core::hash::Trees;
 use circlet_core::key::VerifyingKey;
 use circlet_core::merkle::verify_multiproof;
 use circlet_core::opening::{MESSAGE, column_weights, round};
@@ -21,24 +21,21 @@ use crate::stages::claims::Batched;
 const ARITY: usize = 1 << FoldSchedule::ARITY_LOG;
 
 /// The cap of the fixed tree, decoded from the key, which must have a pin exactly if the profile asks for one.
-pub fn fixed_cap<S: HashSuite>(outline: &Outline, key: &VerifyingKey) -> Result<Vec<S::Digest>, Reject> {
+pub fn fixed_cap<T: Trees>(outline: &Outline, key: &VerifyingKey) -> Result<Vec<T::Digest>, Reject> {
     if key.fixed_cap.len() != 1 << outline.cap_log(outline.codeword_log()) {
         return Err(Reject::MalformedKey);
     }
     if outline.pinned() != key.pin.is_some() {
         return Err(Reject::MalformedKey);
     }
-    key.fixed_cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::MalformedKey)).collect()
+    key.fixed_cap.iter().map(|d| T::digest_from_bytes(d).ok_or(Reject::MalformedKey)).collect()
 }
 
 /// The cap of the state that the program reads, if it reads any. It is one of an accepted proof under the same key, so
 /// it has the length of all caps.
-pub fn past_cap<S: HashSuite>(
-    outline: &Outline,
-    past: Option<&[[u8; 32]]>,
-) -> Result<Vec<S::Digest>, Reject> {
+pub fn past_cap<T: Trees>(outline: &Outline, past: Option<&[[u8; 32]]>) -> Result<Vec<T::Digest>, Reject> {
     match past {
-        Some(cap) => cap.iter().map(|d| S::digest_from_bytes(d).ok_or(Reject::Past)).collect(),
+        Some(cap) => cap.iter().map(|d| T::digest_from_bytes(d).ok_or(Reject::Past)).collect(),
         None if outline.has(Tree::Past) => Err(Reject::Past),
         None => Ok(Vec::new()),
     }
@@ -76,10 +73,7 @@ impl<D> Ends<D> {
 
 /// Reduces the batched claim to one at a point, while the stacked vector is folded. Each round's claim is linear in the
 /// one before, so the first one need not be known yet.
-pub fn fold<S: HashSuite>(
-    outline: &Outline,
-    channel: &mut Channel<'_, S>,
-) -> Result<Ends<S::Digest>, Reject> {
+pub fn fold<T: Trees>(outline: &Outline, channel: &mut Channel<'_, T>) -> Result<Ends<T::Digest>, Reject> {
     let Outline { profile, stacking, schedule, .. } = outline;
     let mut claim = [QM31::ONE, QM31::ZERO];
     // The round polynomial of a claim `c` at `r` is that of the claim 0 there, and `c r`.
@@ -120,11 +114,11 @@ pub fn fold<S: HashSuite>(
 
 /// Checks, at random positions, that the columns under the caps of all trees fold to the message in clear. A tree that
 /// there is not has no cap.
-pub fn query<S: HashSuite>(
+pub fn query<T: Trees>(
     outline: &Outline,
-    channel: &mut Channel<'_, S>,
-    caps: &[Vec<S::Digest>; 4],
-    ends: &Ends<S::Digest>,
+    channel: &mut Channel<'_, T>,
+    caps: &[Vec<T::Digest>; 4],
+    ends: &Ends<T::Digest>,
 ) -> Result<(), Reject> {
     channel.work(outline.profile.pow_bits)?;
     let positions = (0..outline.profile.queries).map(|_| channel.index(outline.codeword_log()));
@@ -143,7 +137,7 @@ pub fn query<S: HashSuite>(
         let mut row = vec![M31::ZERO; width];
         for (position, word) in &mut words {
             channel.opened(&mut row)?;
-            leaves.push((*position, S::leaf(&row)));
+            leaves.push((*position, T::leaf(&row)));
             *word += QM31::dot(weights, &row);
         }
         path(channel, cap, outline.codeword_log(), &leaves)?;
@@ -160,7 +154,7 @@ pub fn query<S: HashSuite>(
         while let Some(&(position, _)) = rest.first() {
             let leaf = position >> FoldSchedule::ARITY_LOG;
             channel.opened(&mut row)?;
-            leaves.push((leaf, S::leaf(&row)));
+            leaves.push((leaf, T::leaf(&row)));
             let mut values = [QM31::ZERO; ARITY];
             for (value, c) in values.iter_mut().zip(row.as_chunks().0) {
                 *value = QM31::from_coordinates(*c);
@@ -187,13 +181,13 @@ pub fn query<S: HashSuite>(
 }
 
 /// Reads the siblings that lead leaves, given with their indices, to the cap.
-fn path<S: HashSuite>(
-    channel: &mut Channel<'_, S>,
-    cap: &[S::Digest],
+fn path<T: Trees>(
+    channel: &mut Channel<'_, T>,
+    cap: &[T::Digest],
     height: u32,
-    leaves: &[(u32, S::Digest)],
+    leaves: &[(u32, T::Digest)],
 ) -> Result<(), Reject> {
-    if verify_multiproof::<S, Reject>(cap, height, leaves, &mut || channel.digest())? {
+    if verify_multiproof::<T, Reject>(cap, height, leaves, &mut || channel.digest())? {
         Ok(())
     } else {
         Err(Reject::MerklePath)

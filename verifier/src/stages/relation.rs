@@ -2,7 +2,7 @@
 
 use circlet_core::claims::Points;
 use circlet_core::field::QM31;
-use circlet_core::hash::HashSuite;
+use circlet_core::hash::Trees;
 use circlet_core::poly::univariate;
 use circlet_core::protocol::Outline;
 use circlet_core::relations::round;
@@ -24,9 +24,9 @@ pub struct Ends {
 }
 
 /// Reduces "all relations hold" to what the operands are at one point, which is added to the points.
-pub fn verify<S: HashSuite>(
+pub fn verify<T: Trees>(
     outline: &Outline,
-    channel: &mut Channel<'_, S>,
+    channel: &mut Channel<'_, T>,
     points: &mut Points,
 ) -> Result<Ends, Reject> {
     points.rows = channel.challenges(Label::RelationPoint, outline.extent.row_variables);

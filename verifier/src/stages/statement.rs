@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use circlet_core::circuit::Public;
 use circlet_core::field::QM31;
-use circlet_core::hash::HashSuite;
+use circlet_core::hash::Trees;
 use circlet_core::key::Statement;
 use circlet_core::protocol::Outline;
 use circlet_core::transcript::Label;
@@ -51,10 +51,10 @@ pub fn check(outline: &Outline, statement: &Statement) -> Result<(), Reject> {
 }
 
 /// Draws `theta`, which makes one number of a sequence; the result has the value of every public tensor too.
-pub fn values<S: HashSuite>(
+pub fn values<T: Trees>(
     outline: &Outline,
     statement: &Statement,
-    channel: &mut Channel<'_, S>,
+    channel: &mut Channel<'_, T>,
 ) -> Result<(QM31, Vec<QM31>), Reject> {
     channel.work(outline.profile.g_wiring)?;
     let theta = channel.challenge(Label::WiringChallenge);
