@@ -265,7 +265,9 @@ mod tests {
     #[test]
     fn batch_inversion() {
         let elements: Vec<M31> = (1..50u16).map(|i| M31::from(i) * M31::reduce(12_345_678)).collect();
-        for (&e, i) in elements.iter().zip(batch_inverse(&elements)) {
+        let mut inverses = elements.clone();
+        invert(&mut inverses);
+        for (&e, &i) in elements.iter().zip(&inverses) {
             assert_eq!(e * i, M31::ONE);
         }
     }

@@ -10,15 +10,16 @@ mod chat;
 mod tests;
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use chat::{Chat, Reached, Turn, TurnProgram};
 
+use crate::circuit::Name;
 use crate::draft::{Draft, entries, serving};
 use crate::field::M31;
 use crate::key::{self, Statement, VerifyingKey};
@@ -189,6 +190,12 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// All of it, in words.
+    fn words(self) -> [u32; 5] {
+        let Self { rows, first, generated, past } = self;
+        [rows, first, generated, u32::from(past.is_some()), past.unwrap_or(0)]
+    }
+
     /// What a turn takes over and hands on.
     pub fn memory(self) -> Option<Memory> {
         self.past.map(|past| Memory { past, new: self.first.saturating_add(self.generated) })
@@ -215,6 +222,11 @@ pub struct DecoderKey {
 impl DecoderKey {
     /// The key for texts of one extent.
     pub fn instance(&self, extent: Extent) -> VerifyingKey {
+        self.instance_of(&self.digest(), extent)
+    }
+
+    /// [`Self::instance`] for who knows the digest of this key already.
+    pub fn instance_of(&self, digest: &[u8; 32], extent: Extent) -> VerifyingKey {
         VerifyingKey {
             program: self.decoder.program(extent),
             profile: self.profile,
@@ -222,6 +234,7 @@ impl DecoderKey {
             suite: self.suite,
             fixed_cap: self.fixed_cap.clone(),
             pin: self.pin,
+            member: Some(key::member(digest, &extent.words())),
         }
     }
 
@@ -286,20 +299,20 @@ impl Decoder {
         let list = |(name, len): (&str, u32)| List { name: String::from(name), len, limit: self.vocab };
         let model = Part { decoder: self, visible: memory.map_or(Visible::Causal, Visible::Continued) };
         let mut draft = Draft::new(model, extent.rows, &self.name, &self.tables, lists.map(list).into());
-        let embedding = draft.matrix("embedding", self.vocab, self.width, self.embedding);
+        let embedding = draft.matrix(&"embedding", self.vocab, self.width, self.embedding);
         let angles = Matrix { bound: self.angle, row_l1: self.angle.saturating_mul(self.channels.into()) };
-        let cos = draft.matrix("cos", self.positions, self.channels, angles);
-        let sin = draft.matrix("sin", self.positions, self.channels, angles);
+        let cos = draft.matrix(&"cos", self.positions, self.channels, angles);
+        let sin = draft.matrix(&"sin", self.positions, self.channels, angles);
         let positions = memory.map_or(extent.rows, Memory::window);
         let exp = self.exponential(positions).unwrap_or(TableId(u32::MAX));
 
-        let embedded = draft.tensor("embedded", extent.rows, self.width, self.embedding.bound);
+        let embedded = draft.tensor(&"embedded", extent.rows, self.width, self.embedding.bound);
         draft.op(Op::Gather {
             source: Source::Constant(embedding),
             rows: Rows::Listed(ListId(0)),
             y: embedded,
         });
-        let mut residual = draft.tensor("residual", extent.rows, self.width, WIDE);
+        let mut residual = draft.tensor(&"residual", extent.rows, self.width, WIDE);
         let (left, right) = self.embedding_align;
         draft.op(Op::Widen { base: None, x: embedded, left, right, y: residual });
         for (index, layer) in self.layers.iter().enumerate() {
@@ -309,18 +322,18 @@ impl Decoder {
         // An extent that reaches beyond its rows gets too short a list here, which no circuit accepts.
         let end = extent.first.saturating_add(extent.generated).min(extent.rows).min(limits::EXTENT);
         let rows = (extent.first..end).collect();
-        let last = draft.tensor("last", extent.generated, self.width, WIDE);
+        let last = draft.tensor(&"last", extent.generated, self.width, WIDE);
         draft.op(Op::Gather { source: Source::Tensor(residual), rows: Rows::Given(rows), y: last });
-        let mut x = draft.norm("final", last, extent.generated, self.final_norm);
+        let mut x = draft.norm(&"final", last, extent.generated, self.final_norm);
         if let Some((bound, requantize)) = self.final_gain {
-            let gain = draft.matrix("final.gain", 1, self.width, entries(bound, self.width));
-            let zero = draft.matrix("final.offset", 1, self.width, entries(0, self.width));
-            let y = draft.tensor("final.scaled", extent.generated, self.width, draft.bound(requantize));
+            let gain = draft.matrix(&"final.gain", 1, self.width, entries(bound, self.width));
+            let zero = draft.matrix(&"final.offset", 1, self.width, entries(0, self.width));
+            let y = draft.tensor(&"final.scaled", extent.generated, self.width, draft.bound(requantize));
             draft.op(Op::Affine { x, scale: gain, offset: zero, requantize, y });
             x = y;
         }
         let head = match self.head {
-            Some(matrix) => draft.matrix("head", self.vocab, self.width, matrix),
+            Some(matrix) => draft.matrix(&"head", self.vocab, self.width, matrix),
             None => embedding,
         };
         draft.op(Op::ArgMax { x, weight: head, list: ListId(1) });
@@ -335,32 +348,40 @@ struct Part<'a> {
 }
 
 impl Draft<Part<'_>> {
-    fn norm(&mut self, name: &str, x: TensorId, rows: u32, params: RmsNorm) -> TensorId {
+    fn norm(&mut self, name: Name<'_>, x: TensorId, rows: u32, params: RmsNorm) -> TensorId {
         let bound = self.bound(params.requantize);
-        let y = self.tensor(&format!("{name}.normalized"), rows, self.model.decoder.width, bound);
+        let y = self.tensor(&format_args!("{name}.normalized"), rows, self.model.decoder.width, bound);
         self.op(Op::RmsNorm { x, params, y });
         y
     }
 
-    fn linear(&mut self, name: &str, x: TensorId, (rows, cols): (u32, u32), linear: Linear) -> TensorId {
+    fn linear(&mut self, name: Name<'_>, x: TensorId, (rows, cols): (u32, u32), linear: Linear) -> TensorId {
         let weight = self.matrix(name, rows, cols, linear.matrix);
         let bias =
-            linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), 1, rows, entries(bound, rows)));
+            linear.bias.map(|bound| self.matrix(&format_args!("{name}.bias"), 1, rows, entries(bound, rows)));
         let y = self.tensor(name, self.rows, rows, self.bound(linear.requantize));
         self.op(Op::MatMul { x, factor: Factor::Weight(weight), bias, requantize: linear.requantize, y });
         y
     }
 
-    fn projection(&mut self, name: &str, heads: u32, linear: Linear, norm: Option<HeadScale>) -> Projection {
+    fn projection(
+        &mut self,
+        name: Name<'_>,
+        heads: u32,
+        linear: Linear,
+        norm: Option<HeadScale>,
+    ) -> Projection {
         let Decoder { width, channels, .. } = *self.model.decoder;
         let rows = heads.saturating_mul(channels);
         Projection {
             weight: self.matrix(name, rows, width, linear.matrix),
-            bias: linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), rows, 1, entries(bound, 1))),
+            bias: linear
+                .bias
+                .map(|bound| self.matrix(&format_args!("{name}.bias"), rows, 1, entries(bound, 1))),
             requantize: linear.requantize,
             norm: norm.map(|scale| HeadNorm {
                 norm: scale.norm,
-                gain: self.matrix(&format!("{name}.gain"), 1, channels, entries(scale.gain, channels)),
+                gain: self.matrix(&format_args!("{name}.gain"), 1, channels, entries(scale.gain, channels)),
                 requantize: scale.requantize,
             }),
         }
@@ -375,7 +396,7 @@ impl Draft<Part<'_>> {
         exp: TableId,
     ) -> TensorId {
         let Decoder { width, ffn, heads, groups, channels, .. } = *self.model.decoder;
-        let name = |what: &str| format!("layers.{index}.{what}");
+        let name = |what: &'static str| fmt::from_fn(move |f| write!(f, "layers.{index}.{what}"));
         let x = self.norm(&name("attention"), residual, self.rows, layer.attention_norm);
         let query = self.projection(&name("query"), heads, layer.query, layer.query_norm);
         let key = self.projection(&name("key"), groups, layer.key, layer.key_norm);

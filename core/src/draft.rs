@@ -1,8 +1,10 @@
 //! Programs in the making, for families of programs that follow from one structure.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::circuit::Name;
 use crate::decoder::Matrix;
 use crate::program::{Constant, ConstantId, List, Op, Program, Requantize, Table, TableId, Tensor, TensorId};
 
@@ -32,19 +34,19 @@ impl<M> Draft<M> {
         Self { model, rows, program }
     }
 
-    pub fn matrix(&mut self, name: &str, rows: u32, cols: u32, matrix: Matrix) -> ConstantId {
+    pub fn matrix(&mut self, name: Name<'_>, rows: u32, cols: u32, matrix: Matrix) -> ConstantId {
         let Matrix { bound, row_l1 } = matrix;
-        self.program.constants.push(Constant { name: String::from(name), rows, cols, bound, row_l1 });
+        self.program.constants.push(Constant { name: written(name), rows, cols, bound, row_l1 });
         ConstantId(self.program.constants.len() as u32 - 1)
     }
 
     /// A matrix of one row, any of whose entries may have this magnitude.
-    pub fn vector(&mut self, name: &str, cols: u32, bound: i64) -> ConstantId {
+    pub fn vector(&mut self, name: Name<'_>, cols: u32, bound: i64) -> ConstantId {
         self.matrix(name, 1, cols, entries(bound, cols))
     }
 
-    pub fn tensor(&mut self, name: &str, rows: u32, cols: u32, bound: i64) -> TensorId {
-        self.program.tensors.push(Tensor { name: String::from(name), rows, cols, bound, fraction_bits: 0 });
+    pub fn tensor(&mut self, name: Name<'_>, rows: u32, cols: u32, bound: i64) -> TensorId {
+        self.program.tensors.push(Tensor { name: written(name), rows, cols, bound, fraction_bits: 0 });
         TensorId(self.program.tensors.len() as u32 - 1)
     }
 
@@ -56,6 +58,11 @@ impl<M> Draft<M> {
     pub fn bound(&self, requantize: Requantize) -> i64 {
         self.program.tables.get(requantize.table.0 as usize).map_or(0, |table| table.bound)
     }
+}
+
+/// A name of a tensor or constant: for people, and for who has the numbers. A verifier needs none.
+fn written(name: Name<'_>) -> String {
+    if cfg!(feature = "execute") { format!("{name}") } else { String::new() }
 }
 
 /// Rows of so many entries, any of which may have this magnitude.

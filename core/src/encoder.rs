@@ -9,13 +9,14 @@
 mod tests;
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::circuit::Name;
 use crate::decoder::{Linear, Matrix};
 use crate::draft::{Draft, entries, serving};
 use crate::field::M31;
@@ -160,6 +161,11 @@ pub struct EncoderKey {
 impl EncoderKey {
     /// The key for sentences of so many tokens.
     pub fn instance(&self, length: u32) -> VerifyingKey {
+        self.instance_of(&self.digest(), length)
+    }
+
+    /// [`Self::instance`] for who knows the digest of this key already.
+    pub fn instance_of(&self, digest: &[u8; 32], length: u32) -> VerifyingKey {
         VerifyingKey {
             program: self.encoder.program(length),
             profile: self.profile,
@@ -167,6 +173,7 @@ impl EncoderKey {
             suite: self.suite,
             fixed_cap: self.fixed_cap.clone(),
             pin: self.pin,
+            member: Some(key::member(digest, &[length])),
         }
     }
 
@@ -229,22 +236,22 @@ impl Encoder {
         let lists = vec![List { name: String::from("tokens"), len: rows, limit: self.vocab }];
         let model = Part { encoder: self, length, exp };
         let mut draft = Draft::new(model, rows, &self.name, &self.tables, lists);
-        let words = draft.matrix("words", self.vocab, self.width, self.words);
-        let places = draft.matrix("places", self.positions, self.width, self.places);
-        let word = draft.tensor("word", rows, self.width, self.words.bound);
+        let words = draft.matrix(&"words", self.vocab, self.width, self.words);
+        let places = draft.matrix(&"places", self.positions, self.width, self.places);
+        let word = draft.tensor(&"word", rows, self.width, self.words.bound);
         let source = Source::Constant(words);
         draft.op(Op::Gather { source, rows: Rows::Listed(ListId(0)), y: word });
-        let place = draft.tensor("place", rows, self.width, self.places.bound);
+        let place = draft.tensor(&"place", rows, self.width, self.places.bound);
         let source = Source::Constant(places);
         draft.op(Op::Gather { source, rows: Rows::Given((0..rows).collect()), y: place });
-        let base = draft.widen("word.wide", None, word, self.words_align);
-        let embedded = draft.widen("embedded", Some(base), place, self.places_align);
-        let mut x = draft.norm("embedding", embedded, &self.embedding_norm);
+        let base = draft.widen(&"word.wide", None, word, self.words_align);
+        let embedded = draft.widen(&"embedded", Some(base), place, self.places_align);
+        let mut x = draft.norm(&"embedding", embedded, &self.embedding_norm);
         for (index, layer) in self.layers.iter().enumerate() {
             x = draft.layer(index, layer, x);
         }
         let bound = draft.program.tensors.get(x.0 as usize).map_or(0, |tensor| tensor.bound);
-        let y = draft.tensor("sentence", 1, self.width, bound);
+        let y = draft.tensor(&"sentence", 1, self.width, bound);
         draft.op(Op::Mean { x, len: length, y });
         draft.program.outputs.push(y);
         draft.program
@@ -259,35 +266,37 @@ struct Part<'a> {
 }
 
 impl Draft<Part<'_>> {
-    fn widen(&mut self, name: &str, base: Option<TensorId>, x: TensorId, align: (u8, u8)) -> TensorId {
+    fn widen(&mut self, name: Name<'_>, base: Option<TensorId>, x: TensorId, align: (u8, u8)) -> TensorId {
         let (left, right) = align;
         let y = self.tensor(name, self.rows, self.model.encoder.width, WIDE);
         self.op(Op::Widen { base, x, left, right, y });
         y
     }
 
-    fn norm(&mut self, name: &str, x: TensorId, params: &Norm) -> TensorId {
+    fn norm(&mut self, name: Name<'_>, x: TensorId, params: &Norm) -> TensorId {
         let Norm { offset, norm, gain, bias, requantize } = *params;
         let width = self.model.encoder.width;
-        let offset = offset.map(|bound| self.vector(&format!("{name}.offset"), width, bound));
-        let centred = self.tensor(&format!("{name}.centred"), self.rows, width, WIDE);
+        let offset = offset.map(|bound| self.vector(&format_args!("{name}.offset"), width, bound));
+        let centred = self.tensor(&format_args!("{name}.centred"), self.rows, width, WIDE);
         self.op(Op::Center { x, offset, y: centred });
         let normalized =
-            self.tensor(&format!("{name}.normalized"), self.rows, width, self.bound(norm.requantize));
+            self.tensor(&format_args!("{name}.normalized"), self.rows, width, self.bound(norm.requantize));
         self.op(Op::RmsNorm { x: centred, params: norm, y: normalized });
-        let scale = self.vector(&format!("{name}.gain"), width, gain);
-        let offset = self.vector(&format!("{name}.bias"), width, bias);
+        let scale = self.vector(&format_args!("{name}.gain"), width, gain);
+        let offset = self.vector(&format_args!("{name}.bias"), width, bias);
         let y = self.tensor(name, self.rows, width, self.bound(requantize));
         self.op(Op::Affine { x: normalized, scale, offset, requantize, y });
         y
     }
 
-    fn projection(&mut self, name: &str, linear: Linear) -> Projection {
+    fn projection(&mut self, name: Name<'_>, linear: Linear) -> Projection {
         let (rows, width) =
             (self.model.encoder.heads.saturating_mul(self.model.encoder.channels), self.model.encoder.width);
         Projection {
             weight: self.matrix(name, rows, width, linear.matrix),
-            bias: linear.bias.map(|bound| self.matrix(&format!("{name}.bias"), rows, 1, entries(bound, 1))),
+            bias: linear
+                .bias
+                .map(|bound| self.matrix(&format_args!("{name}.bias"), rows, 1, entries(bound, 1))),
             requantize: linear.requantize,
             norm: None,
         }
@@ -295,7 +304,7 @@ impl Draft<Part<'_>> {
 
     fn layer(&mut self, index: usize, layer: &Layer, x: TensorId) -> TensorId {
         let Encoder { width, ffn, heads, channels, .. } = *self.model.encoder;
-        let name = |what: &str| format!("layers.{index}.{what}");
+        let name = |what: &'static str| fmt::from_fn(move |f| write!(f, "layers.{index}.{what}"));
         let query = self.projection(&name("query"), layer.query);
         let key = self.projection(&name("key"), layer.key);
         let value = self.projection(&name("value"), layer.value);

@@ -12,7 +12,7 @@ use crate::profile::ProfileId;
 use crate::program::Program;
 
 /// Version of the protocol and of all file formats; absorbed first and checked first.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// All that a verifier knows about a model: the program's structure, the commitment to its numbers, and the
 /// security parameters. A proof chooses nothing of it.
@@ -30,6 +30,10 @@ pub struct VerifyingKey {
     pub fixed_cap: Vec<[u8; 32]>,
     /// The value that pins the fixed columns, in profiles beyond unique decoding (see [`crate::pin`]).
     pub pin: Option<[M31; 4]>,
+    /// The name of a program that follows from the key of a family of programs, as that of a decoder: the program's names
+    /// and numbers need not be read to tell it from others. No file holds it; only the family makes it.
+    #[serde(skip)]
+    pub member: Option<[u8; 32]>,
 }
 
 impl VerifyingKey {
@@ -45,8 +49,19 @@ impl VerifyingKey {
 
     /// The digest that names the model, its commitment and its parameters.
     pub fn digest(&self) -> [u8; 32] {
-        digest(self)
+        self.member.unwrap_or_else(|| digest(self))
     }
+}
+
+/// What names the member of a family: the digest of the family's key, and all that the member's program depends on beside
+/// it.
+pub(crate) fn member(family: &[u8; 32], extent: &[u32]) -> [u8; 32] {
+    let mut hasher = Hasher::new(blake2s::MEMBER);
+    hasher.update(family);
+    for number in extent {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.finish()
 }
 
 /// The canonical encoding of a key.
@@ -68,7 +83,7 @@ impl Flavor for Hashed {
     type Output = [u8; 32];
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.update(&[byte]);
+        self.0.push(byte);
         Ok(())
     }
 

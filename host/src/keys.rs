@@ -11,6 +11,7 @@ use circlet_core::profile::ProfileId;
 use circlet_core::program::{Data, Program};
 use circlet_core::protocol::{Outline, Protocol};
 use circlet_core::security::{Report, SizeError, analyse, meets_target};
+use circlet_core::transcript::Transcript;
 use rayon::prelude::*;
 
 use crate::backend::encode::Encoder;
@@ -92,10 +93,11 @@ impl<S: BulkHash> ProvingKey<S> {
         }
     }
 
-    /// The key of another program over the same constants and tables, in the same order: nothing is committed to
-    /// anew.
-    pub fn sibling(&self, program: Program) -> Result<Self, KeyError> {
-        let protocol = Protocol::with_rows(&program, self.protocol.profile, self.protocol.stacking.log_rows)?;
+    /// The key of another program over the same constants and tables, in the same order, given what verifies its proofs:
+    /// nothing is committed to anew.
+    pub fn sibling(&self, verifying: VerifyingKey) -> Result<Self, KeyError> {
+        let program = &verifying.program;
+        let protocol = Protocol::with_rows(program, self.protocol.profile, self.protocol.stacking.log_rows)?;
         secure(&protocol)?;
         let fixed = |protocol: &Protocol| -> Vec<(u64, Shape)> {
             let columns = protocol.circuit.columns.iter().enumerate();
@@ -112,7 +114,6 @@ impl<S: BulkHash> ProvingKey<S> {
         if fixed(&protocol) != fixed(&self.protocol) {
             return Err(KeyError::Data(format!("{}: another layout of the weights", program.name)));
         }
-        let verifying = VerifyingKey { program, ..self.verifying.clone() };
         Ok(Self { digest: verifying.digest(), verifying, ..self.with_protocol(protocol) })
     }
 
@@ -239,6 +240,7 @@ fn verifying<S: BulkHash>(
         suite: S::ID,
         fixed_cap: cap.iter().map(S::digest_to_bytes).collect(),
         pin,
+        member: None,
     }
 }
 

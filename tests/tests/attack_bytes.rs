@@ -242,6 +242,7 @@ fn nothing_but_the_key_decides() {
                 // Steps and names, which only who executes a circuit has a use for.
                 "#[cfg(feature = \"execute\")]",
                 "cfg!(feature = \"execute\") && self.executable",
+                "if cfg!(feature = \"execute\") { format!(\"{name}\") } else { String::new() }",
                 // Whether a function is a call.
                 "#[cfg_attr(target_pointer_width = \"32\", inline(never))]",
                 "#[cfg_attr(not(target_pointer_width = \"32\"), inline)]",
@@ -264,6 +265,7 @@ fn odd_programs() {
             suite: 1,
             fixed_cap: Vec::new(),
             pin: None,
+            member: None,
         };
         let bytes = key.to_bytes();
         for _ in 0..1500 {

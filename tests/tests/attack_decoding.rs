@@ -8,7 +8,7 @@ use circlet_core::circuit::{Circuit, ColumnId, Content, Indicator, Int, Kind, Pr
 use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text, TextError};
 use circlet_core::field::{M31, P};
 use circlet_core::hash::suite::Poseidon2Blake2s;
-use circlet_core::key::Statement;
+use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::Profile;
 use circlet_core::program::{self, Data, Op, Source, TensorId};
 use circlet_core::protocol::Protocol;
@@ -536,7 +536,21 @@ fn continued(decoder: &Decoder, data: &Data, prompt: &[u32], more: usize) -> Tex
 fn key_of(decoder: &Decoder, data: &Data, extent: Extent, log_rows: u32) -> ProvingKey<Poseidon2Blake2s> {
     let program = decoder.program(extent);
     let protocol = Protocol::with_rows(&program, WORK, log_rows).unwrap();
-    ProvingKey::build(program, data.clone(), protocol, &mut Honest)
+    let key = ProvingKey::build(program, data.clone(), protocol, &mut Honest);
+    let verifying = family(decoder, &key.verifying, log_rows).instance(extent);
+    ProvingKey { digest: verifying.digest(), verifying, ..key }
+}
+
+/// The decoder's key with the commitment of a program of it.
+fn family(decoder: &Decoder, one: &VerifyingKey, log_rows: u32) -> DecoderKey {
+    DecoderKey {
+        decoder: decoder.clone(),
+        profile: one.profile,
+        suite: one.suite,
+        log_rows: log_rows as u8,
+        fixed_cap: one.fixed_cap.clone(),
+        pin: None,
+    }
 }
 
 const LOG_ROWS: u32 = 16;
@@ -555,14 +569,7 @@ impl Telling {
 
     /// What a verifier says who has the decoder's key and a text.
     fn verify(&self, text: &Text, log_rows: u32, proof: &[u8]) -> Verdict {
-        let key = DecoderKey {
-            decoder: self.decoder.clone(),
-            profile: self.key.verifying.profile,
-            suite: self.key.verifying.suite,
-            log_rows: log_rows as u8,
-            fixed_cap: self.key.verifying.fixed_cap.clone(),
-            pin: None,
-        };
+        let key = family(&self.decoder, &self.key.verifying, log_rows);
         let instance = key.instance(self.decoder.extent(text).unwrap());
         let protocol = Protocol::with_rows(&instance.program, WORK, log_rows).unwrap();
         verify_with(&protocol, &instance, &self.decoder.statement(text).unwrap(), proof)
@@ -590,6 +597,11 @@ fn texts_that_are_not_the_proof_s() {
         let mut text = t.text.clone();
         text.tokens[at] ^= 1;
         assert_eq!(t.verify(&text, LOG_ROWS, &t.proof), Err(Reject::Work), "token {at}");
+    }
+    // The same program by itself, or another decoder's: what the proof is of is the family's member.
+    for member in [None, Some([1; 32]), Some(family(&t.decoder, &t.key.verifying, LOG_ROWS).digest())] {
+        let key = VerifyingKey { member, ..t.key.verifying.clone() };
+        assert_eq!(verify_with(&t.key.protocol, &key, &t.statement, &t.proof), Err(Reject::Work));
     }
     // The boundary of the prompt moved, a token less, a token more.
     for prompt in [2, 3, 5, 6] {

@@ -8,7 +8,7 @@ use circlet::prove::{prove_trace, statement};
 use circlet_core::circuit::{Circuit, ColumnId, Content, Indicator, Int, Kind, Product, Rows, Step};
 use circlet_core::encoder::{Encoder, EncoderKey, Encoding};
 use circlet_core::hash::suite::Poseidon2Blake2s;
-use circlet_core::key::Statement;
+use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::Profile;
 use circlet_core::program::{Data, Visible};
 use circlet_core::protocol::Protocol;
@@ -203,7 +203,21 @@ const LOG_ROWS: u32 = 16;
 fn key_of(encoder: &Encoder, data: &Data, length: u32) -> ProvingKey<Poseidon2Blake2s> {
     let program = encoder.program(length);
     let protocol = Protocol::with_rows(&program, WORK, LOG_ROWS).unwrap();
-    ProvingKey::build(program, data.clone(), protocol, &mut Honest)
+    let key = ProvingKey::build(program, data.clone(), protocol, &mut Honest);
+    let verifying = family(encoder, &key.verifying).instance(length);
+    ProvingKey { digest: verifying.digest(), verifying, ..key }
+}
+
+/// The encoder's key with the commitment of a program of it.
+fn family(encoder: &Encoder, one: &VerifyingKey) -> EncoderKey {
+    EncoderKey {
+        encoder: encoder.clone(),
+        profile: one.profile,
+        suite: one.suite,
+        log_rows: LOG_ROWS as u8,
+        fixed_cap: one.fixed_cap.clone(),
+        pin: None,
+    }
 }
 
 impl Telling {
@@ -221,14 +235,7 @@ impl Telling {
 
     /// What a verifier says who has the encoder's key and an encoding.
     fn verify(&self, encoding: &Encoding) -> Verdict {
-        let key = EncoderKey {
-            encoder: self.encoder.clone(),
-            profile: self.key.verifying.profile,
-            suite: self.key.verifying.suite,
-            log_rows: LOG_ROWS as u8,
-            fixed_cap: self.key.verifying.fixed_cap.clone(),
-            pin: None,
-        };
+        let key = family(&self.encoder, &self.key.verifying);
         let instance = key.instance(self.encoder.length(&encoding.tokens).unwrap());
         let protocol = Protocol::with_rows(&instance.program, WORK, LOG_ROWS).unwrap();
         verify_with(&protocol, &instance, &self.encoder.statement(encoding).unwrap(), &self.proof)

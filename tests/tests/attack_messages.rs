@@ -3,6 +3,7 @@
 use circlet::execute::Trace;
 use circlet::prove::adversary::Adversary;
 use circlet_core::field::QM31;
+use circlet_core::hash::HashSuite;
 use circlet_core::key::Statement;
 use circlet_core::transcript::{Label, Transcript};
 use circlet_tests::attack::Change;
@@ -225,7 +226,8 @@ fn forged_output_in_the_trace() {
 fn channels_absorb_what_they_read() {
     type Read = fn(&mut Channel<'_, Suite>) -> Result<(), Reject>;
     let drawn = |read: Read, mut bytes: &[u8]| {
-        let mut channel = Channel::<Suite>::new(Transcript::new(b"test"), &mut bytes);
+        let mut transcript = <Suite as HashSuite>::Transcript::new(b"test");
+        let mut channel = Channel::<Suite>::new(&mut transcript, &mut bytes);
         read(&mut channel).map(|()| channel.challenge(Label::LookupLambda))
     };
     let reads: [(Read, usize); 6] = [

@@ -46,7 +46,7 @@ pub fn verify_turn_from(
         return Err(Reject::OtherKey);
     }
     let program = key.decoder.turn(before.map(Standing::reached), turn).map_err(Reject::Text)?;
-    let instance = key.instance(program.extent);
+    let instance = key.instance_of(&digest, program.extent);
     let outline = Outline::of_key(&instance).map_err(Reject::Key)?;
     let past = before.map(|before| &before.state);
     let state = verify_after(outline, &instance.program, &instance, past, &program.statement, proof)?;

@@ -16,7 +16,17 @@ pub fn verify_encoding_from(
     encoding: &Encoding,
     proof: &mut dyn Source,
 ) -> Result<(), Reject> {
+    under(key, &key.digest(), encoding, proof)
+}
+
+/// [`verify_encoding_from`], given the digest of the key.
+pub(crate) fn under(
+    key: &EncoderKey,
+    digest: &[u8; 32],
+    encoding: &Encoding,
+    proof: &mut dyn Source,
+) -> Result<(), Reject> {
     let length = key.encoder.length(&encoding.tokens).map_err(Reject::Sentence)?;
     let statement = key.encoder.statement(encoding).map_err(Reject::Sentence)?;
-    verify_from(&key.instance(length), &statement, proof)
+    verify_from(&key.instance_of(digest, length), &statement, proof)
 }

@@ -13,7 +13,7 @@ use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::limits;
 
 use crate::source::{Source, Take};
-use crate::{Reject, verify_encoding_from, verify_from, verify_text_from, verify_turn_from};
+use crate::{Reject, encoding, text, verify_from, verify_turn_from};
 
 /// A verifying key of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,14 +162,14 @@ pub fn verify_payload(key: &Key, kind: Kind, source: &mut dyn Source) -> Result<
         Key::Decoder(key) => {
             let tokens = list(source, u64::from(key.decoder.positions) + 2, |s| s.word())?;
             let text = Text { tokens, prompt: source.word()? };
-            proof_of(source, |proof| verify_text_from(key, &text, proof))?;
+            proof_of(source, |proof| text::under(key, &own, &text, proof))?;
             Proven::Text(text)
         }
         Key::Encoder(key) => {
             let tokens = list(source, key.encoder.positions.into(), |s| s.word())?;
             let embedding = list(source, key.encoder.width.into(), |s| s.signed())?;
             let encoding = Encoding { tokens, embedding };
-            proof_of(source, |proof| verify_encoding_from(key, &encoding, proof))?;
+            proof_of(source, |proof| encoding::under(key, &own, &encoding, proof))?;
             Proven::Encoding(encoding)
         }
     };

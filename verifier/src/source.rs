@@ -1,5 +1,7 @@
 //! Where the bytes of a proof come from.
 
+use core::ops::Range;
+
 use circlet_core::field::M31;
 
 use crate::Reject;
@@ -44,29 +46,61 @@ impl Source for &[u8] {
     }
 }
 
-/// The next bytes of a source, so many of them.
+/// Bytes that [`Take`] reads at once, for who asks for less.
+const AHEAD: usize = 256;
+
+/// The next bytes of a source, so many of them. Where less is asked for than a source gives with little effort, some are read
+/// ahead, but none beyond the end.
 pub struct Take<'a> {
     source: &'a mut dyn Source,
+    /// Bytes of the source that have not been read.
     left: u64,
+    ahead: [u8; AHEAD],
+    /// Which of them are still to be handed out.
+    here: Range<usize>,
 }
 
 impl<'a> Take<'a> {
     /// The next `len` bytes of `source`.
     pub fn new(source: &'a mut dyn Source, len: u64) -> Self {
-        Self { source, left: len }
+        Self { source, left: len, ahead: [0; AHEAD], here: 0..0 }
+    }
+
+    /// Hands out what has been read ahead; the result is what is still to be filled.
+    fn hand_out<'o>(&mut self, out: &'o mut [u8]) -> &'o mut [u8] {
+        let ready = self.ahead.get(self.here.clone()).unwrap_or_default();
+        let count = ready.len().min(out.len());
+        let (now, later) = out.split_at_mut(count);
+        now.copy_from_slice(ready.get(..count).unwrap_or_default());
+        self.here.start += count;
+        later
     }
 }
 
 impl Source for Take<'_> {
     fn read(&mut self, out: &mut [u8]) -> Result<(), ReadError> {
-        let left = self.left.checked_sub(out.len() as u64).ok_or(ReadError::End)?;
-        self.source.read(out)?;
-        self.left = left;
+        if out.len() as u64 > self.left + self.here.len() as u64 {
+            return Err(ReadError::End);
+        }
+        let out = self.hand_out(out);
+        if out.is_empty() {
+            return Ok(());
+        }
+        if out.len() >= AHEAD {
+            self.left -= out.len() as u64;
+            return self.source.read(out);
+        }
+        let count = usize::try_from(self.left).map_or(AHEAD, |left| left.min(AHEAD));
+        let ahead = self.ahead.get_mut(..count).unwrap_or_default();
+        self.left -= count as u64;
+        self.source.read(ahead)?;
+        self.here = 0..count;
+        self.hand_out(out);
         Ok(())
     }
 
     fn is_at_end(&mut self) -> Result<bool, ReadError> {
-        Ok(self.left == 0)
+        Ok(self.left == 0 && self.here.is_empty())
     }
 }
 

@@ -13,7 +13,17 @@ pub fn verify_text(key: &DecoderKey, text: &Text, mut proof: &[u8]) -> Result<()
 
 /// [`verify_text`] for a proof that is read as it comes.
 pub fn verify_text_from(key: &DecoderKey, text: &Text, proof: &mut dyn Source) -> Result<(), Reject> {
+    under(key, &key.digest(), text, proof)
+}
+
+/// [`verify_text_from`], given the digest of the key.
+pub(crate) fn under(
+    key: &DecoderKey,
+    digest: &[u8; 32],
+    text: &Text,
+    proof: &mut dyn Source,
+) -> Result<(), Reject> {
     let extent = key.decoder.extent(text).map_err(Reject::Text)?;
     let statement = key.decoder.statement(text).map_err(Reject::Text)?;
-    verify_from(&key.instance(extent), &statement, proof)
+    verify_from(&key.instance_of(digest, extent), &statement, proof)
 }

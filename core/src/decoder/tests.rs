@@ -284,6 +284,47 @@ fn keys_are_canonical() {
     assert_eq!((instance.log_rows, instance.suite, instance.fixed_cap), (12, 1, key.fixed_cap));
 }
 
+/// Transcripts tell instances apart by what their programs follow from, whatever that is.
+#[test]
+fn instances_have_digests_of_their_own() {
+    let key = |log_rows, gain: i64| {
+        let mut decoder = decoder();
+        decoder.final_gain = decoder.final_gain.map(|(bound, requantize)| (bound + gain, requantize));
+        decoder.pad += gain as u32;
+        DecoderKey {
+            decoder,
+            profile: ProfileId::P100U,
+            suite: 1,
+            log_rows,
+            fixed_cap: vec![[7; 32]; 2],
+            pin: None,
+        }
+    };
+    let of = |rows, first, generated, past| Extent { rows, first, generated, past };
+    let extents = [
+        of(4, 0, 1, None),
+        of(8, 0, 1, None),
+        of(4, 1, 1, None),
+        of(4, 0, 2, None),
+        of(4, 0, 1, Some(0)),
+        of(4, 0, 1, Some(1)),
+        of(4, 0, 1, Some(u32::MAX)),
+    ];
+    let mut digests = Vec::new();
+    for key in [key(12, 0), key(13, 0), key(12, 1)] {
+        digests.push(key.digest());
+        digests.extend(extents.map(|extent| key.instance(extent).digest()));
+        assert_eq!(key.instance(extents[0]), key.instance_of(&key.digest(), extents[0]));
+    }
+    // And from keys of programs, which are all that a file holds.
+    let instance = key(12, 0).instance(extents[0]);
+    let alone = VerifyingKey::from_bytes(&instance.to_bytes()).unwrap();
+    assert_eq!(alone.member, None);
+    digests.push(alone.digest());
+    let all: alloc::collections::BTreeSet<_> = digests.iter().collect();
+    assert_eq!(all.len(), digests.len());
+}
+
 /// Mutated encodings of decoders are errors or decoders with programs that are accepted or refused, quickly and
 /// in little memory.
 #[test]

@@ -122,6 +122,8 @@ fn keys_have_one_encoding() {
     let mut other = key.clone();
     other.encoder.layers[1].attention_norm.gain += 1;
     assert_ne!(other.digest(), key.digest());
+    let digests = [key.instance(3), key.instance(4), other.instance(3)].map(|instance| instance.digest());
+    assert!(digests[0] != digests[1] && digests[0] != digests[2] && digests[0] != key.digest());
 }
 
 /// Whatever a key's bytes say, there is an answer.

@@ -18,6 +18,8 @@ pub const TRANSCRIPT: &[u8; 8] = b"circlt-T";
 pub const WORK: &[u8; 8] = b"circlt-W";
 /// Personalisation of digests of keys and programs.
 pub const DIGEST: &[u8; 8] = b"circlt-D";
+/// Personalisation of digests that name a member of a family of programs.
+pub const MEMBER: &[u8; 8] = b"circlt-F";
 /// Personalisation of messages that are promised by their digest.
 pub const MESSAGE: &[u8; 8] = b"circlt-M";
 
@@ -286,6 +288,18 @@ impl Hasher {
         }
     }
 
+    /// Appends one byte.
+    pub fn push(&mut self, byte: u8) {
+        match self.buffer.get_mut(self.filled) {
+            Some(slot) => {
+                *slot = byte;
+                self.filled += 1;
+                self.bytes += 1;
+            }
+            None => self.update(&[byte]),
+        }
+    }
+
     /// The digest of the whole message.
     pub fn finish(mut self) -> [u8; 32] {
         self.compress(true);
@@ -342,6 +356,10 @@ mod tests {
             let mut hasher = Hasher::new(DIGEST);
             bytes.chunks(piece).for_each(|chunk| hasher.update(chunk));
             hasher.update(&[]);
+            assert_eq!(hasher.finish(), hash(DIGEST, &bytes));
+            let mut hasher = Hasher::new(DIGEST);
+            bytes.iter().take(piece).for_each(|&byte| hasher.push(byte));
+            hasher.update(bytes.get(piece..).unwrap_or_default());
             assert_eq!(hasher.finish(), hash(DIGEST, &bytes));
         }
     }

@@ -275,6 +275,8 @@ pub fn row(columns: &[Vec<B>], index: u32) -> Vec<M31> {
 
 #[cfg(test)]
 mod tests {
+    use circlet_core::hash::Trees;
+
     use super::*;
     use crate::backend::field::pack_base;
 

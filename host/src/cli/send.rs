@@ -251,7 +251,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         )),
     })?;
 
-    let reason = text::name(verdict.reason.as_str());
+    let reason = text::line(verdict.reason.as_str());
     let statement = match verdict.outcome {
         circlet_link::Outcome::Accepted => {
             let path = &arguments.proof;

@@ -20,11 +20,16 @@ fn push(out: &mut String, c: char) {
 /// A name out of a file that nobody vouches for: on one line, without control characters, not too long.
 pub fn name(name: &str) -> String {
     const LONGEST: usize = 100;
-    let mut out = String::new();
-    name.chars().take(LONGEST).for_each(|c| push(&mut out, c));
-    if name.chars().nth(LONGEST).is_some() {
-        out += "...";
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => line(&name[..end]) + "...",
+        None => line(name),
     }
+}
+
+/// A sentence that nobody vouches for, of bounded length: on one line, without control characters.
+pub fn line(text: &str) -> String {
+    let mut out = String::new();
+    text.chars().for_each(|c| push(&mut out, c));
     out
 }
 

@@ -51,6 +51,7 @@ fn key() -> VerifyingKey {
         suite: 2,
         fixed_cap: vec![[3; 32], [4; 32]],
         pin: None,
+        member: None,
     }
 }
 

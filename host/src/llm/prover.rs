@@ -92,13 +92,12 @@ impl<S: BulkHash> DecoderProver<S> {
 
     /// Proves that the weights keep their declared bounds, see [`register`].
     pub fn register(&self, done: impl FnMut(usize, usize)) -> anyhow::Result<Vec<Vec<u8>>> {
-        let program = self.key.decoder.program(Extent { rows: 1, first: 0, generated: 1, past: None });
-        register(&self.base.sibling(program)?, done)
+        register(&self.sibling(Extent { rows: 1, first: 0, generated: 1, past: None })?, done)
     }
 
     /// The key of the program of an extent.
     pub(super) fn sibling(&self, extent: Extent) -> Result<ProvingKey<S>, KeyError> {
-        self.base.sibling(self.key.decoder.program(extent))
+        self.base.sibling(self.key.instance(extent))
     }
 
     /// Runs a text, whose last tokens after the prompt must be the model's.

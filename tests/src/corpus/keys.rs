@@ -37,6 +37,7 @@ pub fn all(corpus: &mut Corpus) {
         corpus.forged(&name, &format!("mul-of-{what}"), file(key.digest, &statement, proof));
     }
     corpus.forged(&pinned_name, "mul-johnson-of-unique", file(pinned.digest, &statement, &proof));
+    corpus.forged(&other_name, "mul-suite-of-other", file(other.digest, &statement, &proof));
     // Under a key that it does not name.
     corpus.forged(&name, "mul-other-key", file(other.digest, &statement, &other_proof));
     corpus.forged("program.vk", "mul-other-program", file(key.digest, &statement, &proof));
@@ -75,7 +76,6 @@ fn unsound(corpus: &mut Corpus, key: &VerifyingKey, statement: &Statement, proof
     for suite in [0, 3, 255] {
         forge(&format!("suite-{suite}"), &|key| key.suite = suite);
     }
-    forge("suite-other", &|key| key.suite = 1);
     forge("renamed", &|key| key.program.name.push('2'));
     forge("cap-empty", &|key| key.fixed_cap.clear());
     forge("cap-short", &|key| {

@@ -14,7 +14,7 @@ use circlet_core::decoder::{Chat, DecoderKey, Text, Turn};
 use circlet_core::encoder::Encoding;
 use circlet_core::field::M31;
 use circlet_core::hash::suite::Blake2sBlake2s;
-use circlet_core::key::Statement;
+use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
 use circlet_core::program::Data;
 use circlet_core::transcript::Label;
@@ -260,8 +260,9 @@ fn talk(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
     forge("word-half", &with(&run.trace, &mut Codewords(|words: &mut [_]| change_rows(words, far))));
 
     // A turn by itself is no proof of a program: nobody knows what it goes on from.
-    let instance = corpus.key("turn-as-program", &run.key.verifying);
-    let proof = file(run.key.digest, &run.statement, &talk.file.proofs[1]);
+    let alone = VerifyingKey { member: None, ..run.key.verifying.clone() };
+    let instance = corpus.key("turn-as-program", &alone);
+    let proof = file(alone.digest(), &run.statement, &talk.file.proofs[1]);
     corpus.forged(&instance, "turn-as-program", proof);
     // Where a commitment may stand for several lists of numbers, proofs could speak of different ones.
     let johnson =

@@ -133,6 +133,7 @@ mod tests {
             suite: 0,
             fixed_cap: Vec::new(),
             pin: None,
+            member: None,
         });
         let values = |statement: &Statement, part: circlet_part| -> Vec<Vec<i64>> {
             statement.part(part as c_int).iter().map(|list| list.values.clone()).collect()

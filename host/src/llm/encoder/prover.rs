@@ -126,13 +126,13 @@ impl<S: BulkHash> EncoderProver<S> {
 
     /// Proves that the weights keep their declared bounds, see [`register`].
     pub fn register(&self, done: impl FnMut(usize, usize)) -> anyhow::Result<Vec<Vec<u8>>> {
-        register(&self.base.sibling(self.key.encoder.program(1))?, done)
+        register(&self.base.sibling(self.key.instance(1))?, done)
     }
 
     /// Runs a sentence.
     pub fn run(&self, tokens: &[u32]) -> anyhow::Result<Run<S>> {
         let encoder = &self.key.encoder;
-        let key = self.base.sibling(encoder.program(encoder.length(tokens)?))?;
+        let key = self.base.sibling(self.key.instance(encoder.length(tokens)?))?;
         let trace = self.runner.run(key.circuit(), tokens)?;
         let statement = statement(&key, &trace);
         let embedding = statement.outputs.first().cloned().context("an encoder has an output")?;
