@@ -57,7 +57,8 @@ impl Forger<'_> {
     }
 }
 
-/// Forgeries of two programs: one small for bytes, messages and commitments, one of three layers for witnesses.
+/// Forgeries of three programs: one small for bytes, messages and commitments, one of three layers for witnesses, one with
+/// all ops between tensors.
 pub fn program(corpus: &mut Corpus) {
     let bench = Bench::new(programs::matmul(), P100_U);
     let key = corpus.key("program", &bench.key.verifying);
@@ -89,9 +90,32 @@ pub fn program(corpus: &mut Corpus) {
     forger.witnesses();
     forger.lookups();
     forger.stages();
+
+    let bench = Bench::new(programs::residual(), P100_U);
+    let key = corpus.key("residual", &bench.key.verifying);
+    corpus.honest(&key, "residual", file(bench.key.digest, &bench.statement, &bench.proof()));
+    Forger { corpus, bench: &bench, key: &key }.rewired();
 }
 
 impl Forger<'_> {
+    /// Entries that a rewiring exchanges and should not, or takes from nowhere.
+    fn rewired(&mut self) {
+        let wirings = &self.bench.key.circuit().wirings;
+        for (index, wiring) in wirings.iter().enumerate() {
+            for (place, placement) in wiring.to.iter().enumerate() {
+                let column = placement.column.0 as usize;
+                let cells = &self.bench.trace.columns[column];
+                let Some(other) = cells.iter().position(|cell| *cell != cells[0]) else { continue };
+                let mut trace = self.bench.trace.clone();
+                trace.columns[column].swap(0, other);
+                self.of_trace(&format!("wiring{index}-{place}-swapped"), &trace, &mut Honest);
+                let mut trace = self.bench.trace.clone();
+                trace.columns[column][other] += 1;
+                self.of_trace(&format!("wiring{index}-{place}-other"), &trace, &mut Honest);
+            }
+        }
+    }
+
     /// Each kind of message, changed before it is sent: the first of its label, and the last.
     fn messages(&mut self) {
         let mut sent: Vec<Label> = Vec::new();

@@ -107,7 +107,7 @@ fn text(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
         corpus.forged(key, &format!("text-{what}"), encode(&file));
     };
     let vocab = prover.key.decoder.vocab;
-    let edits: [Edit<'_, Text>; 9] = [
+    let edits: [Edit<'_, Text>; 10] = [
         ("says-generated", &|t| *t.tokens.last_mut().expect("tokens") ^= 1),
         ("says-given", &|t| t.tokens[1] ^= 1),
         ("says-shorter", &|t| t.tokens.truncate(t.tokens.len() - 1)),
@@ -117,6 +117,7 @@ fn text(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
         ("says-no-token", &|t| t.tokens[2] = vocab),
         ("says-all-given", &|t| t.prompt = t.tokens.len() as u32),
         ("says-too-much", &|t| t.tokens.resize(66, 1)),
+        ("says-more", &|t| t.tokens.resize(67, 1)),
     ];
     for (what, edit) in edits {
         let mut text = run.text.clone();
@@ -199,7 +200,7 @@ fn talk(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
         let name: String = order.iter().map(ToString::to_string).collect();
         forge(&format!("order-{name}"), &file);
     }
-    let edits: [Edit<'_, ChatFile>; 10] = [
+    let edits: [Edit<'_, ChatFile>; 11] = [
         ("proofs-swapped", &|f| f.proofs.swap(1, 2)),
         ("proof-missing", &|f| f.proofs.truncate(2)),
         ("proof-twice", &|f| f.proofs.push(f.proofs[2].clone())),
@@ -216,6 +217,7 @@ fn talk(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
             turn.generated.insert(0, token);
         }),
         ("says-too-much", &|f| f.chat.turns[2].given.resize(60, 1)),
+        ("says-more", &|f| f.chat.turns[0].given.resize(67, 1)),
         ("says-empty-turn", &|f| f.chat.turns[1].generated.clear()),
     ];
     for (what, edit) in edits {

@@ -96,7 +96,7 @@ impl Collect<'_, '_> {
         if self.used == BLOCK {
             // Fewer in the end; a circuit that asks for more than there are would get zeros.
             let len = self.unread.min(BLOCK as u32);
-            self.unread -= len;
+            self.unread = self.unread.saturating_sub(len);
             self.used = BLOCK - len as usize;
             self.ready = [QM31::ZERO; BLOCK];
             let block = self.ready.get_mut(self.used..).unwrap_or_default();
