@@ -398,3 +398,21 @@ impl Terms for Claims {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_of_one_sort_follow_those_of_another() {
+        let numbers = Numbers { operands: 2, gathers: 3, picks: 5, wirings: 7, publics: 11, pins: 1 };
+        assert_eq!([COUNTS, ROWS, LINEAR, OPERANDS], [0, 1, 2, 3]);
+        assert_eq!(numbers.first_gather(), 5);
+        assert_eq!(numbers.first_pick(), 8);
+        assert_eq!(numbers.first_wiring(), 13);
+        assert_eq!(numbers.first_public(), 20);
+        assert_eq!(numbers.pin(), 31);
+        assert_eq!(numbers.all(), 32);
+        assert_eq!(Claims::new(&numbers).values.len(), 32);
+    }
+}

@@ -103,16 +103,22 @@ impl Domain {
             0 => (index, ORDER_LOG - 1),
             _ => (index << (level - 1) & ((1 << ORDER_LOG) - 1), ORDER_LOG - 2),
         };
+        // Coordinates are gathered with their points, and not from them afterwards: where vector code does that, it loads
+        // the other coordinates too, and something behind the last.
+        let coordinate = |point: Point| if level == 0 { point.y } else { point.x };
         let mut points: TinyVec<[Point; FEW / 2]> = TinyVec::new();
-        points.push(self.point(index));
+        let mut row = Coordinates::new();
+        let first = self.point(index);
+        points.push(first);
+        row.push(coordinate(first));
         for bit in 0..k.saturating_sub(1) {
             let Some(&step) = self.doublings.get(top.saturating_sub(bit) as usize) else { break };
             for place in 0..points.len() {
-                let Some(&point) = points.get(place) else { break };
-                points.push(point.add(step));
+                let Some(point) = points.get(place).map(|point| point.add(step)) else { break };
+                points.push(point);
+                row.push(coordinate(point));
             }
         }
-        let mut row: Coordinates = points.iter().map(|p| if level == 0 { p.y } else { p.x }).collect();
         let mut all = Coordinates::new();
         for depth in 0..k {
             all.extend_from_slice(&row);

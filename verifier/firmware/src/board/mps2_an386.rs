@@ -7,7 +7,7 @@ use super::serial::Uart;
 /// The board.
 pub const NAME: &str = "mps2-an386";
 /// Bytes of its heap.
-pub const HEAP: usize = 224 << 10;
+pub const HEAP: usize = 216 << 10;
 /// Of the processor, in hertz.
 pub const FREQUENCY: u32 = 25_000_000;
 
