@@ -50,7 +50,9 @@ impl<const N: usize> Outputs<N> {
         for (path, file) in self.0.iter().zip(written) {
             file.persist(path)
                 .map_err(|error| FileError::Write { path: path.clone(), source: error.error })?;
-            // So that the rename survives a crash, where folders can be synced.
+        }
+        // So that the renames survive a crash, where folders can be synced. Not between them: it takes a while.
+        for path in &self.0 {
             if let Ok(folder) = File::open(folder(path)) {
                 let _ = folder.sync_all();
             }

@@ -1,7 +1,7 @@
 """A device says of the proofs of a corpus what is said there: cases.py CIRCLET FOLDER BOARD PORT [KIND...]
 
-Sends one forged proof for each reason, and every honest one, or all cases if CIRCLET_CASES is "all". KINDs are beginnings
-of keys' files, if the device has too little memory for others. Files that cannot be used never reach a device, and one
+Sends one forged proof for each reason, and the honest ones that are not large, or all cases if CIRCLET_CASES is "all". KINDs
+are beginnings of keys' files, if the device is not to have others. Files that cannot be used never reach a device, and one
 with a proof under another key than the one that it names is judged under that.
 """
 
@@ -16,6 +16,7 @@ import time
 circlet, folder, board, port = shlex.split(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 kinds = tuple(kind.encode() for kind in sys.argv[5:])
 HEADER, DIGEST = 42, 32
+LARGE = 1 << 18
 
 
 def fail(case, *said):
@@ -51,7 +52,8 @@ cases = [case for case in json.loads((folder / "cases.json").read_text()) if jud
 cases.sort(key=lambda case: (folder / case["proof"]).stat().st_size)
 reasons, sent = set(), 0
 for case in cases:
-    if not case["ok"] and case["reason"] in reasons and os.environ.get("CIRCLET_CASES") != "all":
+    large = (folder / case["proof"]).stat().st_size > LARGE
+    if (large if case["ok"] else case["reason"] in reasons) and os.environ.get("CIRCLET_CASES") != "all":
         continue
     send(case)
     sent += 1
