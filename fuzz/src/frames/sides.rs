@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use circlet_core::hash::blake2s;
 use circlet_link::device::ANYONE;
-use circlet_link::frame::DATA;
+use circlet_link::frame::{DATA, HEAD, LONGEST};
 use circlet_link::line::SILENCE;
 use circlet_link::message::{self, About, Begin};
 use circlet_link::{
@@ -183,8 +183,11 @@ pub fn host(pieces: &[Piece]) {
             return;
         }
     }
+    // What is no frame may hide some that come to light one after the other, as silences pass; each is an answer, after which the
+    // host is as patient as before.
     let patience = Patience::default();
-    for _ in 0..=patience.unanswered.max(patience.greetings) {
+    let hidden = LONGEST / HEAD;
+    for _ in 0..=(1 + hidden as u32) * (1 + patience.unanswered.max(patience.greetings)) {
         now = now.wrapping_add(patience.working);
         if act(&mut sender, now, &payload, &log) {
             return;
