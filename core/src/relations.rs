@@ -30,6 +30,7 @@
 //! times itself over all `n`, so that it is constant until its own variables come. The prover ends by sending
 //! `a_j` and `b_j` at the random point; each is a linear claim.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::axis::Axis;
@@ -435,16 +436,25 @@ pub fn operand_terms(columns: &Columns, number: u32, operand: &Operand<'_>, term
     terms.add(columns, OPERANDS + number, QM31::ONE, &operand.form.terms, rows, cols);
 }
 
-/// What products make of the sumcheck's summand. Few of them meet differently.
+/// What products make of the sumcheck's summand, by how their operands meet. Most circuits have [`FEW`] ways, and searching
+/// these one by one is quickest; a program that has more of them makes no search long.
 #[derive(Clone, Debug, Default)]
-pub struct Sums(Vec<(Meeting, QM31)>);
+pub struct Sums {
+    few: Vec<(Meeting, QM31)>,
+    more: BTreeMap<Meeting, QM31>,
+}
+
+const FEW: usize = 32;
 
 impl Sums {
     /// Adds a product of operands' values, times its factors.
     pub fn add(&mut self, meeting: &Meeting, product: QM31) {
-        match self.0.iter_mut().find(|(own, _)| own == meeting) {
-            Some((_, sum)) => *sum += product,
-            None => self.0.push((*meeting, product)),
+        if let Some((_, sum)) = self.few.iter_mut().find(|(own, _)| own == meeting) {
+            *sum += product;
+        } else if self.few.len() < FEW {
+            self.few.push((*meeting, product));
+        } else {
+            *self.more.entry(*meeting).or_default() += product;
         }
     }
 
@@ -456,7 +466,8 @@ impl Sums {
             let unused = halves.len().checked_sub(meeting.variables as usize + 1);
             unused.and_then(|unused| halves.get(unused)).copied().unwrap_or(QM31::ZERO)
         };
-        self.0.iter().map(|(meeting, sum)| *sum * share(meeting) * meeting.weight(points)).sum()
+        let sums = self.few.iter().map(|(meeting, sum)| (meeting, sum)).chain(&self.more);
+        sums.map(|(meeting, &sum)| sum * share(meeting) * meeting.weight(points)).sum()
     }
 }
 
@@ -489,4 +500,32 @@ impl Meeting {
 /// `s(0) + s(1) = claim`.
 pub fn round(claim: QM31, [s0, s2, s3]: [QM31; DEGREE]) -> [QM31; DEGREE + 1] {
     [s0, claim - s0.double() - s2 - s3, s2, s3]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_many_meetings_are_those_of_each() {
+        let element = |seed: u32| {
+            QM31::from_coordinates([1, 2, 3, 4].map(|k| M31::reduce(u64::from(seed * 977 + k) << 20)))
+        };
+        let bound: Vec<QM31> = (0..7).map(element).collect();
+        let points = Points { bound, ..Points::default() };
+        let meeting =
+            |len: u32| Meeting { kind: Kind::Contract, variables: 7, low: 7, len, high_len: 1, inner: 0 };
+        let ways = 3 * FEW as u32;
+        let mut sums = Sums::default();
+        let mut expected = QM31::ZERO;
+        for round in 0..2 {
+            for len in 1..=ways {
+                let product = element(100 + len + round * ways);
+                sums.add(&meeting(len), product);
+                expected += product * Axis::sum(len).evaluate(&points.bound);
+            }
+        }
+        assert_eq!((sums.few.len(), sums.more.len()), (FEW, 2 * FEW));
+        assert_eq!(sums.total(7, &points), expected);
+    }
 }

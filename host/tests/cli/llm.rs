@@ -301,6 +301,11 @@ fn stopped_runs_leave_nothing() {
             if placed {
                 bench.run(OK, &["inspect", "q.circlet"]);
             }
+            if left.iter().any(|name| name == "q") {
+                bench.run(OK, &["verify", "m.vk", "q", "--trust-key"]);
+            }
+            let temporary = left.iter().filter(|name| name.starts_with(".circlet-")).count();
+            assert!(temporary <= 2, "{left:?}");
             for name in left {
                 if name == "q" || (placed && name.starts_with("q.")) || name.starts_with(".circlet-") {
                     fs::remove_file(bench.path(&name)).unwrap();
