@@ -436,7 +436,7 @@ pub fn operand_terms(columns: &Columns, number: u32, operand: &Operand<'_>, term
     terms.add(columns, OPERANDS + number, QM31::ONE, &operand.form.terms, rows, cols);
 }
 
-/// What products make of the sumcheck's summand, by how their operands meet. Most circuits have [`FEW`] ways, and searching
+/// What products make of the sumcheck's summand, by how their operands meet. Most circuits have `FEW` ways, and searching
 /// these one by one is quickest; a program that has more of them makes no search long.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
