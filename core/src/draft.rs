@@ -1,10 +1,9 @@
 //! Programs in the making, for families of programs that follow from one structure.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::circuit::Name;
+use crate::circuit::{Name, written};
 use crate::decoder::Matrix;
 use crate::program::{Constant, ConstantId, List, Op, Program, Requantize, Table, TableId, Tensor, TensorId};
 
@@ -58,11 +57,6 @@ impl<M> Draft<M> {
     pub fn bound(&self, requantize: Requantize) -> i64 {
         self.program.tables.get(requantize.table.0 as usize).map_or(0, |table| table.bound)
     }
-}
-
-/// A name of a tensor or constant: for people, and for who has the numbers. A verifier needs none.
-fn written(name: Name<'_>) -> String {
-    if cfg!(feature = "execute") { format!("{name}") } else { String::new() }
 }
 
 /// Rows of so many entries, any of which may have this magnitude.

@@ -66,43 +66,59 @@ pub(crate) fn member(family: &[u8; 32], extent: &[u32]) -> [u8; 32] {
 
 /// The canonical encoding of a key.
 pub(crate) fn encode<K: Serialize>(key: &K) -> Vec<u8> {
-    // Encoding to memory can only fail for types that postcard does not support; these are plain.
-    postcard::to_allocvec(key).unwrap_or_default()
+    let mut encoding = Vec::new();
+    write(key, &mut |bytes| {
+        encoding.extend(bytes);
+        true
+    });
+    encoding
 }
 
 /// The key that has this canonical encoding.
 pub(crate) fn decode<K: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<K> {
     let key: K = postcard::from_bytes(bytes).ok()?;
-    (encode(&key) == bytes).then_some(key)
-}
-
-/// Hashes an encoding as it is made.
-struct Hashed(Hasher);
-
-impl Flavor for Hashed {
-    type Output = [u8; 32];
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.update(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<[u8; 32]> {
-        Ok(self.0.finish())
-    }
+    let mut left = Some(bytes);
+    write(&key, &mut |bytes| {
+        left = left.and_then(|left| left.strip_prefix(bytes));
+        left.is_some()
+    });
+    (left == Some(&[])).then_some(key)
 }
 
 /// The digest of the version and the canonical encoding of a key.
 pub(crate) fn digest<K: Serialize>(key: &K) -> [u8; 32] {
     let mut hasher = Hasher::new(blake2s::DIGEST);
     hasher.update(&VERSION.to_le_bytes());
-    // Like encoding to memory, this cannot fail.
-    postcard::serialize_with_flavor(key, Hashed(hasher)).unwrap_or_default()
+    write(key, &mut |bytes| {
+        hasher.update(bytes);
+        true
+    });
+    hasher.finish()
+}
+
+/// Gives away the canonical encoding of a key as it is made, until it is not taken.
+fn write<K: Serialize>(key: &K, take: &mut dyn FnMut(&[u8]) -> bool) {
+    // This fails only for what is not taken, and for types that postcard does not support; these are plain.
+    let _ = postcard::serialize_with_flavor(key, Taken(take));
+}
+
+/// Whoever takes an encoding: one type, so that there is one piece of code that encodes a key.
+struct Taken<'a>(&'a mut dyn FnMut(&[u8]) -> bool);
+
+impl Flavor for Taken<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if (self.0)(bytes) { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// What a proof is about: the public tensors, row by row, as integers at the program's scales, and the public

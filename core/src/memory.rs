@@ -47,7 +47,7 @@ fn growing(len: usize, bytes: u64) -> u64 {
 impl VerifyingKey {
     /// The memory that verifying a proof under this key takes on a machine with pointers of `word` bytes, besides the key
     /// itself.
-    pub fn memory_plan(&self, word: u64) -> Result<MemoryPlan, crate::circuit::CircuitError> {
+    pub fn memory_plan(&self, word: u64) -> crate::circuit::Checked<MemoryPlan> {
         Ok(plan(&Outline::of_key(self)?, &self.program, word))
     }
 }

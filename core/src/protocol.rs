@@ -3,8 +3,8 @@
 use alloc::format;
 
 use crate::circuit::{
-    Check, Circuit, CircuitError, Columns, Declared, Gather, Looked, Pick, Reader, Relation, Shape, Sizes,
-    Source, Tree, Wiring,
+    Check, Checked, Circuit, CircuitError, Columns, Declared, Gather, Looked, Pick, Reader, Relation, Shape,
+    Sizes, Source, Tree, Wiring,
 };
 use crate::claims::Numbers;
 use crate::code::Domain;
@@ -111,20 +111,20 @@ impl Reader for Measure {
 
 impl Outline {
     /// The outline for a key, or why its program is refused.
-    pub fn of_key(key: &VerifyingKey) -> Result<Self, CircuitError> {
+    pub fn of_key(key: &VerifyingKey) -> Checked<Self> {
         Self::with_rows(&key.program, *key.profile.profile(), key.log_rows.into())
     }
 
     /// The outline with matrices of `2^log_rows` rows.
-    pub fn with_rows(source: &dyn Source, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+    pub fn with_rows(source: &dyn Source, profile: Profile, log_rows: u32) -> Checked<Self> {
         if !(MIN_LOG_ROWS..=profile.max_log_rows).contains(&log_rows) {
-            return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows")));
+            return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows")).into());
         }
         Self::build(source, profile, |columns| Stacking::with_rows(columns, log_rows))
     }
 
     /// The outline with matrices for which proofs are smallest.
-    pub fn new(source: &dyn Source, profile: Profile) -> Result<Self, CircuitError> {
+    pub fn new(source: &dyn Source, profile: Profile) -> Checked<Self> {
         Self::build(source, profile, |columns| Stacking::new(columns, &profile))
     }
 
@@ -132,7 +132,7 @@ impl Outline {
         source: &dyn Source,
         profile: Profile,
         stacking: impl Fn(&Columns) -> Stacking,
-    ) -> Result<Self, CircuitError> {
+    ) -> Checked<Self> {
         let mut measure = Measure::default();
         let declared = source.read(Columns::default(), &mut measure)?;
         measure.op();
@@ -142,12 +142,14 @@ impl Outline {
         let columns = &declared.columns;
         let pinned = profile.regime != Regime::UniqueDecoding;
         if pinned && (columns.has(Tree::State) || columns.has(Tree::Past)) {
-            return Err(CircuitError::Profile(profile.name));
+            return Err(CircuitError::Profile(profile.name).into());
         }
         let stacking = stacking(columns);
         if stacking.log_columns > limits::LOG_MATRIX_COLUMNS {
             let log_rows = stacking.log_rows;
-            return Err(CircuitError::Malformed(format!("matrices of 2^{log_rows} rows are too narrow")));
+            return Err(
+                CircuitError::Malformed(format!("matrices of 2^{log_rows} rows are too narrow")).into()
+            );
         }
         let publics = || declared.inputs.iter().chain(&declared.outputs);
         numbers.operands = operands.count();
@@ -242,19 +244,19 @@ impl core::ops::Deref for Protocol {
 impl Protocol {
     /// Derives the protocol, or says why the program is refused.
     #[cfg(feature = "execute")]
-    pub fn new(program: &Program, profile: Profile) -> Result<Self, CircuitError> {
+    pub fn new(program: &Program, profile: Profile) -> Checked<Self> {
         let circuit = Circuit::new(program)?;
         Ok(Self::build(Outline::new(&circuit, profile)?, circuit))
     }
 
     /// The protocol with matrices of `2^log_rows` rows.
     #[cfg(feature = "execute")]
-    pub fn with_rows(program: &Program, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+    pub fn with_rows(program: &Program, profile: Profile, log_rows: u32) -> Checked<Self> {
         Self::of_circuit(Circuit::new(program)?, profile, log_rows)
     }
 
     /// The protocol for a circuit.
-    pub fn of_circuit(circuit: Circuit, profile: Profile, log_rows: u32) -> Result<Self, CircuitError> {
+    pub fn of_circuit(circuit: Circuit, profile: Profile, log_rows: u32) -> Checked<Self> {
         Ok(Self::build(Outline::with_rows(&circuit, profile, log_rows)?, circuit))
     }
 

@@ -17,7 +17,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::circuit::{
-    Circuit, CircuitError, Column, ColumnId, Component, Content, Form, Int, Interval, List, Lookup,
+    Checked, Circuit, CircuitError, Column, ColumnId, Component, Content, Form, Int, Interval, List, Lookup,
     LookupTable, Relation, RowSum, Shape, Step, Tree, Value,
 };
 use crate::field::P;
@@ -36,7 +36,7 @@ const LIMB: u32 = 15;
 const CIRCUITS: u32 = 1 << 12;
 
 /// The circuits whose proofs together register a program's numbers.
-pub fn circuits(program: &Program) -> Result<Vec<Circuit>, CircuitError> {
+pub fn circuits(program: &Program) -> Checked<Vec<Circuit>> {
     let whole = Circuit::without_steps(program)?;
     let fixed = whole.columns.into_iter().filter(|column| column.tree() == Tree::Fixed);
     let fixed: Vec<Column> =
@@ -55,7 +55,7 @@ pub fn circuits(program: &Program) -> Result<Vec<Circuit>, CircuitError> {
         }
     }
     if parts.len() >= CIRCUITS as usize {
-        return Err(CircuitError::TooLarge("circuits of a registration", parts.len() as u64));
+        return Err(CircuitError::TooLarge("circuits of a registration", parts.len() as u64).into());
     }
     parts.iter().map(|groups| Draft::new(&fixed).circuit(groups)).collect()
 }
@@ -129,7 +129,7 @@ impl Draft {
         Self { circuit, ranges: Vec::new(), magnitudes: Vec::new() }
     }
 
-    fn circuit(mut self, groups: &[Group<'_>]) -> Result<Circuit, CircuitError> {
+    fn circuit(mut self, groups: &[Group<'_>]) -> Checked<Circuit> {
         for group in groups {
             if group.bound <= SMALL {
                 self.small(group);
@@ -141,7 +141,8 @@ impl Draft {
                 return Err(CircuitError::Malformed(format!(
                     "{}: entries beyond 2^28, or beyond 2^15 with a bound on sums, cannot be registered",
                     group.name()
-                )));
+                ))
+                .into());
             }
         }
         self.circuit.check()?;

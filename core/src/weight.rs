@@ -3,7 +3,6 @@
 //! Nothing is kept of a term. What many of them share is remembered: places of columns, and `eq` at a stretch of one
 //! point and of the other.
 
-use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -119,6 +118,9 @@ pub const STRETCHES: usize = 512;
 /// Pairs of stretches that are remembered.
 pub const PAIRS: usize = 256;
 
+/// Lists whose weights are remembered. A program has few, and reads them again and again.
+const LISTS: usize = 16;
+
 /// The multilinear extension of the batched weight at a point of the stacked vector.
 #[derive(Clone, Debug)]
 pub struct Weight<'a> {
@@ -136,7 +138,10 @@ pub struct Weight<'a> {
     stretches: Known,
     /// Products of pairs of stretches that were asked for not long ago.
     pairs: Vec<([u32; 2], QM31)>,
-    lists: BTreeMap<(u32, u32, u32, Vec<u32>), QM31>,
+    /// Weights of lists that were asked for not long ago, by what was asked.
+    lists: Vec<([u32; 3], Vec<u32>, QM31)>,
+    /// The list that makes room for the next one.
+    oldest: usize,
 }
 
 impl<'a> Weight<'a> {
@@ -158,7 +163,8 @@ impl<'a> Weight<'a> {
             sum: QM31::ZERO,
             stretches: Known::new(64),
             pairs: vec![([NONE; 2], QM31::ZERO); PAIRS],
-            lists: BTreeMap::new(),
+            lists: Vec::new(),
+            oldest: 0,
         }
     }
 
@@ -218,12 +224,19 @@ impl<'a> Weight<'a> {
                 self.ends(at, left).iter().fold(value, |value, &y| value * (QM31::ONE - y))
             }
             Reading::Listed { list, len } => {
-                let key = (len, from, log, list.to_vec());
-                if let Some(&known) = self.lists.get(&key) {
-                    return known;
+                let key = [len, from, log];
+                let known = self.lists.iter().find(|known| known.0 == key && known.1 == list);
+                if let Some(&(_, _, value)) = known {
+                    return value;
                 }
                 let value = self.points.axis(reading, log).evaluate(self.ends(from, log));
-                self.lists.insert(key, value);
+                let listed = (key, list.to_vec(), value);
+                if self.lists.len() < LISTS {
+                    self.lists.push(listed);
+                } else if let Some(place) = self.lists.get_mut(self.oldest) {
+                    *place = listed;
+                    self.oldest = (self.oldest + 1) % LISTS;
+                }
                 value
             }
             _ => self.points.axis(reading, log).evaluate(self.ends(from, log)),

@@ -27,7 +27,7 @@ use crate::prove::opening::Twiddles;
 pub enum KeyError {
     /// The program is refused.
     #[error(transparent)]
-    Circuit(#[from] CircuitError),
+    Circuit(#[from] Box<CircuitError>),
     /// The numbers do not have the shapes and bounds that the program declares.
     #[error("{0}")]
     Data(String),

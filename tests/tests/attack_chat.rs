@@ -416,7 +416,7 @@ fn profiles_of_other_regimes() {
     for profile in [ProfileId::P100J, ProfileId::P100J8, ProfileId::Seed96C] {
         let key = DecoderKey { profile, pin: Some([M31::ZERO; 4]), ..talk.prover.key.clone() };
         let verdict = verify_turn(&key, None, &talk.chat.turns[0], &talk.proofs[0]);
-        assert_eq!(verdict, Err(Reject::Key(CircuitError::Profile(profile.profile().name))));
+        assert_eq!(verdict, Err(Reject::Key(CircuitError::Profile(profile.profile().name).into())));
     }
 }
 

@@ -1,10 +1,9 @@
 //! Conversations: a proof for each turn, each going on from the state that the one before has committed to.
 
 use circlet_core::decoder::{Chat, DecoderKey, Reached, Turn};
-use circlet_core::protocol::Outline;
 
 use crate::source::Source;
-use crate::{Reject, State, verify_after};
+use crate::{Reject, State, verify_member};
 
 /// A conversation that has been verified up to here. Only the verifier makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +46,8 @@ pub fn verify_turn_from(
     }
     let program = key.decoder.turn(before.map(Standing::reached), turn).map_err(Reject::Text)?;
     let instance = key.instance_of(&digest, program.extent);
-    let outline = Outline::of_key(&instance).map_err(Reject::Key)?;
     let past = before.map(|before| &before.state);
-    let state = verify_after(outline, &instance.program, &instance, past, &program.statement, proof)?;
+    let state = verify_member(&instance, past, &program.statement, proof)?;
     Ok(Standing { key: digest, reached: program.reached, state })
 }
 

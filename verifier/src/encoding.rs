@@ -3,7 +3,7 @@
 use circlet_core::encoder::{EncoderKey, Encoding};
 
 use crate::source::Source;
-use crate::{Reject, verify_from};
+use crate::{Reject, verify_member};
 
 /// Accepts exactly if `proof` shows that the encoder committed to in `key` gives the vector of `encoding` for its tokens.
 pub fn verify_encoding(key: &EncoderKey, encoding: &Encoding, mut proof: &[u8]) -> Result<(), Reject> {
@@ -28,5 +28,5 @@ pub(crate) fn under(
 ) -> Result<(), Reject> {
     let length = key.encoder.length(&encoding.tokens).map_err(Reject::Sentence)?;
     let statement = key.encoder.statement(encoding).map_err(Reject::Sentence)?;
-    verify_from(&key.instance_of(digest, length), &statement, proof)
+    verify_member(&key.instance_of(digest, length), None, &statement, proof).map(|_| ())
 }

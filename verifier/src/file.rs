@@ -26,6 +26,20 @@ pub enum Key {
     Encoder(EncoderKey),
 }
 
+/// What proofs can be under: a verifying key of one kind, or of any. Who holds keys of one kind alone has no code for
+/// the others.
+pub trait ProofKey {
+    /// Kinds of files with proofs under this key.
+    fn proofs(&self) -> &'static [Kind];
+
+    /// The digest that names the model, its commitment and its parameters.
+    fn digest(&self) -> [u8; 32];
+
+    /// Judges what follows the digest in a file of one of these kinds; `own` is that of this key. The end of the file is
+    /// for the caller to see.
+    fn judge(&self, own: &[u8; 32], kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject>;
+}
+
 /// What an accepted proof is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proven {
@@ -77,13 +91,23 @@ impl Key {
         }
     }
 
+    /// The key as one of its kind.
+    fn of_its_kind(&self) -> &dyn ProofKey {
+        match self {
+            Self::Program(key) => key,
+            Self::Decoder(key) => key,
+            Self::Encoder(key) => key,
+        }
+    }
+
     /// The digest that names the model, its commitment and its parameters.
     pub fn digest(&self) -> [u8; 32] {
-        match self {
-            Self::Program(key) => key.digest(),
-            Self::Decoder(key) => key.digest(),
-            Self::Encoder(key) => key.digest(),
-        }
+        ProofKey::digest(self)
+    }
+
+    /// Kinds of files with proofs under this key.
+    pub fn proofs(&self) -> &'static [Kind] {
+        ProofKey::proofs(self)
     }
 
     /// The name of the model, which its maker chose.
@@ -92,15 +116,6 @@ impl Key {
             Self::Program(key) => &key.program.name,
             Self::Decoder(key) => &key.decoder.name,
             Self::Encoder(key) => &key.encoder.name,
-        }
-    }
-
-    /// Kinds of files with proofs under this key.
-    pub fn proofs(&self) -> &'static [Kind] {
-        match self {
-            Self::Program(_) => &[Kind::Proof],
-            Self::Decoder(_) => &[Kind::Text, Kind::Chat],
-            Self::Encoder(_) => &[Kind::Encoding],
         }
     }
 }
@@ -143,37 +158,85 @@ fn ends_early(reject: &Reject) -> bool {
 
 /// Judges what follows the header of a proof's file, as it comes. Nothing is read beyond the end of the proof but to see
 /// that there is nothing.
-pub fn verify_payload(key: &Key, kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+pub fn verify_payload(key: &impl ProofKey, kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
     if !key.proofs().contains(&kind) {
         return Err(Reject::OtherKind);
     }
     let proof = source.array()?;
     let own = key.digest();
     if proof != own {
-        return Err(Reject::KeyDigest { proof, key: own });
+        return Err(Reject::key_digest(proof, own));
     }
-    let proven = match key {
-        Key::Program(key) => {
-            let statement = statement(key, source)?;
-            proof_of(source, |proof| verify_from(key, &statement, proof))?;
-            Proven::Program(statement)
-        }
-        Key::Decoder(key) if kind == Kind::Chat => Proven::Chat(chat(key, source)?),
-        Key::Decoder(key) => {
-            let tokens = list(source, u64::from(key.decoder.positions) + 2, |s| s.word())?;
-            let text = Text { tokens, prompt: source.word()? };
-            proof_of(source, |proof| text::under(key, &own, &text, proof))?;
-            Proven::Text(text)
-        }
-        Key::Encoder(key) => {
-            let tokens = list(source, key.encoder.positions.into(), |s| s.word())?;
-            let embedding = list(source, key.encoder.width.into(), |s| s.signed())?;
-            let encoding = Encoding { tokens, embedding };
-            proof_of(source, |proof| encoding::under(key, &own, &encoding, proof))?;
-            Proven::Encoding(encoding)
-        }
-    };
+    let proven = key.judge(&own, kind, source)?;
     if source.is_at_end()? { Ok(proven) } else { Err(Reject::TooLong) }
+}
+
+impl ProofKey for VerifyingKey {
+    fn proofs(&self) -> &'static [Kind] {
+        &[Kind::Proof]
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.digest()
+    }
+
+    fn judge(&self, _: &[u8; 32], _: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+        let statement = statement(self, source)?;
+        proof_of(source, |proof| verify_from(self, &statement, proof))?;
+        Ok(Proven::Program(statement))
+    }
+}
+
+impl ProofKey for DecoderKey {
+    fn proofs(&self) -> &'static [Kind] {
+        &[Kind::Text, Kind::Chat]
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.digest()
+    }
+
+    fn judge(&self, own: &[u8; 32], kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+        if kind == Kind::Chat {
+            return Ok(Proven::Chat(chat(self, source)?));
+        }
+        let tokens = list(source, u64::from(self.decoder.positions) + 2, |s| s.word())?;
+        let text = Text { tokens, prompt: source.word()? };
+        proof_of(source, |proof| text::under(self, own, &text, proof))?;
+        Ok(Proven::Text(text))
+    }
+}
+
+impl ProofKey for EncoderKey {
+    fn proofs(&self) -> &'static [Kind] {
+        &[Kind::Encoding]
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.digest()
+    }
+
+    fn judge(&self, own: &[u8; 32], _: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+        let tokens = list(source, self.encoder.positions.into(), |s| s.word())?;
+        let embedding = list(source, self.encoder.width.into(), |s| s.signed())?;
+        let encoding = Encoding { tokens, embedding };
+        proof_of(source, |proof| encoding::under(self, own, &encoding, proof))?;
+        Ok(Proven::Encoding(encoding))
+    }
+}
+
+impl ProofKey for Key {
+    fn proofs(&self) -> &'static [Kind] {
+        self.of_its_kind().proofs()
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.of_its_kind().digest()
+    }
+
+    fn judge(&self, own: &[u8; 32], kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+        self.of_its_kind().judge(own, kind, source)
+    }
 }
 
 /// A list of at most so many entries.

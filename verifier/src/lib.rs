@@ -55,11 +55,11 @@ use circlet_core::transcript::{Label, Transcript};
 use crate::channel::Channel;
 pub use crate::chat::{Standing, verify_chat, verify_turn, verify_turn_from};
 pub use crate::encoding::{verify_encoding, verify_encoding_from};
-pub use crate::file::{Key, Proven, Refusal, verify_file, verify_files, verify_payload};
+pub use crate::file::{Key, ProofKey, Proven, Refusal, verify_file, verify_files, verify_payload};
 pub use crate::registration::{
     registered, registered_encoder, verify_registration, verify_registration_file,
 };
-pub use crate::reject::{Reject, Stage};
+pub use crate::reject::{KeyDigests, Reject, Stage};
 pub use crate::source::{ReadError, Source};
 pub use crate::stream::verify_stream;
 pub use crate::text::{verify_text, verify_text_from};
@@ -73,7 +73,21 @@ pub fn verify(key: &VerifyingKey, statement: &Statement, mut proof: &[u8]) -> Re
 /// [`verify`] for a proof that is read as it comes.
 pub fn verify_from(key: &VerifyingKey, statement: &Statement, proof: &mut dyn Source) -> Result<(), Reject> {
     let outline = Outline::of_key(key).map_err(Reject::Key)?;
-    verify_after(outline, &key.program, key, None, statement, proof).map(|_| ())
+    verify_after(outline, &key.program, key, &key.digest(), None, statement, proof).map(|_| ())
+}
+
+/// Judges a proof under the key of a member of a family of programs, which the family has named. It may go on from the
+/// state of an earlier one; the result is the state that it hands on.
+fn verify_member(
+    key: &VerifyingKey,
+    past: Option<&State>,
+    statement: &Statement,
+    proof: &mut dyn Source,
+) -> Result<State, Reject> {
+    // Names of other programs take code that is not needed here.
+    let name = key.member.ok_or(Reject::MalformedKey)?;
+    let outline = Outline::of_key(key).map_err(Reject::Key)?;
+    verify_after(outline, &key.program, key, &name, past, statement, proof)
 }
 
 /// [`verify`] for a circuit that was spelled out before, or that is no program's.
@@ -86,7 +100,7 @@ pub fn verify_with(
     mut proof: &[u8],
 ) -> Result<(), Reject> {
     let outline = protocol.outline.clone();
-    verify_after(outline, &protocol.circuit, key, None, statement, &mut proof).map(|_| ())
+    verify_after(outline, &protocol.circuit, key, &key.digest(), None, statement, &mut proof).map(|_| ())
 }
 
 /// The cap of a tree that a proof commits to for a later one to read. Only the verifier makes one, of a proof that it
@@ -94,17 +108,19 @@ pub fn verify_with(
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct State(Vec<[u8; 32]>);
 
-/// Judges a proof that may go on from the state of an earlier one; the result is the state that it hands on.
+/// Judges a proof that may go on from the state of an earlier one; the result is the state that it hands on. The digest is
+/// the key's.
 fn verify_after(
     outline: Outline,
     circuit: &dyn circuit::Source,
     key: &VerifyingKey,
+    digest: &[u8; 32],
     past: Option<&State>,
     statement: &Statement,
     proof: &mut dyn Source,
 ) -> Result<State, Reject> {
     let run = |transcript: fn(&[u8]) -> AnyTranscript<Blake2sTrees>| {
-        run::<Blake2sTrees>(outline, circuit, key, past, statement, transcript, proof)
+        run::<Blake2sTrees>(outline, circuit, (key, digest), past, statement, transcript, proof)
     };
     match key.suite {
         Poseidon2Blake2s::ID => run(transcript::<Poseidon2Blake2s>),
@@ -125,7 +141,7 @@ fn transcript<S: HashSuite>(domain: &[u8]) -> Box<dyn Transcript<Digest = S::Dig
 fn run<T: Trees>(
     mut outline: Outline,
     circuit: &dyn circuit::Source,
-    key: &VerifyingKey,
+    (key, digest): (&VerifyingKey, &[u8; 32]),
     past: Option<&State>,
     statement: &Statement,
     new_transcript: fn(&[u8]) -> AnyTranscript<T>,
@@ -135,7 +151,7 @@ fn run<T: Trees>(
     let fixed_cap = stages::opening::fixed_cap::<T>(&outline, key)?;
     let past_cap = stages::opening::past_cap::<T>(&outline, past.map(|state| state.0.as_slice()))?;
     let mut transcript = new_transcript(DOMAIN);
-    transcript.absorb_bytes(Label::Key, &key.digest());
+    transcript.absorb_bytes(Label::Key, digest);
     transcript.absorb_bytes(Label::Statement, &statement.digest());
     if outline.has(Tree::Past) {
         transcript.absorb_digest(Label::PastRoot, &cap_root::<T>(&past_cap));

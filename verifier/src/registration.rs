@@ -36,7 +36,7 @@ fn one(
 ) -> Result<(), Reject> {
     let outline = Outline::with_rows(circuit, *key.profile.profile(), key.log_rows.into());
     let outline = outline.map_err(Reject::Key)?;
-    verify_after(outline, circuit, key, None, &statement(index, count), proof).map(|_| ())
+    verify_after(outline, circuit, key, &key.digest(), None, &statement(index, count), proof).map(|_| ())
 }
 
 /// The program of a decoder's family that is registered for all of them: they share constants, tables and layout.
@@ -66,7 +66,7 @@ pub fn verify_registration_file(key: &Key, registration: &[u8]) -> Result<(), Re
 fn from_payload(key: &VerifyingKey, digest: [u8; 32], source: &mut dyn Source) -> Result<(), Reject> {
     let named = source.array()?;
     if named != digest {
-        return Err(Reject::KeyDigest { proof: named, key: digest });
+        return Err(Reject::key_digest(named, digest));
     }
     let circuits = circuits(&key.program).map_err(Reject::Key)?;
     let count = circuits.len();

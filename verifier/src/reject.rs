@@ -25,13 +25,22 @@ impl core::fmt::Display for Stage {
     }
 }
 
+/// The key of a proof, and another one under which it should be verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDigests {
+    /// Digest of the key that the proof names.
+    pub proof: [u8; 32],
+    /// Digest of the key.
+    pub key: [u8; 32],
+}
+
 /// Why a proof was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reject {
     /// The key's program is not acceptable.
     #[error("the verifying key is refused: {0}")]
-    Key(CircuitError),
+    Key(Box<CircuitError>),
     /// The key names a hash suite that does not exist.
     #[error("the verifying key names an unknown hash suite ({0})")]
     UnknownSuite(u8),
@@ -67,13 +76,8 @@ pub enum Reject {
         reason: Box<Reject>,
     },
     /// The proof is one for another key.
-    #[error("the proof is for the key {}, not for {}", Hex(proof), Hex(key))]
-    KeyDigest {
-        /// Digest of the key that the proof names.
-        proof: [u8; 32],
-        /// Digest of the key.
-        key: [u8; 32],
-    },
+    #[error("the proof is for the key {}, not for {}", Hex(&.0.proof), Hex(&.0.key))]
+    KeyDigest(Box<KeyDigests>),
     /// The proof is of something that the key is not for.
     #[error("the proof is of another kind of model than the key")]
     OtherKind,
@@ -125,6 +129,11 @@ pub enum Reject {
 }
 
 impl Reject {
+    /// The rejection of a proof that names another key.
+    pub(crate) fn key_digest(proof: [u8; 32], key: [u8; 32]) -> Self {
+        Self::KeyDigest(Box::new(KeyDigests { proof, key }))
+    }
+
     /// The rejection of a turn of a conversation.
     pub(crate) fn in_turn(self, turn: usize) -> Self {
         Self::Turn { turn, reason: Box::new(self) }

@@ -3,7 +3,7 @@
 use circlet_core::decoder::{DecoderKey, Text};
 
 use crate::source::Source;
-use crate::{Reject, verify_from};
+use crate::{Reject, verify_member};
 
 /// Accepts exactly if `proof` shows that the decoder committed to in `key` continues the prompt of `text` greedily
 /// with the rest of it.
@@ -25,5 +25,5 @@ pub(crate) fn under(
 ) -> Result<(), Reject> {
     let extent = key.decoder.extent(text).map_err(Reject::Text)?;
     let statement = key.decoder.statement(text).map_err(Reject::Text)?;
-    verify_from(&key.instance_of(digest, extent), &statement, proof)
+    verify_member(&key.instance_of(digest, extent), None, &statement, proof).map(|_| ())
 }

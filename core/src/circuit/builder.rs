@@ -2,15 +2,15 @@
 
 mod moves;
 
-use alloc::collections::BTreeMap;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    CircuitError, Column, ColumnId, Columns, Component, Content, Declared, Form, Int, Interval, Kind, List,
-    Looked, LookupTable, Product, Public, Reader, Relation, Shape, Step, Value,
+    Checked, CircuitError, Column, ColumnId, Columns, Component, Content, Declared, Form, Int, Interval,
+    Kind, List, Looked, LookupTable, Name, Product, Public, Reader, Relation, Shape, Step, Value, written,
 };
 use crate::limits;
 use crate::program::{Constant, ConstantId, Op, Program, Requantize, Table, TableId, Tensor, TensorId, WIDE};
@@ -35,9 +35,6 @@ pub fn split_wide(len: u32) -> Vec<(u32, u32)> {
     let shifted = rest.map(|(offset, cols)| (whole * MOST + offset, cols));
     (0..whole).map(|k| (k * MOST, MOST)).chain(shifted).collect()
 }
-
-/// What something is called, for people.
-pub type Name<'a> = &'a dyn core::fmt::Display;
 
 /// Bits of a distance.
 const DISTANCE: u32 = 16;
@@ -100,7 +97,7 @@ pub(super) fn spell_out(
     executable: bool,
     columns: Columns,
     reader: &mut dyn Reader,
-) -> Result<Declared, CircuitError> {
+) -> Checked<Declared> {
     let mut builder = Builder::new(program, executable, columns, reader)?;
     for (index, op) in (0..).zip(&program.ops) {
         builder.begin(index, op);
@@ -124,7 +121,8 @@ pub struct Builder<'p> {
     cut: Vec<Vec<Cut>>,
     cuts: usize,
     tables: Vec<Held>,
-    stretches: BTreeMap<(ConstantId, u32, u32), ColumnId>,
+    /// Consecutive rows of constants: the constant, the first row, how many, and the column. There are few.
+    stretches: Vec<((ConstantId, u32, u32), ColumnId)>,
     ranges: Vec<(u32, u32)>,
     gathers: usize,
     wirings: usize,
@@ -144,7 +142,7 @@ impl<'p> Builder<'p> {
         executable: bool,
         mut columns: Columns,
         reader: &'p mut dyn Reader,
-    ) -> Result<Self, CircuitError> {
+    ) -> Checked<Self> {
         columns.again();
         for tensor in &program.tensors {
             extent_ok(&tensor.name, tensor.rows, tensor.cols, tensor.bound, limits::LOG_ENTRIES)?;
@@ -152,12 +150,12 @@ impl<'p> Builder<'p> {
         for constant in &program.constants {
             extent_ok(&constant.name, constant.rows, constant.cols, constant.bound, limits::LOG_CONSTANT)?;
             if constant.row_l1 < 0 {
-                return Err(CircuitError::Malformed(format!("{}: negative norm", constant.name)));
+                return Err(CircuitError::Malformed(format!("{}: negative norm", constant.name)).into());
             }
         }
         for table in &program.tables {
             if !(1..=20).contains(&table.bits) || !(0..1 << 30).contains(&table.bound) {
-                return Err(CircuitError::Malformed(format!("table {}: bits or bound", table.name)));
+                return Err(CircuitError::Malformed(format!("table {}: bits or bound", table.name)).into());
             }
         }
         let mut builder = Self {
@@ -169,7 +167,7 @@ impl<'p> Builder<'p> {
             cut: Vec::new(),
             cuts: 0,
             tables: Vec::with_capacity(program.tables.len()),
-            stretches: BTreeMap::new(),
+            stretches: Vec::new(),
             ranges: Vec::new(),
             gathers: 0,
             wirings: 0,
@@ -181,7 +179,7 @@ impl<'p> Builder<'p> {
         };
         for list in &program.lists {
             if list.len == 0 || list.len > limits::EXTENT || list.limit > limits::EXTENT {
-                return Err(CircuitError::Malformed(format!("list {}: length or limit", list.name)));
+                return Err(CircuitError::Malformed(format!("list {}: length or limit", list.name)).into());
             }
             builder.declared.lists.push(List { len: list.len, limit: list.limit });
         }
@@ -194,7 +192,7 @@ impl<'p> Builder<'p> {
             builder.tables.push(Held { values, map: None, distance: None });
         }
         if program.inputs.len() > limits::PARTS || program.outputs.len() > limits::PARTS {
-            return Err(CircuitError::Malformed(String::from("too many public tensors")));
+            return Err(CircuitError::Malformed(String::from("too many public tensors")).into());
         }
         for &id in &program.inputs {
             builder.produce(id)?;
@@ -207,14 +205,16 @@ impl<'p> Builder<'p> {
 
     /// An op makes few columns, and lists no longer than they are, so a look after each op keeps memory small
     /// for any program.
-    fn affordable(&self) -> Result<(), CircuitError> {
+    fn affordable(&self) -> Checked<()> {
         let columns = &self.declared.columns;
         if columns.len() > limits::PARTS || columns.cells() > limits::CELLS {
             let (columns, cells) = (limits::PARTS, limits::CELLS);
-            return Err(CircuitError::Malformed(format!("more than {columns} columns or {cells} cells")));
+            return Err(
+                CircuitError::Malformed(format!("more than {columns} columns or {cells} cells")).into()
+            );
         }
         if self.listed > limits::WEIGHED {
-            return Err(CircuitError::TooLarge("entries of lists", self.listed));
+            return Err(CircuitError::TooLarge("entries of lists", self.listed).into());
         }
         Ok(())
     }
@@ -224,9 +224,9 @@ impl<'p> Builder<'p> {
         self.reader.op();
     }
 
-    fn finish(mut self) -> Result<Declared, CircuitError> {
+    fn finish(mut self) -> Checked<Declared> {
         if self.program.outputs.is_empty() && self.picks == 0 {
-            return Err(CircuitError::Malformed(String::from("no outputs")));
+            return Err(CircuitError::Malformed(String::from("no outputs")).into());
         }
         for &id in &self.program.outputs {
             let public = self.public(id)?;
@@ -235,28 +235,29 @@ impl<'p> Builder<'p> {
         Ok(self.declared)
     }
 
-    fn public(&self, id: TensorId) -> Result<Public, CircuitError> {
+    fn public(&self, id: TensorId) -> Checked<Public> {
         let Tensor { rows, cols, bound, .. } = *self.tensor(id)?;
         let cells = self.in_row_order(id)?;
         Ok(Public { rows, cols, bound, cells })
     }
 
     /// An error about the op being defined.
-    pub fn refuse(&self, reason: &str) -> CircuitError {
+    pub fn refuse(&self, reason: &str) -> Box<CircuitError> {
         CircuitError::Refused { op: format!("{}.{}", self.scope, self.op), reason: String::from(reason) }
+            .into()
     }
 
     /// A tensor of the program.
-    pub fn tensor(&self, id: TensorId) -> Result<&'p Tensor, CircuitError> {
+    pub fn tensor(&self, id: TensorId) -> Checked<&'p Tensor> {
         self.program.tensors.get(id.0 as usize).ok_or_else(|| self.refuse("unknown tensor"))
     }
 
     /// A constant of the program.
-    pub fn constant(&self, id: ConstantId) -> Result<&'p Constant, CircuitError> {
+    pub fn constant(&self, id: ConstantId) -> Checked<&'p Constant> {
         self.program.constants.get(id.0 as usize).ok_or_else(|| self.refuse("unknown constant"))
     }
 
-    fn held(&self, id: TensorId) -> Result<&[(u32, Block)], CircuitError> {
+    fn held(&self, id: TensorId) -> Checked<&[(u32, Block)]> {
         let tensor = self.tensor(id)?;
         match self.tensors.get(id.0 as usize) {
             Some(blocks) if !blocks.is_empty() => Ok(blocks),
@@ -265,7 +266,7 @@ impl<'p> Builder<'p> {
     }
 
     /// The columns of a tensor that an earlier op produced, with their channel offsets.
-    pub fn blocks(&self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+    pub fn blocks(&self, id: TensorId) -> Checked<Vec<(u32, ColumnId)>> {
         self.held(id)?
             .iter()
             .map(|&(offset, block)| match block {
@@ -276,7 +277,7 @@ impl<'p> Builder<'p> {
     }
 
     /// The limbs of a wide tensor that an earlier op produced, with their channel offsets.
-    pub fn wide_blocks(&self, id: TensorId) -> Result<Vec<(u32, Limbs)>, CircuitError> {
+    pub fn wide_blocks(&self, id: TensorId) -> Checked<Vec<(u32, Limbs)>> {
         self.held(id)?
             .iter()
             .map(|&(offset, block)| match block {
@@ -287,7 +288,7 @@ impl<'p> Builder<'p> {
     }
 
     /// The blocks in which a tensor lies: channel offset and number of channels.
-    pub fn layout(&self, id: TensorId) -> Result<Vec<(u32, u32)>, CircuitError> {
+    pub fn layout(&self, id: TensorId) -> Checked<Vec<(u32, u32)>> {
         let cols = |block: &Block| match block {
             Block::Narrow(column) => self.shape(*column).cols,
             Block::Wide(limbs) => self.shape(limbs.high).cols,
@@ -300,7 +301,7 @@ impl<'p> Builder<'p> {
         matches!(self.tensors.get(id.0 as usize).and_then(|b| b.first()), Some((_, Block::Wide(_))))
     }
 
-    fn unproduced(&self, id: TensorId) -> Result<&'p Tensor, CircuitError> {
+    fn unproduced(&self, id: TensorId) -> Checked<&'p Tensor> {
         let tensor = self.tensor(id)?;
         if self.tensors.get(id.0 as usize).is_some_and(|blocks| !blocks.is_empty()) {
             return Err(self.refuse(&format!("tensor {} is produced twice", tensor.name)));
@@ -315,17 +316,13 @@ impl<'p> Builder<'p> {
     }
 
     /// Declares the columns of a tensor that the current op produces.
-    pub fn produce(&mut self, id: TensorId) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+    pub fn produce(&mut self, id: TensorId) -> Checked<Vec<(u32, ColumnId)>> {
         let cols = self.unproduced(id)?.cols;
         self.produce_blocks(id, split(cols))
     }
 
     /// The same in blocks of the op's choice, which cover the channels.
-    pub fn produce_blocks(
-        &mut self,
-        id: TensorId,
-        blocks: Vec<(u32, u32)>,
-    ) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+    pub fn produce_blocks(&mut self, id: TensorId, blocks: Vec<(u32, u32)>) -> Checked<Vec<(u32, ColumnId)>> {
         let tensor = self.unproduced(id)?;
         let blocks: Vec<(u32, ColumnId)> = blocks
             .into_iter()
@@ -339,7 +336,7 @@ impl<'p> Builder<'p> {
     }
 
     /// Declares the limbs of a wide tensor that the current op produces, with their range checks.
-    pub fn produce_wide(&mut self, id: TensorId) -> Result<Vec<(u32, Limbs)>, CircuitError> {
+    pub fn produce_wide(&mut self, id: TensorId) -> Checked<Vec<(u32, Limbs)>> {
         let tensor = self.unproduced(id)?;
         if tensor.bound != WIDE {
             return Err(self.refuse(&format!("a wide tensor has the bound {WIDE}")));
@@ -367,7 +364,7 @@ impl<'p> Builder<'p> {
         shift: u8,
         base: Option<Limbs>,
         limbs: Limbs,
-    ) -> Result<(), CircuitError> {
+    ) -> Checked<()> {
         if shift > 24 {
             return Err(self.refuse("shift above 24"));
         }
@@ -398,13 +395,7 @@ impl<'p> Builder<'p> {
     }
 
     /// The column that holds `rows x cols` entries of a constant from `(row, col)` on.
-    pub fn rectangle(
-        &mut self,
-        id: ConstantId,
-        row: u32,
-        col: u32,
-        shape: Shape,
-    ) -> Result<ColumnId, CircuitError> {
+    pub fn rectangle(&mut self, id: ConstantId, row: u32, col: u32, shape: Shape) -> Checked<ColumnId> {
         let constant = self.constant(id)?;
         let fits = |from: u32, len: u32, all: u32| from.checked_add(len).is_some_and(|end| end <= all);
         if !fits(row, shape.rows, constant.rows) || !fits(col, shape.cols, constant.cols) {
@@ -443,7 +434,7 @@ impl<'p> Builder<'p> {
 
     /// A name, for who will execute the circuit.
     fn name(&self, name: Name<'_>) -> String {
-        if self.executable() { format!("{name}") } else { String::new() }
+        if self.executable() { written(name) } else { String::new() }
     }
 
     /// A name within the op that is being defined.
@@ -519,7 +510,7 @@ impl<'p> Builder<'p> {
     }
 
     /// `output = table[input]` in every cell, proven by lookup and filled by a step.
-    pub fn map(&mut self, id: TableId, input: ColumnId, output: ColumnId) -> Result<(), CircuitError> {
+    pub fn map(&mut self, id: TableId, input: ColumnId, output: ColumnId) -> Checked<()> {
         let table = self.map_table(id)?;
         let shape = self.shape(input);
         self.lookup(shape, table, &[input.into(), output.into()]);
@@ -528,12 +519,12 @@ impl<'p> Builder<'p> {
     }
 
     /// A table of the program, and what the circuit has of it.
-    fn program_table(&self, id: TableId) -> Result<(&'p Table, Held), CircuitError> {
+    fn program_table(&self, id: TableId) -> Checked<(&'p Table, Held)> {
         let both = self.program.tables.get(id.0 as usize).zip(self.tables.get(id.0 as usize));
         both.map(|(table, held)| (table, *held)).ok_or_else(|| self.refuse("unknown table"))
     }
 
-    fn map_table(&mut self, id: TableId) -> Result<u32, CircuitError> {
+    fn map_table(&mut self, id: TableId) -> Checked<u32> {
         let (table, Held { values, map, .. }) = self.program_table(id)?;
         if let Some(index) = map {
             return Ok(index);
@@ -555,7 +546,7 @@ impl<'p> Builder<'p> {
         input: &Form,
         output: ColumnId,
         unit: ColumnId,
-    ) -> Result<(), CircuitError> {
+    ) -> Checked<()> {
         let (table, Held { values, distance, .. }) = self.program_table(id)?;
         if u32::from(table.bits) > DISTANCE {
             return Err(self.refuse("a table of distances has at most sixteen bits"));
@@ -579,7 +570,7 @@ impl<'p> Builder<'p> {
     }
 
     /// Bits and bound of a table of the program.
-    pub fn table_bound(&self, id: TableId) -> Result<(u32, i64), CircuitError> {
+    pub fn table_bound(&self, id: TableId) -> Checked<(u32, i64)> {
         let (table, _) = self.program_table(id)?;
         Ok((table.bits.into(), table.bound))
     }
@@ -650,7 +641,7 @@ impl<'p> Builder<'p> {
         mut value: Value,
         requantize: Requantize,
         output: ColumnId,
-    ) -> Result<(), CircuitError> {
+    ) -> Checked<()> {
         let Requantize { shift, table } = requantize;
         let (domain, _) = self.program_table(table)?;
         if shift > 24 {
@@ -683,13 +674,13 @@ impl<'p> Builder<'p> {
     }
 }
 
-fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64, log_most: u32) -> Result<(), CircuitError> {
+fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64, log_most: u32) -> Checked<()> {
     if rows == 0 || cols == 0 || rows > limits::EXTENT || cols > limits::EXTENT {
-        return Err(CircuitError::Malformed(format!("{name}: {rows} x {cols} entries")));
+        return Err(CircuitError::Malformed(format!("{name}: {rows} x {cols} entries")).into());
     }
     let shape = Shape { rows, cols };
     if shape.log_size() > log_most || !(0..1 << 30).contains(&bound) {
-        return Err(CircuitError::Malformed(format!("{name}: too large")));
+        return Err(CircuitError::Malformed(format!("{name}: too large")).into());
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! (rule U). This is checked here, by prover and verifier alike, for every relation of every program but those few that
 //! their op wants modulo `P` only.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -55,6 +56,9 @@ pub enum CircuitError {
     #[error("column {0} is not bounded by its lookups")]
     Unbounded(String),
 }
+
+/// What a circuit has, unless it cannot be accepted. The error is a pointer, for results are handed through many functions.
+pub type Checked<T> = Result<T, Box<CircuitError>>;
 
 /// Interval arithmetic without overflow: what does not fit is everything, and stays so.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -183,7 +187,7 @@ impl Set {
 /// Checks shapes, ranges and rule U, part by part. The first fault is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Check {
-    fault: Option<CircuitError>,
+    fault: Option<Box<CircuitError>>,
     /// Cells of all lookups.
     lookups: u64,
     relations: usize,
@@ -222,7 +226,7 @@ impl Reader for Check {
 }
 
 impl Check {
-    fn note(&mut self, result: Result<(), CircuitError>) {
+    fn note(&mut self, result: Checked<()>) {
         if self.fault.is_none() {
             self.fault = result.err();
         }
@@ -236,7 +240,7 @@ impl Check {
             self.count_below(form, lookup.shape);
         }
         let Some(table) = declared.tables.get(lookup.table as usize) else {
-            return self.note(Err(CircuitError::Malformed(String::from("a lookup in no table"))));
+            return self.note(Err(CircuitError::Malformed(String::from("a lookup in no table")).into()));
         };
         for (form, component) in lookup.forms.iter().zip(&table.components) {
             let &[(sign @ (1 | -1), id)] = form.terms.as_slice() else { continue };
@@ -336,7 +340,7 @@ impl Check {
     }
 
     fn misfit(&mut self, what: &str) {
-        self.note(Err(CircuitError::Malformed(format!("{what}: shapes or lists do not fit"))));
+        self.note(Err(CircuitError::Malformed(format!("{what}: shapes or lists do not fit")).into()));
     }
 
     fn count_below(&mut self, form: &Form, shape: Shape) {
@@ -363,7 +367,7 @@ impl Check {
     }
 
     /// Checks what can be said only of the whole.
-    pub fn finish(mut self, declared: &Declared) -> Result<(), CircuitError> {
+    pub fn finish(mut self, declared: &Declared) -> Checked<()> {
         self.sized(declared)?;
         if let Some(fault) = self.fault.take() {
             return Err(fault);
@@ -372,18 +376,19 @@ impl Check {
     }
 
     /// Sizes stay where indices fit 32 bits and a verifier's work is small.
-    fn sized(&self, declared: &Declared) -> Result<(), CircuitError> {
+    fn sized(&self, declared: &Declared) -> Checked<()> {
         let (columns, cells) = (declared.columns.len(), declared.columns.cells());
         let weighed = self.weighed;
         if columns > limits::PARTS || cells > limits::CELLS || weighed > limits::WEIGHED {
             return Err(CircuitError::Malformed(format!(
                 "{columns} columns with {cells} cells, {weighed} entries of wirings to weigh: too large"
-            )));
+            ))
+            .into());
         }
         let rows = declared.tables.iter().map(|t| 1u64.checked_shl(t.bits).unwrap_or(u64::MAX));
         let lookups = rows.fold(self.lookups, u64::saturating_add);
         if lookups > limits::LOOKUPS {
-            return Err(CircuitError::TooLarge("lookups and table rows", lookups));
+            return Err(CircuitError::TooLarge("lookups and table rows", lookups).into());
         }
         for (what, count) in [
             ("relations", self.relations),
@@ -394,20 +399,20 @@ impl Check {
             ("lists", declared.lists.len()),
         ] {
             if count > limits::PARTS {
-                return Err(CircuitError::TooLarge(what, count as u64));
+                return Err(CircuitError::TooLarge(what, count as u64).into());
             }
         }
         let listed = declared.lists.iter().map(|list| u64::from(list.len));
         let entries = listed.fold(self.entries, u64::saturating_add);
         if entries > limits::WEIGHED {
-            return Err(CircuitError::TooLarge("entries of lists", entries));
+            return Err(CircuitError::TooLarge("entries of lists", entries).into());
         }
         Ok(())
     }
 
     /// The range that lookups prove for each trace column must lie inside its declared one. Public tensors
     /// are bounded by the statement, wired ones by their source; a count by the number of all lookups.
-    fn bounded(mut self, declared: &Declared) -> Result<(), CircuitError> {
+    fn bounded(mut self, declared: &Declared) -> Checked<()> {
         for input in &declared.inputs {
             for placement in &input.cells {
                 self.prove(declared, placement.column, Interval::symmetric(input.bound));
@@ -423,7 +428,7 @@ impl Check {
             let trusted = matches!(declared.columns.tree(id), Tree::Fixed | Tree::Past);
             let bounded = trusted || self.proven.iter().all(|set| set.contains(id));
             if !bounded {
-                return Err(CircuitError::Unbounded(String::from(declared.name(id))));
+                return Err(CircuitError::Unbounded(String::from(declared.name(id))).into());
             }
         }
         Ok(())
@@ -431,7 +436,7 @@ impl Check {
 }
 
 /// Every column of the form has the extents of the shape, or one entry on an axis.
-fn readable(declared: &Declared, form: &Form, shape: Shape) -> Result<(), CircuitError> {
+fn readable(declared: &Declared, form: &Form, shape: Shape) -> Checked<()> {
     for &(_, id) in &form.terms {
         let own = declared.columns.shape(id);
         let fits = |own: u32, all: u32| own == all || own.is_power_of_two();
@@ -439,7 +444,8 @@ fn readable(declared: &Declared, form: &Form, shape: Shape) -> Result<(), Circui
             return Err(CircuitError::Malformed(format!(
                 "column {} read over another shape",
                 declared.name(id)
-            )));
+            ))
+            .into());
         }
     }
     for &(_, indicator) in &form.indicators {
@@ -452,7 +458,7 @@ fn readable(declared: &Declared, form: &Form, shape: Shape) -> Result<(), Circui
             Indicator::Below { list, .. } => declared.lists.get(list).is_some_and(|l| l.len == shape.rows),
         };
         if !known {
-            return Err(CircuitError::Malformed(format!("{indicator:?} over another shape")));
+            return Err(CircuitError::Malformed(String::from("an indicator over another shape")).into());
         }
     }
     Ok(())
@@ -469,7 +475,7 @@ fn interval(declared: &Declared, form: &Form) -> Wide {
     sum
 }
 
-fn product(declared: &Declared, relation: &Relation, product: &Product) -> Result<Wide, CircuitError> {
+fn product(declared: &Declared, relation: &Relation, product: &Product) -> Checked<Wide> {
     let Product { kind, a, b, a_shape, b_shape, .. } = product;
     readable(declared, a, *a_shape)?;
     readable(declared, b, *b_shape)?;
@@ -511,7 +517,7 @@ fn product(declared: &Declared, relation: &Relation, product: &Product) -> Resul
         *kind == Kind::Entrywise && a_shape.cols.is_power_of_two() && bit < a_shape.log_cols()
     });
     if !matches || !plain || !flipped || headed == product.groups.is_empty() {
-        return Err(CircuitError::Malformed(format!("{}: operand shapes", relation.name)));
+        return Err(CircuitError::Malformed(format!("{}: operand shapes", relation.name)).into());
     }
     let (x, y) = (interval(declared, a), interval(declared, b));
     let mut one = x.product(y);
@@ -530,14 +536,14 @@ fn product(declared: &Declared, relation: &Relation, product: &Product) -> Resul
     Ok(all.times(product.coefficient))
 }
 
-fn no_wrap(declared: &Declared, relation: &Relation) -> Result<(), CircuitError> {
+fn no_wrap(declared: &Declared, relation: &Relation) -> Checked<()> {
     let value = &relation.value;
     readable(declared, &value.form, relation.shape)?;
     let mut total = interval(declared, &value.form);
     for sum in &value.sums {
         let shape = declared.columns.shape(sum.column);
         if relation.shape.cols != 1 || shape.rows != relation.shape.rows {
-            return Err(CircuitError::Malformed(format!("{}: row sum shape", relation.name)));
+            return Err(CircuitError::Malformed(format!("{}: row sum shape", relation.name)).into());
         }
         let cell = Wide::from(declared.columns.bound(sum.column));
         total = total.plus(cell.times(shape.cols.into()).times(sum.coefficient));
@@ -556,7 +562,8 @@ fn no_wrap(declared: &Declared, relation: &Relation) -> Result<(), CircuitError>
             relation: relation.name.clone(),
             magnitude: total.magnitude(),
             limit,
-        });
+        }
+        .into());
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod check;
 mod columns;
 mod form;
 mod lookup;
+mod name;
 mod parts;
 mod step;
 #[cfg(test)]
@@ -28,11 +29,13 @@ mod wiring;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use builder::{Builder, Limbs, Name, split, split_wide};
-pub use check::{Check, CircuitError};
+pub use builder::{Builder, Limbs, split, split_wide};
+pub use check::{Check, Checked, CircuitError};
 pub use columns::{Columns, Declared, Sizes, Starts};
 pub use form::{Form, Indicator, Kind, Product, Relation, RowSum, Summands, Value};
 pub use lookup::{Component, Looked, Lookup, LookupTable};
+pub(crate) use name::written;
+pub use name::{Name, Named};
 pub use parts::{Reader, Source};
 pub use step::{Int, Step};
 pub use wiring::{Gather, List, Pick, Placement, Positions, Public, Rows, Stride, Wiring};
@@ -218,16 +221,16 @@ pub struct Circuit {
 impl Circuit {
     /// Spells out a program, or says why it is refused: malformed, or not provably free of wrap-around.
     #[cfg(feature = "execute")]
-    pub fn new(program: &Program) -> Result<Self, CircuitError> {
+    pub fn new(program: &Program) -> Checked<Self> {
         Self::build(program, true)
     }
 
     /// The same without the steps of the executor, which a verifier has no use for.
-    pub fn without_steps(program: &Program) -> Result<Self, CircuitError> {
+    pub fn without_steps(program: &Program) -> Checked<Self> {
         Self::build(program, false)
     }
 
-    fn build(program: &Program, executable: bool) -> Result<Self, CircuitError> {
+    fn build(program: &Program, executable: bool) -> Checked<Self> {
         let mut circuit = Self::default();
         let declared = builder::spell_out(program, executable, Columns::default(), &mut circuit)?;
         let Declared { tables, lists, inputs, outputs, .. } = declared;
@@ -253,7 +256,7 @@ impl Circuit {
     }
 
     /// Checks shapes, ranges and rule U. [`Circuit::new`] has done so.
-    pub fn check(&self) -> Result<(), CircuitError> {
+    pub fn check(&self) -> Checked<()> {
         let mut check = Check::default();
         let declared = self.read(Columns::default(), &mut check)?;
         check.finish(&declared)

@@ -1,7 +1,7 @@
 //! The parts of a circuit, one after the other, for who need not have all of them at once.
 
 use super::{
-    Circuit, CircuitError, Column, Columns, Declared, Gather, Looked, Lookup, Pick, Relation, Step, Wiring,
+    Checked, Circuit, Column, Columns, Declared, Gather, Looked, Lookup, Pick, Relation, Step, Wiring,
 };
 use crate::program::Program;
 
@@ -37,17 +37,17 @@ pub trait Reader {
 /// What has a circuit: a program, or the circuit itself.
 pub trait Source {
     /// Goes through all parts. `columns` are those of an earlier pass, if there was one.
-    fn read(&self, columns: Columns, reader: &mut dyn Reader) -> Result<Declared, CircuitError>;
+    fn read(&self, columns: Columns, reader: &mut dyn Reader) -> Checked<Declared>;
 }
 
 impl Source for Program {
-    fn read(&self, columns: Columns, reader: &mut dyn Reader) -> Result<Declared, CircuitError> {
+    fn read(&self, columns: Columns, reader: &mut dyn Reader) -> Checked<Declared> {
         super::builder::spell_out(self, false, columns, reader)
     }
 }
 
 impl Source for Circuit {
-    fn read(&self, columns: Columns, reader: &mut dyn Reader) -> Result<Declared, CircuitError> {
+    fn read(&self, columns: Columns, reader: &mut dyn Reader) -> Checked<Declared> {
         let declared = self.declared(columns);
         for lookup in &self.lookups {
             reader.lookup(&declared, lookup.looked());

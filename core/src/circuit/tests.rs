@@ -68,10 +68,20 @@ fn norm() -> LayerNorm {
     }
 }
 
+/// A program's circuit, or why it has none.
+pub fn spelled(program: &Program) -> Result<Circuit, CircuitError> {
+    Circuit::new(program).map_err(|error| *error)
+}
+
+/// What is wrong with a circuit.
+fn checked(circuit: &Circuit) -> Result<(), CircuitError> {
+    circuit.check().map_err(|error| *error)
+}
+
 fn change(f: impl FnOnce(&mut Program)) -> Result<Circuit, CircuitError> {
     let mut changed = program();
     f(&mut changed);
-    Circuit::new(&changed)
+    spelled(&changed)
 }
 
 /// The name of the op that refuses, and why.
@@ -367,7 +377,7 @@ fn indicators_have_their_shapes() {
         (relation.shape, relation.value.form) = (Shape { rows, cols }, Form::default());
         relation.value.form = relation.value.form.clone().plus_indicator(1, indicator);
         circuit.lists.push(List { len: 4, limit: 9 });
-        match circuit.check() {
+        match checked(&circuit) {
             Ok(()) => true,
             Err(CircuitError::Malformed(why)) if why.contains("another shape") => false,
             other => panic!("{other:?}"),
@@ -400,7 +410,7 @@ fn the_limit_of_rule_u_is_exact() {
     let rest = limit % 1023;
     for sign in [1, -1] {
         assert_eq!(one_relation(sign * (limit / 1023), sign * rest).check(), Ok(()));
-        let above = one_relation(sign * (limit / 1023), sign * (rest + 1)).check();
+        let above = checked(&one_relation(sign * (limit / 1023), sign * (rest + 1)));
         let wrap = CircuitError::MayWrap {
             relation: String::from("r"),
             magnitude: limit as u64 + 1,
@@ -434,7 +444,7 @@ fn the_limit_of_rule_u_is_exact() {
 fn ranges_follow_from_lookups() {
     let mut circuit = one_relation(1, 0);
     circuit.columns[0].bound.high -= 1;
-    assert_eq!(circuit.check(), Err(CircuitError::Unbounded(String::from("x"))));
+    assert_eq!(checked(&circuit), Err(CircuitError::Unbounded(String::from("x"))));
     // Shifted lookups bound shifted ranges; multiples and sums bound nothing.
     let with = |form: Form, bound| {
         let mut circuit = one_relation(1, 0);
@@ -456,13 +466,13 @@ fn ranges_follow_from_lookups() {
     circuit.lookups[0].shape.rows = 2 * circuit.columns[0].shape.rows.next_power_of_two();
     circuit.lookups[0].forms = vec![ColumnId(0).into()];
     circuit.columns[0].shape = Shape::CELL;
-    assert_eq!(circuit.check(), Err(CircuitError::Unbounded(String::from("x"))));
+    assert_eq!(checked(&circuit), Err(CircuitError::Unbounded(String::from("x"))));
 }
 
 /// Gathers and picks name rows and channels that exist, of blocks that lie one after the other.
 #[test]
 fn lists_name_what_there_is() {
-    let refused = |circuit: &Circuit, what: &str| match circuit.check() {
+    let refused = |circuit: &Circuit, what: &str| match checked(circuit) {
         Ok(()) => false,
         Err(CircuitError::Malformed(why)) if why.starts_with(what) => true,
         other => panic!("{other:?}"),
@@ -550,7 +560,7 @@ fn mutated_programs_do_no_harm() {
     mutations(&postcard::to_allocvec(&program()).unwrap(), 60_000, |mutated| {
         let Ok(program) = postcard::from_bytes::<Program>(mutated) else { return };
         decoded += 1;
-        let Ok(circuit) = Circuit::new(&program) else { return };
+        let Ok(circuit) = spelled(&program) else { return };
         accepted += 1;
         assert!(circuit.columns.len() < 1000);
         assert!(circuit.tables.iter().all(|t| t.bits <= 24));
@@ -594,8 +604,8 @@ fn transposes(n: u32, rows: u32, cols: u32) -> Program {
 /// A key of a few bytes must not cost minutes: each of these transposes took the verifier four seconds.
 #[test]
 fn programs_beyond_all_models_are_malformed() {
-    assert!(Circuit::new(&transposes(4, 1021, 1019)).is_ok());
-    let refused = |p: &Program| matches!(Circuit::new(p), Err(CircuitError::Malformed(_)));
+    assert!(spelled(&transposes(4, 1021, 1019)).is_ok());
+    let refused = |p: &Program| matches!(spelled(p), Err(CircuitError::Malformed(_)));
     assert!(refused(&transposes(5, 1021, 1019)));
     assert!(refused(&transposes(1, 4093, 4091)));
     // Without any digits to weigh, but with 2^30 cells each.
@@ -615,7 +625,7 @@ fn programs_beyond_all_models_are_malformed() {
     assert!(refused(&long));
     long.ops.truncate(1000);
     long.outputs = vec![TensorId(1000)];
-    assert!(Circuit::new(&long).is_ok());
+    assert!(spelled(&long).is_ok());
 }
 
 /// A relation of a given shape with one product of the same bit, which every shape can read.
@@ -658,7 +668,7 @@ fn operands_have_the_shapes_of_their_kind() {
         };
         let check = |extents: Extents, groups: &[u32]| {
             let circuit = one_product(shape(extents[0]), product(extents, groups));
-            match circuit.check() {
+            match checked(&circuit) {
                 Ok(()) => true,
                 Err(CircuitError::Malformed(why)) if why.contains("operand shapes") => false,
                 other => panic!("{kind:?} {extents:?}: {other:?}"),

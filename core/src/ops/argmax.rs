@@ -13,19 +13,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::circuit::{
-    Builder, CircuitError, Form, Indicator, Interval, Kind, Pick, Product, Shape, Step, Value, split,
+    Builder, Checked, Form, Indicator, Interval, Kind, Pick, Product, Shape, Step, Value, split,
 };
 use crate::program::{ConstantId, ListId, TensorId};
 
 /// Bits of a limb of the differences and of the maximum.
 const LIMB: u32 = 15;
 
-pub(super) fn define(
-    b: &mut Builder<'_>,
-    x: TensorId,
-    weight: ConstantId,
-    list: ListId,
-) -> Result<(), CircuitError> {
+pub(super) fn define(b: &mut Builder<'_>, x: TensorId, weight: ConstantId, list: ListId) -> Checked<()> {
     let (tx, tw, declared) = (b.tensor(x)?, b.constant(weight)?, b.list(list)?);
     if tx.cols != tw.cols {
         return Err(b.refuse("operand and weight do not fit"));

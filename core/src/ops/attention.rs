@@ -34,8 +34,8 @@ use core::fmt;
 use super::rmsnorm;
 use super::wide::bases;
 use crate::circuit::{
-    Builder, CircuitError, ColumnId, Form, Indicator, Int, Interval, Kind, Limbs, Name, Product, RowSum,
-    Shape, Step, Value, split, split_wide,
+    Builder, Checked, ColumnId, Form, Indicator, Int, Interval, Kind, Limbs, Name, Product, RowSum, Shape,
+    Step, Value, split, split_wide,
 };
 use crate::limits;
 use crate::program::{Attention, HeadNorm, Memory, Projection, Requantize, Rotation, TensorId, Visible};
@@ -51,7 +51,7 @@ pub(super) fn define(
     x: TensorId,
     params: &Attention,
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     let Attention { heads, groups, channels, .. } = *params;
     if !tx.rows.is_power_of_two() || !channels.is_power_of_two() || tx.rows != ty.rows {
@@ -153,7 +153,7 @@ impl Shared<'_> {
         (first, count, all): (u32, u32, u32),
         projection: &Projection,
         rotation: Option<(Rotation, Requantize)>,
-    ) -> Result<ColumnId, CircuitError> {
+    ) -> Checked<ColumnId> {
         let channels = self.params.channels;
         let shape = Shape { rows: count * self.tokens, cols: channels };
         let weight = b.constant(projection.weight)?;
@@ -201,7 +201,7 @@ impl Shared<'_> {
         x: ColumnId,
         rotation: Rotation,
         requantize: Requantize,
-    ) -> Result<ColumnId, CircuitError> {
+    ) -> Checked<ColumnId> {
         let shape = b.shape(x);
         let mut products = Vec::new();
         for (id, flip) in [(rotation.cos, None), (rotation.sin, Some(u32::from(rotation.pair)))] {
@@ -241,7 +241,7 @@ impl Shared<'_> {
     }
 
     /// The positions that a position does not see: those after it, or those beyond the first.
-    fn hidden(&self, b: &Builder<'_>) -> Result<Option<Indicator>, CircuitError> {
+    fn hidden(&self, b: &Builder<'_>) -> Checked<Option<Indicator>> {
         match self.params.visible {
             Visible::All => Ok(None),
             Visible::Causal | Visible::Continued(_) => {
@@ -256,7 +256,7 @@ impl Shared<'_> {
     }
 
     /// The attention of a block of heads: `o`.
-    fn attend(&self, b: &mut Builder<'_>, heads: &Heads) -> Result<ColumnId, CircuitError> {
+    fn attend(&self, b: &mut Builder<'_>, heads: &Heads) -> Checked<ColumnId> {
         let Attention { groups, channels, heads: all, .. } = *self.params;
         let Heads { first, count, query, keys, values } = *heads;
         let rows = count * self.tokens;
@@ -376,12 +376,7 @@ impl Shared<'_> {
 }
 
 /// The column that a requantization fills.
-fn result(
-    b: &mut Builder<'_>,
-    name: Name<'_>,
-    shape: Shape,
-    requantize: Requantize,
-) -> Result<ColumnId, CircuitError> {
+fn result(b: &mut Builder<'_>, name: Name<'_>, shape: Shape, requantize: Requantize) -> Checked<ColumnId> {
     let (_, bound) = b.table_bound(requantize.table)?;
     Ok(b.witness(name, shape, Interval::symmetric(bound)))
 }
@@ -397,12 +392,7 @@ fn sum(b: &mut Builder<'_>, name: Name<'_>, row: Shape, value: Value, bound: Int
 }
 
 /// A norm of every row and a scale of every channel.
-fn normalized(
-    b: &mut Builder<'_>,
-    name: Name<'_>,
-    x: ColumnId,
-    params: HeadNorm,
-) -> Result<ColumnId, CircuitError> {
+fn normalized(b: &mut Builder<'_>, name: Name<'_>, x: ColumnId, params: HeadNorm) -> Checked<ColumnId> {
     let shape = b.shape(x);
     let declared = b.constant(params.gain)?;
     if (declared.rows, declared.cols) != (1, shape.cols) {

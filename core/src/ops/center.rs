@@ -15,8 +15,7 @@ use alloc::vec::Vec;
 
 use super::integer::computed;
 use crate::circuit::{
-    Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Limbs, Name, Product, RowSum, Shape, Step,
-    Value,
+    Builder, Checked, ColumnId, Form, Int, Interval, Kind, Limbs, Name, Product, RowSum, Shape, Step, Value,
 };
 use crate::program::{ConstantId, TensorId, WIDE};
 
@@ -28,7 +27,7 @@ pub(super) fn define(
     x: TensorId,
     offset: Option<ConstantId>,
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     if (tx.rows, tx.cols) != (ty.rows, ty.cols) {
         return Err(b.refuse("operand and result must have the same shape"));

@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use crate::circuit::{Builder, CircuitError, ColumnId, Form, Shape, Value};
+use crate::circuit::{Builder, Checked, ColumnId, Form, Shape, Value};
 use crate::program::{ConstantId, Requantize, TableId, TensorId};
 
 /// The operands have the shape of the result.
-fn same_shape(b: &Builder<'_>, operands: &[TensorId], y: TensorId) -> Result<(), CircuitError> {
+fn same_shape(b: &Builder<'_>, operands: &[TensorId], y: TensorId) -> Checked<()> {
     let result = b.tensor(y)?;
     for &id in operands {
         let tensor = b.tensor(id)?;
@@ -18,11 +18,7 @@ fn same_shape(b: &Builder<'_>, operands: &[TensorId], y: TensorId) -> Result<(),
 }
 
 /// Declares a result in the blocks of the operand.
-pub(super) fn alike(
-    b: &mut Builder<'_>,
-    x: TensorId,
-    y: TensorId,
-) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+pub(super) fn alike(b: &mut Builder<'_>, x: TensorId, y: TensorId) -> Checked<Vec<(u32, ColumnId)>> {
     let layout = b.layout(x)?;
     b.produce_blocks(y, layout)
 }
@@ -32,7 +28,7 @@ fn both_alike(
     b: &mut Builder<'_>,
     (p, q): (TensorId, TensorId),
     y: TensorId,
-) -> Result<Vec<(u32, ColumnId)>, CircuitError> {
+) -> Checked<Vec<(u32, ColumnId)>> {
     if b.layout(p)? != b.layout(q)? {
         return Err(b.refuse("operands lie in different blocks"));
     }
@@ -46,7 +42,7 @@ pub(super) fn add(
     (q, j): (TensorId, u8),
     requantize: Requantize,
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     same_shape(b, &[p, q], y)?;
     if i > 30 || j > 30 {
         return Err(b.refuse("alignment shift above 30"));
@@ -67,7 +63,7 @@ pub(super) fn mul(
     q: TensorId,
     requantize: Requantize,
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     same_shape(b, &[p, q], y)?;
     let (left, right) = (b.blocks(p)?, b.blocks(q)?);
     let out = both_alike(b, (p, q), y)?;
@@ -87,7 +83,7 @@ pub(super) fn affine(
     offset: ConstantId,
     requantize: Requantize,
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     same_shape(b, &[x], y)?;
     let cols = b.tensor(x)?.cols;
     for id in [scale, offset] {
@@ -116,7 +112,7 @@ pub(super) fn scaled(
     at: u32,
     requantize: Requantize,
     out: ColumnId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     let row = Shape { rows: 1, cols: shape.cols };
     let (scale, offset) = (b.rectangle(scale, 0, at, row)?, b.rectangle(offset, 0, at, row)?);
     let product = b.entrywise(1, shape, input.into(), scale.into());
@@ -125,7 +121,7 @@ pub(super) fn scaled(
 }
 
 /// `y = table[x]`.
-pub(super) fn map(b: &mut Builder<'_>, x: TensorId, table: TableId, y: TensorId) -> Result<(), CircuitError> {
+pub(super) fn map(b: &mut Builder<'_>, x: TensorId, table: TableId, y: TensorId) -> Checked<()> {
     same_shape(b, &[x], y)?;
     let input = b.blocks(x)?;
     let out = alike(b, x, y)?;

@@ -7,15 +7,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::elementwise::alike;
-use crate::circuit::{Builder, CircuitError, ColumnId, Gather, Rows, Shape, split, split_wide};
+use crate::circuit::{Builder, Checked, ColumnId, Gather, Rows, Shape, split, split_wide};
 use crate::program::{self, Source, TensorId};
 
-pub(super) fn define(
-    b: &mut Builder<'_>,
-    source: Source,
-    rows: &program::Rows,
-    y: TensorId,
-) -> Result<(), CircuitError> {
+pub(super) fn define(b: &mut Builder<'_>, source: Source, rows: &program::Rows, y: TensorId) -> Checked<()> {
     let ty = b.tensor(y)?;
     let (available, cols, bound) = match source {
         Source::Constant(id) => (b.constant(id)?.rows, b.constant(id)?.cols, b.constant(id)?.bound),
@@ -60,7 +55,7 @@ pub(super) fn define(
             // As a wide tensor will lie.
             for (offset, output) in b.produce_blocks(y, split_wide(cols))? {
                 let cols = b.shape(output).cols;
-                let source: Result<Vec<(u32, ColumnId)>, CircuitError> = split(available)
+                let source: Checked<Vec<(u32, ColumnId)>> = split(available)
                     .into_iter()
                     .map(|(first, rows)| Ok((first, b.rectangle(id, first, offset, Shape { rows, cols })?)))
                     .collect();

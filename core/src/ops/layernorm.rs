@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 use super::elementwise::{alike, scaled};
 use super::integer::{Divisor, computed, inverse, limbs};
 use crate::circuit::{
-    Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Product, RowSum, Shape, Step, Value,
+    Builder, Checked, ColumnId, Form, Int, Interval, Kind, Product, RowSum, Shape, Step, Value,
 };
 use crate::program::{LayerNorm, TensorId};
 
@@ -33,12 +33,7 @@ const MAX_BOUND: i64 = (1 << 13) - 1;
 /// Largest number of channels.
 const MAX_COLS: u32 = 1 << 12;
 
-pub(super) fn define(
-    b: &mut Builder<'_>,
-    x: TensorId,
-    params: LayerNorm,
-    y: TensorId,
-) -> Result<(), CircuitError> {
+pub(super) fn define(b: &mut Builder<'_>, x: TensorId, params: LayerNorm, y: TensorId) -> Checked<()> {
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     if (tx.rows, tx.cols) != (ty.rows, ty.cols) {
         return Err(b.refuse("operand and result must have the same shape"));

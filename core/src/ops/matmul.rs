@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::circuit::{Builder, CircuitError, ColumnId, Kind, Product, Shape, Value};
+use crate::circuit::{Builder, Checked, ColumnId, Kind, Product, Shape, Value};
 use crate::program::{ConstantId, Factor, Requantize, TensorId};
 
 /// What a block of the result is a product with.
@@ -25,7 +25,7 @@ pub(super) fn define(
     bias: Option<ConstantId>,
     requantize: Requantize,
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     let inputs = b.blocks(x)?;
     let outputs: Vec<(u32, ColumnId, Right)> = match factor {
         Factor::Weight(w) => {

@@ -4,10 +4,10 @@
 //! has one solution in every channel. Rows from `n` on do not enter.
 
 use super::elementwise::alike;
-use crate::circuit::{Builder, CircuitError, Form, Interval, Kind, Product, Shape, Step, Value};
+use crate::circuit::{Builder, Checked, Form, Interval, Kind, Product, Shape, Step, Value};
 use crate::program::TensorId;
 
-pub(super) fn define(b: &mut Builder<'_>, x: TensorId, len: u32, y: TensorId) -> Result<(), CircuitError> {
+pub(super) fn define(b: &mut Builder<'_>, x: TensorId, len: u32, y: TensorId) -> Checked<()> {
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     if ty.rows != 1 || tx.cols != ty.cols || ty.bound < tx.bound {
         return Err(b.refuse("the result needs one row, the columns of its operand and at least its bound"));

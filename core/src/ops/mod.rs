@@ -15,11 +15,11 @@ mod rmsnorm;
 mod tests;
 mod wide;
 
-use crate::circuit::{Builder, CircuitError};
+use crate::circuit::{Builder, Checked};
 use crate::program::Op;
 
 /// Spells out one op.
-pub(crate) fn define(b: &mut Builder<'_>, op: &Op) -> Result<(), CircuitError> {
+pub(crate) fn define(b: &mut Builder<'_>, op: &Op) -> Checked<()> {
     match op {
         Op::MatMul { x, factor, bias, requantize, y } => {
             matmul::define(b, *x, *factor, *bias, *requantize, *y)

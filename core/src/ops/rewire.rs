@@ -7,7 +7,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::circuit::{Builder, CircuitError, Stride, Wiring};
+use crate::circuit::{Builder, Checked, Stride, Wiring};
 use crate::program::TensorId;
 
 pub(super) fn define(
@@ -16,7 +16,7 @@ pub(super) fn define(
     dims: &[u32],
     permutation: &[u8],
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     let count = u64::from(tx.rows) * u64::from(tx.cols);
     let product = dims.iter().try_fold(1u64, |p, &d| p.checked_mul(u64::from(d)));

@@ -29,7 +29,7 @@ use core::fmt;
 
 use super::integer::{Divisor, computed, inverse, limbs};
 use crate::circuit::{
-    Builder, CircuitError, ColumnId, Form, Int, Interval, Kind, Limbs, Name, Product, Shape, Value,
+    Builder, Checked, ColumnId, Form, Int, Interval, Kind, Limbs, Name, Product, Shape, Value,
 };
 use crate::program::{RmsNorm, TensorId};
 
@@ -40,12 +40,7 @@ const GROUP: u32 = 1 << 10;
 /// Bits of what `V` is looked at in, besides modulo `P`.
 const BITS: u32 = 20;
 
-pub(super) fn define(
-    b: &mut Builder<'_>,
-    x: TensorId,
-    params: RmsNorm,
-    y: TensorId,
-) -> Result<(), CircuitError> {
+pub(super) fn define(b: &mut Builder<'_>, x: TensorId, params: RmsNorm, y: TensorId) -> Checked<()> {
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     if (tx.rows, tx.cols) != (ty.rows, ty.cols) {
         return Err(b.refuse("operand and result must have the same shape"));
@@ -64,7 +59,7 @@ pub(super) fn normalize(
     blocks: &[Limbs],
     params: RmsNorm,
     outputs: &[ColumnId],
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     if params.epsilon == 0 || params.epsilon >= 1 << 30 || params.numerator >= 1 << 30 {
         return Err(b.refuse("RMSNorm parameters out of range"));
     }

@@ -4,6 +4,7 @@ mod encoding;
 use alloc::borrow::ToOwned;
 use alloc::vec;
 
+use crate::circuit::tests::spelled;
 use crate::circuit::{Circuit, CircuitError};
 use crate::program::{
     Constant, ConstantId, LayerNorm, Op, Program, Requantize, Table, TableId, Tensor, TensorId,
@@ -22,7 +23,7 @@ const PARAMS: LayerNorm = LayerNorm {
 fn layernorm(cols: u32, bound: i64, params: LayerNorm) -> Result<Circuit, CircuitError> {
     let tensor = |bound| Tensor { name: "t".to_owned(), rows: 3, cols, bound, fraction_bits: 0 };
     let constant = |bound| Constant { name: "c".to_owned(), rows: 1, cols, bound, row_l1: 1 << 30 };
-    Circuit::new(&Program {
+    spelled(&Program {
         name: "norm".to_owned(),
         tensors: vec![tensor(bound), tensor(127)],
         constants: vec![constant(63), constant(1000)],

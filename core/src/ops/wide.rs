@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::circuit::{Builder, CircuitError, Form, Kind, Limbs, Product, Shape, Value, split_wide};
+use crate::circuit::{Builder, Checked, Form, Kind, Limbs, Product, Shape, Value, split_wide};
 use crate::program::{ConstantId, TensorId};
 
 /// The limbs of the summand for every block of the result, if there is one.
@@ -12,7 +12,7 @@ pub(super) fn bases(
     base: Option<TensorId>,
     y: TensorId,
     blocks: usize,
-) -> Result<Vec<Option<Limbs>>, CircuitError> {
+) -> Checked<Vec<Option<Limbs>>> {
     let Some(base) = base else { return Ok(vec![None; blocks]) };
     let (tb, ty) = (b.tensor(base)?, b.tensor(y)?);
     if (tb.rows, tb.cols) != (ty.rows, ty.cols) {
@@ -28,7 +28,7 @@ pub(super) fn widen(
     x: TensorId,
     (left, right): (u8, u8),
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     let (tx, ty) = (b.tensor(x)?, b.tensor(y)?);
     if (tx.rows, tx.cols) != (ty.rows, ty.cols) || left > 20 {
         return Err(
@@ -57,7 +57,7 @@ pub(super) fn matmul(
     bias: Option<ConstantId>,
     shift: u8,
     y: TensorId,
-) -> Result<(), CircuitError> {
+) -> Checked<()> {
     let (tx, ty, tw) = (b.tensor(x)?, b.tensor(y)?, b.constant(weight)?);
     if tx.rows != ty.rows || tx.cols != tw.cols || ty.cols != tw.rows {
         return Err(b.refuse("operand and result shapes do not fit"));

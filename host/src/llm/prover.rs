@@ -1,7 +1,7 @@
 //! Proving texts: one commitment to the weights, a proof for every text.
 
 use anyhow::{Context, ensure};
-use circlet_core::circuit::CircuitError;
+use circlet_core::circuit::Checked;
 use circlet_core::decoder::{Decoder, DecoderKey, Extent, Text};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
@@ -27,7 +27,7 @@ pub(super) fn usual(decoder: &Decoder) -> Program {
 }
 
 /// The protocol for texts of one extent, before there is a key.
-pub fn protocol(decoder: &Decoder, profile: ProfileId, extent: Extent) -> Result<Protocol, CircuitError> {
+pub fn protocol(decoder: &Decoder, profile: ProfileId, extent: Extent) -> Checked<Protocol> {
     let profile = *profile.profile();
     let log_rows = Outline::new(&usual(decoder), profile)?.stacking.log_rows;
     Protocol::with_rows(&decoder.program(extent), profile, log_rows)

@@ -59,5 +59,5 @@ pub enum QuantizeError {
     },
     /// The program was refused.
     #[error("the quantized model cannot be proven: {0}")]
-    Circuit(#[from] CircuitError),
+    Circuit(#[from] Box<CircuitError>),
 }

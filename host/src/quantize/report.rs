@@ -23,7 +23,7 @@ pub enum ReportError {
     },
     /// The program was refused.
     #[error(transparent)]
-    Circuit(#[from] CircuitError),
+    Circuit(#[from] Box<CircuitError>),
 }
 
 /// Integer against float for one output, over all samples that have a result.

@@ -121,10 +121,14 @@ pub fn query<T: Trees>(
     ends: &Ends<T::Digest>,
 ) -> Result<(), Reject> {
     channel.work(outline.profile.pow_bits)?;
-    let positions = (0..outline.profile.queries).map(|_| channel.index(outline.codeword_log()));
-    let mut positions: Vec<u32> = positions.collect();
-    positions.sort_unstable();
-    positions.dedup();
+    // In ascending order, each once. There are few.
+    let mut positions: Vec<u32> = Vec::new();
+    for _ in 0..outline.profile.queries {
+        let position = channel.index(outline.codeword_log());
+        if let Err(place) = positions.binary_search(&position) {
+            positions.insert(place, position);
+        }
+    }
 
     // What the rows of all matrices combine to.
     let weights = column_weights(&ends.stack, outline.stacking.log_columns);

@@ -3,17 +3,17 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Builder, Name};
+use super::Builder;
 use crate::circuit::{
-    CircuitError, ColumnId, Content, Gather, Interval, Pick, Placement, Positions, Rows, Shape, Step, Stride,
-    Wiring,
+    Checked, ColumnId, Content, Gather, Interval, Name, Pick, Placement, Positions, Rows, Shape, Step,
+    Stride, Wiring,
 };
 use crate::program::{ConstantId, List, ListId, TensorId};
 
 impl<'p> Builder<'p> {
     /// A witness column that repeats consecutive rows of a constant; its last row stands for all rows after it.
-    pub fn rows_from(&mut self, id: ConstantId, first: u32, rows: u32) -> Result<ColumnId, CircuitError> {
-        if let Some(&column) = self.stretches.get(&(id, first, rows)) {
+    pub fn rows_from(&mut self, id: ConstantId, first: u32, rows: u32) -> Checked<ColumnId> {
+        if let Some(&(_, column)) = self.stretches.iter().rev().find(|known| known.0 == (id, first, rows)) {
             return Ok(column);
         }
         let constant = self.constant(id)?;
@@ -23,7 +23,7 @@ impl<'p> Builder<'p> {
         let last = constant.rows - 1;
         let rows_of = (0..rows).map(|t| first.saturating_add(t).min(last)).collect();
         self.gather(Gather { source: vec![(0, source)], rows: Rows::Given(rows_of), output });
-        self.stretches.insert((id, first, rows), output);
+        self.stretches.push(((id, first, rows), output));
         Ok(output)
     }
 
@@ -64,7 +64,7 @@ impl<'p> Builder<'p> {
     }
 
     /// A list of the program.
-    pub fn list(&self, id: ListId) -> Result<&'p List, CircuitError> {
+    pub fn list(&self, id: ListId) -> Checked<&'p List> {
         self.program.lists.get(id.0 as usize).ok_or_else(|| self.refuse("unknown list"))
     }
 
@@ -98,7 +98,7 @@ impl<'p> Builder<'p> {
     }
 
     /// The cells of a tensor as the sequence of its entries, row by row.
-    pub fn in_row_order(&self, id: TensorId) -> Result<Vec<Placement>, CircuitError> {
+    pub fn in_row_order(&self, id: TensorId) -> Checked<Vec<Placement>> {
         let tensor = self.tensor(id)?;
         let rows = [Stride { len: tensor.rows, stride: u64::from(tensor.cols) }];
         let cols = [Stride { len: tensor.cols, stride: 1 }];
@@ -106,12 +106,7 @@ impl<'p> Builder<'p> {
     }
 
     /// The cells of a tensor with the positions that mixed-radix digits of its row and column index give.
-    pub fn placed(
-        &self,
-        id: TensorId,
-        rows: &[Stride],
-        cols: &[Stride],
-    ) -> Result<Vec<Placement>, CircuitError> {
+    pub fn placed(&self, id: TensorId, rows: &[Stride], cols: &[Stride]) -> Checked<Vec<Placement>> {
         Ok(self
             .blocks(id)?
             .into_iter()

@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::vec;
 
+use crate::circuit::tests::spelled;
 use crate::circuit::{Circuit, CircuitError};
 use crate::program::{
     Constant, ConstantId, Op, Program, Requantize, RmsNorm, Table, TableId, Tensor, TensorId, WIDE,
@@ -51,7 +52,7 @@ fn center(cols: u32, result: u32, offset: Option<(u32, u32)>) -> Built {
         |(rows, cols)| Constant { name: "c".to_owned(), rows, cols, bound: 1 << 20, row_l1: 1 << 40 };
     program.constants.push(Constant { bound: 31, row_l1: 31, ..constant((cols, 1)) });
     program.constants.extend(offset.map(constant));
-    Circuit::new(&program)
+    spelled(&program)
 }
 
 #[test]
@@ -68,14 +69,14 @@ fn centres_have_limits() {
     // A narrow tensor is not centred.
     let ops = [Op::Center { x: TensorId(0), offset: None, y: TensorId(1) }];
     let narrow = program(&[tensor(2, 4, 100), tensor(2, 4, WIDE)], &ops, 1);
-    refused(Circuit::new(&narrow), "Center.0");
+    refused(spelled(&narrow), "Center.0");
     let missing = [Op::Center { x: TensorId(0), offset: Some(ConstantId(7)), y: TensorId(1) }];
-    refused(Circuit::new(&program(&[tensor(2, 4, 100), tensor(2, 4, WIDE)], &missing, 1)), "Center.0");
+    refused(spelled(&program(&[tensor(2, 4, 100), tensor(2, 4, WIDE)], &missing, 1)), "Center.0");
 }
 
 fn mean((rows, cols, bound): (u32, u32, i64), len: u32, y: (u32, u32, i64)) -> Built {
     let ops = [Op::Mean { x: TensorId(0), len, y: TensorId(1) }];
-    Circuit::new(&program(&[tensor(rows, cols, bound), tensor(y.0, y.1, y.2)], &ops, 1))
+    spelled(&program(&[tensor(rows, cols, bound), tensor(y.0, y.1, y.2)], &ops, 1))
 }
 
 #[test]

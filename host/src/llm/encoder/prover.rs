@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use circlet_core::circuit::{Circuit, CircuitError};
+use circlet_core::circuit::{Checked, Circuit};
 use circlet_core::encoder::{Encoder, EncoderKey, Encoding};
 use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
@@ -25,7 +25,7 @@ fn usual(encoder: &Encoder) -> u32 {
 }
 
 /// The protocol for sentences of so many tokens, before there is a key.
-pub fn protocol(encoder: &Encoder, profile: ProfileId, length: u32) -> Result<Protocol, CircuitError> {
+pub fn protocol(encoder: &Encoder, profile: ProfileId, length: u32) -> Checked<Protocol> {
     let profile = *profile.profile();
     let log_rows = Outline::new(&encoder.program(usual(encoder)), profile)?.stacking.log_rows;
     Protocol::with_rows(&encoder.program(length), profile, log_rows)
