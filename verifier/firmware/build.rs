@@ -97,18 +97,18 @@ fn keys(out: &Path) -> Result<(), String> {
         }
         let file = out.join(format!("{index}.key"));
         fs::write(&file, payload).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-        let kind = match header.kind {
-            Kind::Key => "Key",
-            Kind::ModelKey => "ModelKey",
-            _ => "EncoderKey",
+        let key_of = match header.kind {
+            Kind::Key => "circlet_core::key::VerifyingKey",
+            Kind::ModelKey => "circlet_core::decoder::DecoderKey",
+            _ => "circlet_core::encoder::EncoderKey",
         };
         let bytes = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{index}.key\"))");
-        let _ = writeln!(source, "    Compiled {{ kind: Kind::{kind}, payload: {bytes} }},");
+        let _ = writeln!(source, "    |kind, source| under({key_of}::from_bytes({bytes}), kind, source),");
         let _ = writeln!(held, "    Held {{ digest: {:?}, name: {:?} }},", key.digest(), key.name());
     }
     let count = paths.len();
     let text = format!(
-        "static KEYS: [Compiled; {count}] = [\n{source}];\n/// What the device says of them.\n\
+        "/// What judges under each of them.\npub static JUDGES: [Judge; {count}] = [\n{source}];\n/// What the device says of them.\n\
          pub static HELD: [Held<'static>; {count}] = [\n{held}];\n"
     );
     fs::write(out.join("keys.rs"), text).map_err(|error| format!("cannot write the list of keys: {error}"))

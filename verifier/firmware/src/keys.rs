@@ -1,19 +1,14 @@
 //! The verifying keys that were compiled in.
+//!
+//! Each is judged under by code for its own kind, so that no other kind takes flash.
 
 use circlet_core::file::Kind;
-use circlet_link::Held;
-use circlet_verifier::Key;
+use circlet_link::{Held, Verdict};
+use circlet_verifier::Source;
 
-/// What follows the header of a key's file.
-struct Compiled {
-    kind: Kind,
-    payload: &'static [u8],
-}
+use crate::judge::under;
+
+/// Judges a proof of some kind.
+type Judge = fn(Kind, &mut dyn Source) -> Verdict;
 
 include!(concat!(env!("OUT_DIR"), "/keys.rs"));
-
-/// The key in a place.
-pub fn load(place: usize) -> Option<Key> {
-    let Compiled { kind, payload } = KEYS.get(place)?;
-    Key::from_payload(*kind, payload)
-}
