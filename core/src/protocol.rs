@@ -265,3 +265,41 @@ impl Protocol {
         Self { outline, circuit, reduction }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::borrow::ToOwned;
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    use super::*;
+    use crate::profile::P100_U;
+    use crate::program::{Op, Program, Tensor, TensorId};
+
+    /// A row of a committed matrix has at most so many columns: what a verifier reads at each position.
+    #[test]
+    fn matrices_are_not_too_narrow() {
+        let tensor =
+            || Tensor { name: "t".to_owned(), rows: 1 << 11, cols: 1 << 11, bound: 100, fraction_bits: 0 };
+        let program = Program {
+            name: "copy".to_owned(),
+            tensors: vec![tensor(), tensor()],
+            constants: vec![],
+            tables: vec![],
+            ops: vec![Op::Rewire {
+                x: TensorId(0),
+                dims: vec![1 << 11; 2],
+                permutation: vec![0, 1],
+                y: TensorId(1),
+            }],
+            inputs: vec![TensorId(0)],
+            outputs: vec![TensorId(1)],
+            lists: vec![],
+        };
+        let least = (MIN_LOG_ROWS..24).find_map(|log| Outline::with_rows(&program, P100_U, log).ok());
+        let least = least.unwrap().stacking;
+        assert_eq!(least.log_columns, limits::LOG_MATRIX_COLUMNS);
+        let narrower = Outline::with_rows(&program, P100_U, least.log_rows - 1);
+        assert!(matches!(narrower, Err(why) if why.to_string().contains("too narrow")));
+    }
+}

@@ -506,6 +506,42 @@ pub fn round(claim: QM31, [s0, s2, s3]: [QM31; DEGREE]) -> [QM31; DEGREE + 1] {
 mod tests {
     use super::*;
 
+    /// Operands that differ in one thing alone have numbers of their own, whatever their marks.
+    #[test]
+    fn operands_are_what_they_are_in_all() {
+        use crate::circuit::ColumnId;
+
+        let part = |len: u32| Part::new(len, At::Bound(len));
+        let form = |coefficient: i64| Form::from(ColumnId(3)).plus(coefficient, ColumnId(4));
+        let (one, other) = (form(1), form(2));
+        let base = Operand {
+            form: &one,
+            shape: Shape { rows: 4, cols: 8 },
+            rows: Parts::from([part(1), part(2)]),
+            cols: Parts::from([part(1), part(3)]),
+            groups: &[0, 1],
+        };
+        let all = [
+            base,
+            Operand { form: &other, ..base },
+            Operand { shape: Shape { rows: 4, cols: 7 }, ..base },
+            Operand { rows: Parts::from([part(5), part(2)]), ..base },
+            Operand { cols: Parts::from([part(5), part(3)]), ..base },
+            Operand { groups: &[0, 2], ..base },
+        ];
+        let mut operands = Operands::default();
+        for (number, operand) in (0..).zip(&all) {
+            assert_eq!(operand.mark(), base.mark(), "another mark would tell them apart too");
+            assert_eq!(operands.number(operand), (number, true));
+        }
+        for (number, operand) in (0..).zip(&all) {
+            assert_eq!(operands.number(operand), (number, false));
+        }
+        assert_eq!((operands.op().count(), operands.count()), (all.len(), all.len() as u32));
+        // Those of another op are new.
+        assert_eq!(operands.number(&base), (all.len() as u32, true));
+    }
+
     #[test]
     fn sums_of_many_meetings_are_those_of_each() {
         let element = |seed: u32| {

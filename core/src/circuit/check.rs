@@ -378,12 +378,13 @@ impl Check {
     /// Sizes stay where indices fit 32 bits and a verifier's work is small.
     fn sized(&self, declared: &Declared) -> Checked<()> {
         let (columns, cells) = (declared.columns.len(), declared.columns.cells());
-        let weighed = self.weighed;
-        if columns > limits::PARTS || cells > limits::CELLS || weighed > limits::WEIGHED {
-            return Err(CircuitError::Malformed(format!(
-                "{columns} columns with {cells} cells, {weighed} entries of wirings to weigh: too large"
-            ))
-            .into());
+        if columns > limits::PARTS || cells > limits::CELLS {
+            return Err(
+                CircuitError::Malformed(format!("{columns} columns with {cells} cells: too large")).into()
+            );
+        }
+        if self.weighed > limits::WEIGHED {
+            return Err(CircuitError::TooLarge("entries of wirings", self.weighed).into());
         }
         let rows = declared.tables.iter().map(|t| 1u64.checked_shl(t.bits).unwrap_or(u64::MAX));
         let lookups = rows.fold(self.lookups, u64::saturating_add);
