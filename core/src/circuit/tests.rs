@@ -368,6 +368,72 @@ fn one_relation(coefficient: i64, constant: i64) -> Circuit {
     }
 }
 
+/// A range proves something only where its residues are those of no other integers: in a window of `P` of them.
+#[test]
+fn ranges_lie_in_a_window() {
+    let window = i64::from(crate::field::P) / 2;
+    let with = |constant: i64| {
+        let mut circuit = one_relation(0, 0);
+        circuit.relations.clear();
+        circuit.lookups[0].forms = vec![Form::from(ColumnId(0)).plus_constant(constant)];
+        circuit.columns[0].bound = Interval { low: -constant, high: 1023 - constant };
+        checked(&circuit)
+    };
+    let unbounded = || Err(CircuitError::Unbounded(String::from("x")));
+    assert_eq!((with(window), with(window + 1)), (Ok(()), unbounded()));
+    assert_eq!((with(1023 - window), with(1022 - window)), (Ok(()), unbounded()));
+}
+
+/// A form is read over cells that its columns have, in both axes.
+#[test]
+fn forms_are_read_where_they_are() {
+    let with = |rows: u32, cols: u32| {
+        let mut circuit = one_relation(1, 0);
+        circuit.relations[0].shape = Shape { rows: 8, cols: 12 };
+        let shape = Shape { rows, cols };
+        circuit.columns[0].shape = shape;
+        circuit.lookups[0].shape = shape;
+        match checked(&circuit) {
+            Ok(()) => true,
+            Err(CircuitError::Malformed(why)) if why.contains("over another shape") => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (rows, cols) in [(8, 12), (4, 12), (1, 12), (8, 4), (8, 1), (2, 16)] {
+        assert!(with(rows, cols), "{rows} x {cols}");
+    }
+    for (rows, cols) in [(3, 12), (8, 3), (5, 4), (4, 13), (7, 11)] {
+        assert!(!with(rows, cols), "{rows} x {cols}");
+    }
+}
+
+/// Circuits have as many columns and cells as indices can name.
+#[test]
+fn circuits_have_sizes() {
+    let with = |change: &dyn Fn(&mut Circuit)| {
+        let mut circuit = one_relation(0, 0);
+        circuit.relations.clear();
+        change(&mut circuit);
+        match checked(&circuit) {
+            Ok(()) => true,
+            Err(CircuitError::Malformed(why)) if why.ends_with("too large") => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    let more = |circuit: &mut Circuit, count: usize, shape: Shape| {
+        let content = Content::Constant { constant: ConstantId(0), row: 0, col: 0 };
+        let column = Column { name: String::from("c"), shape, bound: Interval::bits(1), content };
+        circuit.columns.extend(core::iter::repeat_n(column, count));
+    };
+    let own = one_relation(0, 0).columns.len();
+    assert!(with(&|c| more(c, crate::limits::PARTS - own, Shape::CELL)));
+    assert!(!with(&|c| more(c, crate::limits::PARTS - own + 1, Shape::CELL)));
+    // All cells but one column's, which leaves room for the few that there are.
+    let large = Shape { rows: 1 << 15, cols: 1 << 15 };
+    assert!(with(&|c| more(c, 31, large)));
+    assert!(!with(&|c| more(c, 32, large)));
+}
+
 /// Sets of cells are known over the shapes that they are sets of, and over no others.
 #[test]
 fn indicators_have_their_shapes() {
