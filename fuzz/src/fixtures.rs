@@ -74,14 +74,14 @@ fn texts() -> [Fixture; 2] {
         tokens.push(prover.runner.next(&tokens).expect("a short text"));
     }
     let run = prover.run(Text { tokens, prompt }).expect("a greedy text");
-    let text = TextFile { key_digest, text: run.text.clone(), proof: run.prove() };
+    let text = TextFile { key_digest, text: run.text.clone(), proof: run.prove().expect("a proof") };
 
     let (mut chat, mut proofs, mut standing) = (Chat::default(), Vec::new(), Standing::default());
     for given in [programs::prompt(&key.decoder, 2), vec![5]] {
         let generated = prover.runner.generate(&standing, &given, 1, &[], |_| {}).expect("a short turn");
         let turn = Turn { given, generated };
         let run = prover.run_turn(&standing, &turn).expect("a greedy turn");
-        proofs.push(run.prove());
+        proofs.push(run.prove().expect("a proof"));
         standing = run.standing;
         chat.turns.push(turn);
     }
@@ -97,7 +97,8 @@ fn encoding() -> Fixture {
     let run = prover.run(&[7, 1, 40]).expect("a short sentence");
     let encoding =
         Encoding { tokens: run.encoding.tokens.clone(), embedding: run.encoding.embedding.clone() };
-    let file = EncodingFile { key_digest: prover.key.digest(), encoding, proof: run.prove() };
+    let file =
+        EncodingFile { key_digest: prover.key.digest(), encoding, proof: run.prove().expect("a proof") };
     fixture(Key::Encoder(prover.key), Kind::Encoding, &file)
 }
 

@@ -115,7 +115,7 @@ impl Honest {
     fn new(case: Case, profile: Profile) -> Self {
         let mut bench = Bench::new(case, profile);
         let mut positions = Positions::default();
-        let proof = prove_trace(&bench.key, &bench.trace, &bench.statement, &mut positions);
+        let proof = prove_trace(&bench.key, &bench.trace, &bench.statement, &mut positions).unwrap();
         let pair = Pair { statement: bench.statement.clone(), proof };
         bench.case.2.iter_mut().flatten().for_each(|entry| *entry /= 2);
         bench.rerun();

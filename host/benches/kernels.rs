@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use circlet::backend::bottom::{Above, LeafSumcheck};
+use circlet::backend::device::Device;
 use circlet::backend::encode::Encoder;
 use circlet::backend::field::{B, LANES, pack_base};
 use circlet::backend::fractions::{LayerSumcheck, Workspace, parents};
@@ -122,11 +123,11 @@ fn kernels(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("encode");
     group.sample_size(10);
     for (log, blowup) in [(14, 1), (14, 2), (20, 1), (20, 2)] {
-        let encoder = Encoder::new(log, blowup);
-        let message = columns(1, log).remove(0);
+        let encoder = Encoder::new(log, blowup, &Device::Cpu).unwrap();
+        let message = columns(1, log);
         group.throughput(Throughput::Elements(1 << log));
         group.bench_function(format!("2^{log} at rate 1/{}", 1 << blowup), |b| {
-            b.iter(|| encoder.encode(&message));
+            b.iter(|| encoder.encode_all(&message).unwrap());
         });
     }
     group.finish();

@@ -14,6 +14,7 @@ use circlet_core::security::{Report, SizeError, analyse, meets_target};
 use circlet_core::transcript::Transcript;
 use rayon::prelude::*;
 
+use crate::backend::device::{self, Device};
 use crate::backend::encode::Encoder;
 use crate::backend::merkle::BulkHash;
 use crate::execute::{Cells, Fixed};
@@ -34,6 +35,9 @@ pub enum KeyError {
     /// There is no sound protocol of this size.
     #[error(transparent)]
     Size(#[from] SizeError),
+    /// The device has failed.
+    #[error(transparent)]
+    Device(#[from] device::Error),
     /// The profile does not reach its target for a program of this size.
     #[error(
         "profile {name} reaches only {bits:.1} of its {target} bits for a program of this size; take another"
@@ -71,11 +75,21 @@ pub struct ProvingKey<S: BulkHash> {
 impl<S: BulkHash> ProvingKey<S> {
     /// Commits to a program.
     pub fn new(program: Program, data: impl Into<Arc<Data>>, profile: ProfileId) -> Result<Self, KeyError> {
+        Self::on(&Device::Cpu, program, data, profile)
+    }
+
+    /// Commits to a program on a device, which proofs under the key use too.
+    pub fn on(
+        device: &Device,
+        program: Program,
+        data: impl Into<Arc<Data>>,
+        profile: ProfileId,
+    ) -> Result<Self, KeyError> {
         let data = data.into();
         check(&program, &*data)?;
         let protocol = Protocol::new(&program, *profile.profile())?;
         secure(&protocol)?;
-        Ok(Self::build(program, data, protocol, &mut Honest))
+        Ok(Self::build(device, program, data, protocol, &mut Honest)?)
     }
 
     /// The same key for another protocol over its fixed columns.
@@ -119,44 +133,46 @@ impl<S: BulkHash> ProvingKey<S> {
 
     /// The key without the checks of its maker: for tests of what a verifier does with a bad one.
     pub fn build(
+        device: &Device,
         program: Program,
         data: impl Into<Arc<Data>>,
         protocol: Protocol,
         adversary: &mut dyn Adversary,
-    ) -> Self {
+    ) -> Result<Self, device::Error> {
         let data = data.into();
         let columns = Fixed::new(&protocol.circuit, &program, &*data).into();
-        Self::commit(program, data, columns, protocol, adversary)
+        Self::commit(device, program, data, columns, protocol, adversary)
     }
 
     /// Commits to a program's columns, see [`Columns`]. The key has no constants beside them.
-    pub fn of_columns(columns: Columns, keep: Keep) -> Result<Self, KeyError> {
+    pub fn of_columns(device: &Device, columns: Columns, keep: Keep) -> Result<Self, KeyError> {
         let Columns { program, tables, columns, protocol } = columns;
         secure(&protocol)?;
         let data = Data { constants: Vec::new(), tables }.into();
         Ok(match keep {
-            Keep::Codewords => Self::commit(program, data, columns, protocol, &mut Honest),
+            Keep::Codewords => Self::commit(device, program, data, columns, protocol, &mut Honest)?,
             Keep::Tree => {
-                let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
-                let fixed = Commitment::made(&protocol, &encoder, columns.clone());
+                let encoder = encoder(&protocol, device)?;
+                let fixed = Commitment::made(&protocol, &encoder, columns.clone())?;
                 Self::with_commitment(program, data, columns, protocol, encoder, fixed)
             }
         })
     }
 
     fn commit(
+        device: &Device,
         program: Program,
         data: Arc<Data>,
         columns: Arc<Fixed>,
         protocol: Protocol,
         adversary: &mut dyn Adversary,
-    ) -> Self {
-        let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
+    ) -> Result<Self, device::Error> {
+        let encoder = encoder(&protocol, device)?;
         let ids = (0..).map(ColumnId).zip(&protocol.circuit.columns);
         let ids = ids.filter(|(_, column)| column.tree() == Which::Fixed);
         let cells = ids.map(|(id, _)| (id, columns.cells(id)));
-        let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, cells, adversary);
-        Self::with_commitment(program, data, columns, protocol, encoder, fixed)
+        let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, cells, adversary)?;
+        Ok(Self::with_commitment(program, data, columns, protocol, encoder, fixed))
     }
 
     fn with_commitment(
@@ -204,13 +220,18 @@ pub struct Columns {
 impl Columns {
     /// The verifying key alone, for which neither codewords nor a tree need be kept: it takes little memory however
     /// large the program is.
-    pub fn verifying_key<S: BulkHash>(self) -> Result<VerifyingKey, KeyError> {
+    pub fn verifying_key<S: BulkHash>(self, device: &Device) -> Result<VerifyingKey, KeyError> {
         let Self { program, columns, protocol, .. } = self;
         secure(&protocol)?;
-        let encoder = Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup);
-        let fixed = Commitment::<S>::made(&protocol, &encoder, columns.clone());
+        let encoder = encoder(&protocol, device)?;
+        let fixed = Commitment::<S>::made(&protocol, &encoder, columns.clone())?;
         Ok(verifying::<S>(program, &protocol, &columns, fixed.tree.cap()))
     }
+}
+
+/// What encodes the columns of a protocol.
+fn encoder(protocol: &Protocol, device: &Device) -> Result<Encoder, device::Error> {
+    Encoder::new(protocol.stacking.log_rows, protocol.profile.log_blowup, device)
 }
 
 /// The key of a program with this cap over its fixed columns.

@@ -23,7 +23,7 @@ pub fn register<S: BulkHash>(
         let statement = statement(index, count);
         let key = key.with_protocol(protocol);
         let trace = execute_with(key.circuit(), key.columns.clone(), &[], &[], &statement.lists)?;
-        proofs.push(prove_trace(&key, &trace, &statement, &mut Honest));
+        proofs.push(prove_trace(&key, &trace, &statement, &mut Honest)?);
         done(index + 1, count);
     }
     Ok(proofs)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use circlet::backend::device::Device;
 use circlet::backend::field::{B, LANES, pack_base};
 use circlet::execute::{Trace, count_multiplicities, execute_listed};
 use circlet::keys::ProvingKey;
@@ -69,7 +70,7 @@ impl Bench {
     fn build(case: Case, lists: &[Vec<u32>], profile: Profile, maker: &mut dyn Adversary) -> Self {
         let (program, data, inputs) = case.clone();
         let protocol = Protocol::new(&program, profile).expect("a program of these tests");
-        let key = ProvingKey::build(program, data, protocol, maker);
+        let key = ProvingKey::build(&Device::Cpu, program, data, protocol, maker).unwrap();
         let trace = execute_listed(key.circuit(), &case.0, &case.1, &inputs, lists);
         let trace = trace.expect("an input of these tests");
         let statement = statement(&key, &trace);
@@ -143,7 +144,7 @@ impl Bench {
         }
         count_multiplicities(self.key.circuit(), &mut trace);
         let statement = Statement { inputs: self.statement.inputs.clone(), ..statement(&self.key, &trace) };
-        let proof = prove_trace(&self.key, &trace, &statement, adversary);
+        let proof = prove_trace(&self.key, &trace, &statement, adversary).unwrap();
         (statement, proof)
     }
 
@@ -154,12 +155,12 @@ impl Bench {
 
     /// An honest trace for any statement.
     pub fn claim(&self, statement: &Statement, adversary: &mut dyn Adversary) -> Verdict {
-        self.verify(statement, &prove_trace(&self.key, &self.trace, statement, adversary))
+        self.verify(statement, &prove_trace(&self.key, &self.trace, statement, adversary).unwrap())
     }
 
     /// The honest proof.
     pub fn proof(&self) -> Vec<u8> {
-        prove_trace(&self.key, &self.trace, &self.statement, &mut Honest)
+        prove_trace(&self.key, &self.trace, &self.statement, &mut Honest).unwrap()
     }
 
     /// Judges a proof.

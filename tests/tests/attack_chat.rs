@@ -58,7 +58,7 @@ impl Talk {
         let (before, verified) = self.standings.last().unwrap();
         let turn = self.continued(before, given, more);
         let run = self.prover.run_turn(before, &turn).unwrap();
-        let proof = run.prove();
+        let proof = run.prove().unwrap();
         let next = verify_turn(&self.prover.key, verified.as_ref(), &turn, &proof).unwrap();
         self.standings.push((run.standing, Some(next)));
         self.chat.turns.push(turn);
@@ -95,7 +95,7 @@ impl Talk {
             *cell = M31::from_i64(i64::from(*cell)).signed();
         }
         count_multiplicities(run.key.circuit(), &mut trace);
-        self.verdict(1, &prove_trace(&run.key, &trace, &run.statement, adversary))
+        self.verdict(1, &prove_trace(&run.key, &trace, &run.statement, adversary).unwrap())
     }
 
     fn of_steps(&self, edit: impl FnOnce(&mut Circuit)) -> Result<(), Reject> {
@@ -244,7 +244,7 @@ fn another_conversation() {
         assert_eq!(run.reached.unwrap().positions, 7);
         run.reached = Some(Reached { positions, ..last });
         let turn = other.continued(&run, given, 1);
-        let proof = other.prover.run_turn(&run, &turn).unwrap().prove();
+        let proof = other.prover.run_turn(&run, &turn).unwrap().prove().unwrap();
         let verdict = verify_turn(&talk.prover.key, talk.standings[1].1.as_ref(), &turn, &proof);
         assert!(verdict.is_err());
     }
@@ -258,7 +258,7 @@ fn another_number_of_positions() {
         let mut run = talk.standings[1].0.clone();
         run.reached = run.reached.map(|reached| Reached { positions, ..reached });
         let turn = talk.continued(&run, &talk.chat.turns[1].given, 1);
-        let proof = talk.prover.run_turn(&run, &turn).unwrap().prove();
+        let proof = talk.prover.run_turn(&run, &turn).unwrap().prove().unwrap();
         let verdict = verify_turn(&talk.prover.key, talk.standings[1].1.as_ref(), &turn, &proof);
         assert!(verdict.is_err(), "{positions}");
     }
@@ -330,11 +330,11 @@ fn another_last_token() {
     let turn = talk.continued(&run, &talk.chat.turns[1].given, 1);
     let other = talk.prover.run_turn(&run, &turn).unwrap();
     let before = talk.standings[1].1.as_ref();
-    assert!(verify_turn(&talk.prover.key, before, &turn, &other.prove()).is_err());
+    assert!(verify_turn(&talk.prover.key, before, &turn, &other.prove().unwrap()).is_err());
     // The same trace for the statement that is asked for.
     let program = talk.decoder.turn(before.map(Standing::reached), &turn).unwrap();
     assert_eq!(program.statement.lists[0][0], last);
-    let proof = prove_trace(&other.key, &other.trace, &program.statement, &mut Honest);
+    let proof = prove_trace(&other.key, &other.trace, &program.statement, &mut Honest).unwrap();
     assert_eq!(verify_turn(&talk.prover.key, before, &turn, &proof).map(|_| ()), OPENING);
     // Another token at the end of the turn before.
     let mut chat = talk.chat.clone();

@@ -1,5 +1,6 @@
 //! Lies about the ops of decoders. Each is told once and everything after it is computed honestly.
 
+use circlet::backend::device::Device;
 use circlet::execute::{count_multiplicities, execute_listed};
 use circlet::keys::ProvingKey;
 use circlet::prove::adversary::Honest;
@@ -536,7 +537,7 @@ fn continued(decoder: &Decoder, data: &Data, prompt: &[u32], more: usize) -> Tex
 fn key_of(decoder: &Decoder, data: &Data, extent: Extent, log_rows: u32) -> ProvingKey<Poseidon2Blake2s> {
     let program = decoder.program(extent);
     let protocol = Protocol::with_rows(&program, WORK, log_rows).unwrap();
-    let key = ProvingKey::build(program, data.clone(), protocol, &mut Honest);
+    let key = ProvingKey::build(&Device::Cpu, program, data.clone(), protocol, &mut Honest).unwrap();
     let verifying = family(decoder, &key.verifying, log_rows).instance(extent);
     ProvingKey { digest: verifying.digest(), verifying, ..key }
 }
@@ -563,7 +564,7 @@ impl Telling {
         let key = key_of(&decoder, &data, decoder.extent(&text).unwrap(), LOG_ROWS);
         let lists = [statement.lists[0].clone(), vec![]];
         let trace = execute_listed(key.circuit(), &key.verifying.program, &data, &[], &lists).unwrap();
-        let proof = prove_trace(&key, &trace, &statement, &mut Honest);
+        let proof = prove_trace(&key, &trace, &statement, &mut Honest).unwrap();
         Self { decoder, data, text, key, statement, proof }
     }
 
@@ -583,7 +584,7 @@ impl Telling {
         let mut trace = replay_listed(&steps, &self.key.verifying.program, &self.data, (&[], &lists), &[]);
         count_multiplicities(self.key.circuit(), &mut trace);
         let claimed = statement(&self.key, &trace);
-        let proof = prove_trace(&self.key, &trace, &claimed, &mut Honest);
+        let proof = prove_trace(&self.key, &trace, &claimed, &mut Honest).unwrap();
         verify_with(&self.key.protocol, &self.key.verifying, &claimed, &proof)
     }
 }
@@ -635,7 +636,7 @@ fn statements_of_other_tokens() {
     let lists = [t.statement.lists[0].clone(), vec![]];
     let trace = execute_listed(t.key.circuit(), &t.key.verifying.program, &t.data, &[], &lists).unwrap();
     let claim = |statement: &Statement| {
-        let proof = prove_trace(&t.key, &trace, statement, &mut Honest);
+        let proof = prove_trace(&t.key, &trace, statement, &mut Honest).unwrap();
         verify_with(&t.key.protocol, &t.key.verifying, statement, &proof)
     };
     assert_eq!(claim(&t.statement), Ok(()));
@@ -695,10 +696,10 @@ fn other_padding() {
     let trace = execute_listed(key.circuit(), &key.verifying.program, &data, &[], &[padded, vec![]]).unwrap();
     let other = statement(&key, &trace);
     assert_eq!(other.lists[1], honest.lists[1], "padding is in the future of all that is proven");
-    let proof = prove_trace(&key, &trace, &other, &mut Honest);
+    let proof = prove_trace(&key, &trace, &other, &mut Honest).unwrap();
     assert_eq!(verify_with(&key.protocol, &key.verifying, &other, &proof), Ok(()));
     assert_eq!(verify_with(&key.protocol, &key.verifying, &honest, &proof), Err(Reject::Work));
-    let proof = prove_trace(&key, &trace, &honest, &mut Honest);
+    let proof = prove_trace(&key, &trace, &honest, &mut Honest).unwrap();
     assert_eq!(verify_with(&key.protocol, &key.verifying, &honest, &proof), OPENING);
 }
 

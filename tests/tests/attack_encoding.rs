@@ -1,6 +1,7 @@
 //! Lies about sentence encoders and the ops that only they have. Each is told once and everything after it is computed
 //! honestly.
 
+use circlet::backend::device::Device;
 use circlet::execute::{count_multiplicities, execute_listed};
 use circlet::keys::ProvingKey;
 use circlet::prove::adversary::Honest;
@@ -203,7 +204,7 @@ const LOG_ROWS: u32 = 16;
 fn key_of(encoder: &Encoder, data: &Data, length: u32) -> ProvingKey<Poseidon2Blake2s> {
     let program = encoder.program(length);
     let protocol = Protocol::with_rows(&program, WORK, LOG_ROWS).unwrap();
-    let key = ProvingKey::build(program, data.clone(), protocol, &mut Honest);
+    let key = ProvingKey::build(&Device::Cpu, program, data.clone(), protocol, &mut Honest).unwrap();
     let verifying = family(encoder, &key.verifying).instance(length);
     ProvingKey { digest: verifying.digest(), verifying, ..key }
 }
@@ -229,7 +230,7 @@ impl Telling {
         let statement = statement(&key, &trace);
         let encoding = Encoding { tokens: tokens.to_vec(), embedding: statement.outputs[0].clone() };
         assert_eq!(encoder.statement(&encoding).unwrap(), statement);
-        let proof = prove_trace(&key, &trace, &statement, &mut Honest);
+        let proof = prove_trace(&key, &trace, &statement, &mut Honest).unwrap();
         Self { encoder, data, encoding, key, statement, proof }
     }
 
@@ -249,7 +250,7 @@ impl Telling {
         let mut trace = replay_listed(&steps, program, &self.data, (&[], &self.statement.lists), &[]);
         count_multiplicities(self.key.circuit(), &mut trace);
         let claimed = statement(&self.key, &trace);
-        let proof = prove_trace(&self.key, &trace, &claimed, &mut Honest);
+        let proof = prove_trace(&self.key, &trace, &claimed, &mut Honest).unwrap();
         verify_with(&self.key.protocol, &self.key.verifying, &claimed, &proof)
     }
 }
@@ -274,7 +275,7 @@ fn encodings_that_are_not_the_proof_s() {
         forged.outputs[0][at] += 1;
         let lists = &t.statement.lists;
         let trace = execute_listed(t.key.circuit(), &t.key.verifying.program, &t.data, &[], lists).unwrap();
-        let proof = prove_trace(&t.key, &trace, &forged, &mut Honest);
+        let proof = prove_trace(&t.key, &trace, &forged, &mut Honest).unwrap();
         assert_eq!(verify_with(&t.key.protocol, &t.key.verifying, &forged, &proof), OPENING);
     }
     // A token less or more: with more it has as many rows, and another mask and mean.

@@ -115,7 +115,8 @@ fn false_lookup_carried_to_the_leaves() {
         let mut trace = trace.clone();
         circlet::execute::count_multiplicities(bench.key.circuit(), &mut trace);
         trace.columns[table.multiplicity.0 as usize][row] += 1;
-        let proof = circlet::prove::prove_trace(&bench.key, &trace, &bench.statement, &mut LookupLiar::new());
+        let proof = circlet::prove::prove_trace(&bench.key, &trace, &bench.statement, &mut LookupLiar::new())
+            .unwrap();
         assert_eq!(bench.verify(&bench.statement, &proof), Err(Reject::FinalClaim(Stage::Opening)));
     }
 }

@@ -113,7 +113,7 @@ fn tables() {
         trace.columns[other][row] += 1;
     }
     let claimed = Statement { inputs: case.2.clone(), ..statement(&bench.key, &trace) };
-    let proof = prove_trace(&bench.key, &trace, &claimed, &mut Honest);
+    let proof = prove_trace(&bench.key, &trace, &claimed, &mut Honest).unwrap();
     assert_eq!(bench.verify(&claimed, &proof), LOOKUP);
     let skip = |c: &mut Circuit| {
         let step = c.steps.iter_mut().find(|s| matches!(s, Step::Map { .. })).unwrap();
@@ -247,7 +247,7 @@ fn multiplicities() {
     let bench = Bench::new(programs::residual(), TOY);
     let circuit = bench.key.circuit();
     let judge = |trace: &Trace| {
-        let proof = prove_trace(&bench.key, trace, &bench.statement, &mut Honest);
+        let proof = prove_trace(&bench.key, trace, &bench.statement, &mut Honest).unwrap();
         bench.verify(&bench.statement, &proof)
     };
     assert_eq!(judge(&bench.trace), Ok(()));

@@ -1,5 +1,6 @@
 //! Statements that are not those of the proof, and proofs under other keys.
 
+use circlet::backend::device::Device;
 use circlet::keys::{KeyError, ProvingKey};
 use circlet::prove::adversary::Honest;
 use circlet::prove::{prove, prove_trace};
@@ -112,7 +113,7 @@ fn statements_out_of_range() {
         let mut statement = bench.statement.clone();
         let entry = if input { &mut statement.inputs[1][2] } else { &mut statement.outputs[0][2] };
         *entry = congruent(*entry);
-        let proof = prove_trace(&bench.key, &bench.trace, &statement, &mut Honest);
+        let proof = prove_trace(&bench.key, &bench.trace, &statement, &mut Honest).unwrap();
         assert_eq!(bench.verify(&statement, &proof), Err(Reject::StatementRange));
     }
 }
@@ -182,13 +183,14 @@ fn downgraded_profiles() {
 fn both_suites() {
     let (program, data, inputs) = programs::matmul();
     let protocol = Protocol::new(&program, TOY).unwrap();
-    let key = ProvingKey::<Blake2sBlake2s>::build(program, data, protocol, &mut Honest);
+    let key =
+        ProvingKey::<Blake2sBlake2s>::build(&Device::Cpu, program, data, protocol, &mut Honest).unwrap();
     let (statement, proof) = prove(&key, &inputs).unwrap();
     assert_eq!(verify_with(&key.protocol, &key.verifying, &statement, &proof), Ok(()));
     let mut forged = statement.clone();
     forged.outputs[0][0] -= forged.outputs[0][0].signum();
     let trace = circlet::execute::execute(key.circuit(), &key.verifying.program, &key.data, &inputs).unwrap();
-    let proof = prove_trace(&key, &trace, &forged, &mut Honest);
+    let proof = prove_trace(&key, &trace, &forged, &mut Honest).unwrap();
     let verdict = verify_with(&key.protocol, &key.verifying, &forged, &proof);
     assert_eq!(verdict, Err(Reject::FinalClaim(Stage::Opening)));
     let other = Bench::new(programs::matmul(), TOY);

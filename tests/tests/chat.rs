@@ -60,7 +60,7 @@ fn turns_are_proven_one_after_the_other() {
                 assert_eq!(kept.cells(), cells);
             }
 
-            let proof = run.prove();
+            let proof = run.prove().unwrap();
             assert_eq!(prover.runner.follow(&standing, &turn).unwrap(), run.standing);
             standing = run.standing;
             verified = Some(verify_turn(&prover.key, verified.as_ref(), &turn, &proof).unwrap());
@@ -88,7 +88,7 @@ fn turns_are_proven_one_after_the_other() {
             prompt: first.given.len() as u32,
         };
         assert!(verify_text(&prover.key, &text, &proofs[0]).is_err());
-        let alone = prover.run(text.clone()).unwrap().prove();
+        let alone = prover.run(text.clone()).unwrap().prove().unwrap();
         assert_eq!(verify_text(&prover.key, &text, &alone), Ok(()));
         assert!(verify_turn(&prover.key, None, first, &alone).is_err());
     }

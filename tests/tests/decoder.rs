@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use circlet::backend::device::Device;
 use circlet::execute::{ExecuteError, Trace, execute_listed};
 use circlet::keys::{Keep, ProvingKey};
 use circlet::llm::chat::Standing;
@@ -51,11 +52,12 @@ fn texts_are_greedy_and_proven() {
         let claimed = decoder.statement(&text).unwrap();
         let program = decoder.program(extent);
         let protocol = Protocol::new(&program, TOY).unwrap();
-        let key = ProvingKey::<Poseidon2Blake2s>::build(program, data, protocol, &mut Honest);
+        let key = ProvingKey::<Poseidon2Blake2s>::build(&Device::Cpu, program, data, protocol, &mut Honest)
+            .unwrap();
         let lists = [claimed.lists[0].clone(), vec![]];
         let trace = execute_listed(key.circuit(), &key.verifying.program, &key.data, &[], &lists).unwrap();
         assert_eq!(statement(&key, &trace), claimed, "all at once is one after the other");
-        let proof = prove_trace(&key, &trace, &claimed, &mut Honest);
+        let proof = prove_trace(&key, &trace, &claimed, &mut Honest).unwrap();
         verify_with(&key.protocol, &key.verifying, &claimed, &proof).unwrap();
         let mut other = claimed.clone();
         other.lists[1][0] ^= 1;
@@ -87,8 +89,9 @@ fn wide_rows_are_normalized_in_blocks() {
     let claimed = decoder.statement(&text).unwrap();
     let program = decoder.program(decoder.extent(&text).unwrap());
     let protocol = Protocol::new(&program, TOY).unwrap();
-    let key = ProvingKey::<Poseidon2Blake2s>::build(program, data, protocol, &mut Honest);
-    let proof = prove_trace(&key, &trace, &claimed, &mut Honest);
+    let key =
+        ProvingKey::<Poseidon2Blake2s>::build(&Device::Cpu, program, data, protocol, &mut Honest).unwrap();
+    let proof = prove_trace(&key, &trace, &claimed, &mut Honest).unwrap();
     verify_with(&key.protocol, &key.verifying, &claimed, &proof).unwrap();
 }
 
@@ -104,22 +107,23 @@ fn the_key_does_not_depend_on_where_the_numbers_are() {
         let mapped = || Runner::in_file(decoder.clone(), &numbers, folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         for runner in [Runner::new(decoder.clone(), &numbers).unwrap(), mapped()] {
-            let key = key::<Poseidon2Blake2s>(&runner, profile).unwrap();
+            let key = key::<Poseidon2Blake2s>(&Device::Cpu, &runner, profile).unwrap();
             assert!(key == prover.key);
         }
-        let other = key::<Blake2sBlake2s>(&mapped(), profile).unwrap();
+        let other = key::<Blake2sBlake2s>(&Device::Cpu, &mapped(), profile).unwrap();
         assert_eq!((other.suite == prover.key.suite, other.fixed_cap == prover.key.fixed_cap), (false, true));
 
-        let from_file = DecoderProver::<Poseidon2Blake2s>::of(mapped(), profile, Keep::Tree).unwrap();
+        let from_file =
+            DecoderProver::<Poseidon2Blake2s>::of(&Device::Cpu, mapped(), profile, Keep::Tree).unwrap();
         assert!(from_file.key == prover.key);
         let given = prompt(&decoder, 5);
         let generated = from_file.runner.generate(&Standing::default(), &given, 3, &[], |_| {}).unwrap();
         let text = Text { tokens: [given.as_slice(), &generated].concat(), prompt: given.len() as u32 };
         let (one, two) = (prover.run(text.clone()).unwrap(), from_file.run(text.clone()).unwrap());
         assert!(one.trace == two.trace);
-        let proof = two.prove();
+        let proof = two.prove().unwrap();
         assert_eq!(verify_text(&prover.key, &text, &proof), Ok(()));
-        assert!(proof == one.prove());
+        assert!(proof == one.prove().unwrap());
     }
     // Numbers beyond their bounds, too many in a row, and a constant too few.
     let refused = |change: &dyn Fn(&mut Data)| {
@@ -174,10 +178,11 @@ fn groups_of_matrix_columns_do_not_show() {
     let generated = runner().generate(&Standing::default(), &given, 2, &[], |_| {}).unwrap();
     let text = Text { tokens: [&given[..], &generated].concat(), prompt: 3 };
     let [kept, made] = [Keep::Codewords, Keep::Tree].map(|keep| {
-        let prover = DecoderProver::<Poseidon2Blake2s>::of(runner(), ProfileId::P100U, keep).unwrap();
+        let prover =
+            DecoderProver::<Poseidon2Blake2s>::of(&Device::Cpu, runner(), ProfileId::P100U, keep).unwrap();
         let run = prover.run(text.clone()).unwrap();
         assert!(run.key.protocol.stacking.matrix_columns[0] > 32);
-        (prover.key.clone(), run.prove())
+        (prover.key.clone(), run.prove().unwrap())
     });
     assert!(kept == made);
     assert_eq!(verify_text(&made.0, &text, &made.1), Ok(()));

@@ -70,7 +70,7 @@ fn a_whole_encoder_is_close_and_proven() {
     let run = prover.run(&tokens).unwrap();
     let own = normalized(run.encoding.embedding.iter().map(|&v| f64::from(v)));
     assert!(own.iter().zip(&vector).map(|(a, b)| a * b).sum::<f64>() >= 0.9995);
-    let proof = run.prove();
+    let proof = run.prove().unwrap();
     println!("{} bytes, key of {}", proof.len(), prover.key.to_bytes().len());
     let key = EncoderKey::from_bytes(&prover.key.to_bytes()).unwrap();
     verify_encoding(&key, &run.encoding, &proof).unwrap();

@@ -60,5 +60,5 @@ fn weights_in_eight_bits_are_read_from_onnx() {
     let exact = normalized(exact.into_iter().map(f64::from));
     let own = normalized(run.encoding.embedding.iter().map(|&v| f64::from(v)));
     assert!(own.iter().zip(&exact).map(|(a, b)| a * b).sum::<f64>() >= 0.999);
-    verify_encoding(&prover.key, &run.encoding, &run.prove()).unwrap();
+    verify_encoding(&prover.key, &run.encoding, &run.prove().unwrap()).unwrap();
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use circlet::backend::device::Device;
 use circlet::execute::{Fixed, execute_with};
 use circlet::keys::ProvingKey;
 use circlet::prove::adversary::Honest;
@@ -27,7 +28,7 @@ fn program() -> (Program, Data) {
 
 fn key(program: Program, data: Data) -> ProvingKey<Poseidon2Blake2s> {
     let protocol = Protocol::new(&program, *ProfileId::P100U.profile()).unwrap();
-    ProvingKey::build(program, data, protocol, &mut Honest)
+    ProvingKey::build(&Device::Cpu, program, data, protocol, &mut Honest).unwrap()
 }
 
 #[test]
@@ -105,7 +106,9 @@ fn numbers_beyond_their_bounds_are_not_registered() {
             refused |= !violations(&circuit, &trace).is_empty();
             let protocol =
                 Protocol::of_circuit(circuit, key.protocol.profile, key.verifying.log_rows.into()).unwrap();
-            proofs.push(prove_trace(&key.with_protocol(protocol), &trace, &statement(i, count), &mut Honest));
+            proofs.push(
+                prove_trace(&key.with_protocol(protocol), &trace, &statement(i, count), &mut Honest).unwrap(),
+            );
         }
         assert!(refused);
         assert!(verify_registration(&key.verifying, &proofs).is_err());

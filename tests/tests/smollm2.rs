@@ -77,7 +77,7 @@ fn a_whole_model_is_close_and_proven() {
 
     let text = Text { tokens, prompt };
     let run = prover.run(text.clone()).unwrap();
-    let proof = run.prove();
+    let proof = run.prove().unwrap();
     println!("{} bytes, key of {}", proof.len(), prover.key.to_bytes().len());
     assert!(proof.len() <= 450 << 10);
     let key = DecoderKey::from_bytes(&prover.key.to_bytes()).unwrap();

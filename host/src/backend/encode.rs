@@ -1,4 +1,4 @@
-//! Encoding: one forward circle FFT for each column of a matrix.
+//! Encoding: one forward circle FFT for each column of a matrix, on the processor or on a GPU.
 
 use rayon::prelude::*;
 use stwo::core::fields::m31::M31 as StwoM31;
@@ -9,47 +9,104 @@ use stwo::prover::backend::simd::fft::{CACHED_FFT_LOG_SIZE, transpose_vecs};
 use stwo::prover::poly::circle::{CircleCoefficients, PolyOps};
 use stwo::prover::poly::twiddles::TwiddleTree;
 
-use super::field::{B, LOG_LANES};
+use super::device::{Device, Error};
+use super::field::{B, LANES, LOG_LANES};
+use super::gpu;
+use super::merkle::{Absorbed, BulkHash, Tree};
 
-/// Twiddles of a code; made once for a key.
+/// A code, as what computes it holds it; made once for a key.
 pub struct Encoder {
-    log_message: u32,
     log_codeword: u32,
-    twiddles: TwiddleTree<SimdBackend>,
+    means: Means,
+}
+
+/// What encodes.
+enum Means {
+    /// The processor, with twiddles.
+    Cpu { log_message: u32, twiddles: TwiddleTree<SimdBackend> },
+    /// A GPU.
+    Gpu(gpu::Encoder),
 }
 
 impl Encoder {
     /// The code of messages of `2^log_message` at rate `2^-log_blowup`.
-    pub fn new(log_message: u32, log_blowup: u32) -> Self {
+    pub fn new(log_message: u32, log_blowup: u32, device: &Device) -> Result<Self, Error> {
         let log_codeword = log_message + log_blowup;
-        let half_coset = CanonicCoset::new(log_codeword).circle_domain().half_coset;
-        Self { log_message, log_codeword, twiddles: SimdBackend::precompute_twiddles(half_coset) }
-    }
-
-    /// The codeword of one message, in bit-reversed order.
-    pub fn encode(&self, message: &[B]) -> Vec<B> {
-        let mut data = message.to_vec();
-        if self.log_message > CACHED_FFT_LOG_SIZE {
-            // stwo keeps the coefficients of large polynomials with their vectors transposed.
-            // SAFETY: `data` is a slice of vectors, and the transpose stays within its `2^log` of them.
-            unsafe {
-                transpose_vecs(data.as_mut_ptr().cast::<u32>(), (self.log_message - LOG_LANES) as usize);
+        let means = match device {
+            Device::Cpu => {
+                let half_coset = CanonicCoset::new(log_codeword).circle_domain().half_coset;
+                Means::Cpu { log_message, twiddles: SimdBackend::precompute_twiddles(half_coset) }
             }
-        }
-        let coefficients =
-            CircleCoefficients::<SimdBackend>::new(BaseColumn { data, length: 1 << self.log_message });
-        let domain = CanonicCoset::new(self.log_codeword).circle_domain();
-        let mut word = coefficients.evaluate_with_twiddles(domain, &self.twiddles).values.data;
-        for vector in &mut word {
-            *vector = canonical(*vector);
-        }
-        word
+            Device::Gpu(machine) => Means::Gpu(gpu::Encoder::new(machine, log_message, log_blowup)?),
+        };
+        Ok(Self { log_codeword, means })
     }
 
-    /// The codewords of many messages.
-    pub fn encode_all(&self, messages: &[Vec<B>]) -> Vec<Vec<B>> {
-        messages.par_iter().map(|message| self.encode(message)).collect()
+    /// The codewords of many messages, in bit-reversed order.
+    pub fn encode_all(&self, messages: &[Vec<B>]) -> Result<Vec<Vec<B>>, Error> {
+        match &self.means {
+            Means::Cpu { log_message, twiddles } => {
+                let encode = |message: &Vec<B>| encode(*log_message, self.log_codeword, twiddles, message);
+                Ok(messages.par_iter().map(encode).collect())
+            }
+            Means::Gpu(encoder) => encoder.encode_all(messages),
+        }
     }
+
+    /// The codewords of a matrix, with the tree over their rows up to a cap of `2^cap_log` digests.
+    pub fn commit<S: BulkHash>(
+        &self,
+        messages: &[Vec<B>],
+        cap_log: u32,
+    ) -> Result<(Vec<Vec<B>>, Tree<S>), Error> {
+        if let Means::Gpu(encoder) = &self.means {
+            return encoder.commit(messages, cap_log);
+        }
+        let codewords = self.encode_all(messages)?;
+        let tree = Tree::new(&codewords, cap_log);
+        Ok((codewords, tree))
+    }
+
+    /// The tree over the rows of a matrix of so many columns whose messages come in groups: multiples of sixteen, but for
+    /// the last.
+    pub fn tree<S: BulkHash>(
+        &self,
+        columns: usize,
+        groups: impl Iterator<Item = Vec<Vec<B>>>,
+        cap_log: u32,
+    ) -> Result<Tree<S>, Error> {
+        if let Means::Gpu(encoder) = &self.means {
+            let mut leaves = encoder.leaves(columns)?;
+            for messages in groups {
+                encoder.absorb(&mut leaves, &messages)?;
+            }
+            return leaves.tree(cap_log);
+        }
+        let mut leaves = Absorbed::new((1 << self.log_codeword) / LANES, columns);
+        for messages in groups {
+            leaves.absorb(&self.encode_all(&messages)?);
+        }
+        Ok(Tree::over(S::absorbed(leaves), cap_log))
+    }
+}
+
+/// The codeword of one message.
+fn encode(log_message: u32, log_codeword: u32, twiddles: &TwiddleTree<SimdBackend>, message: &[B]) -> Vec<B> {
+    let mut data = message.to_vec();
+    if log_message > CACHED_FFT_LOG_SIZE {
+        // stwo keeps the coefficients of large polynomials with their vectors transposed.
+        // SAFETY: `data` is a slice of vectors, and the transpose stays within its `2^log` of them.
+        unsafe {
+            transpose_vecs(data.as_mut_ptr().cast::<u32>(), (log_message - LOG_LANES) as usize);
+        }
+    }
+    let coefficients = CircleCoefficients::<SimdBackend>::new(BaseColumn { data, length: 1 << log_message });
+    let domain = CanonicCoset::new(log_codeword).circle_domain();
+    let mut word = coefficients.evaluate_with_twiddles(domain, twiddles).values.data;
+    for vector in &mut word {
+        *vector = canonical(*vector);
+    }
+    word
 }
 
 /// FFT outputs may hold `P` for zero; hashes are of canonical words.
@@ -70,7 +127,8 @@ mod tests {
         for (log, blowup) in [(8, 1), (9, 2), (10, 3), (17, 1)] {
             let cells: Vec<i32> = (0..1i32 << log).map(|i| i.wrapping_mul(0x1234_5677) >> 3).collect();
             let message: Vec<B> = cells.chunks(LANES).map(pack_base).collect();
-            let word = Encoder::new(log, blowup).encode(&message);
+            let encoder = Encoder::new(log, blowup, &Device::Cpu).unwrap();
+            let word = encoder.encode_all(&[message]).unwrap().remove(0);
             let domain = Domain::new(log + blowup);
             let slow: Vec<QM31> = cells.iter().map(|&c| M31::from_i64(i64::from(c)).into()).collect();
             let step = (1usize << (log + blowup)) / 64;

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use circlet_core::field::M31;
 
+use super::device::Error;
 use super::encode::Encoder;
 use super::field::B;
 use super::merkle::{BLOCK, row};
@@ -64,18 +65,18 @@ impl Matrix {
     }
 
     /// The rows of codewords with these indices, and maybe others.
-    pub fn rows(&self, encoder: &Encoder, indices: &[u32]) -> Rows<'_> {
+    pub fn rows(&self, encoder: &Encoder, indices: &[u32]) -> Result<Rows<'_>, Error> {
         if let Self::Kept { codewords, .. } = self {
-            return Rows::Of(codewords);
+            return Ok(Rows::Of(codewords));
         }
         let mut rows: BTreeMap<u32, Vec<M31>> = indices.iter().map(|&index| (index, Vec::new())).collect();
         for range in self.groups() {
-            let codewords = encoder.encode_all(&self.messages(range));
+            let codewords = encoder.encode_all(&self.messages(range))?;
             for (&index, cells) in &mut rows {
                 cells.extend(row(&codewords, index));
             }
         }
-        Rows::Some(rows)
+        Ok(Rows::Some(rows))
     }
 }
 

@@ -26,6 +26,8 @@ pub trait BulkHash: HashSuite {
     fn roots(columns: &[Vec<B>]) -> Vec<Self::Digest>;
     /// The digests of rows that were absorbed.
     fn absorbed(rows: Absorbed) -> Vec<Self::Digest>;
+    /// The digest with these words.
+    fn digest_of_words(words: [u32; 8]) -> Self::Digest;
 }
 
 macro_rules! blake2s_bulk {
@@ -42,6 +44,9 @@ macro_rules! blake2s_bulk {
             }
             fn absorbed(rows: Absorbed) -> Vec<[u8; 32]> {
                 rows.digests()
+            }
+            fn digest_of_words(words: [u32; 8]) -> [u8; 32] {
+                blake2s::to_bytes(words)
             }
         }
     };
@@ -189,6 +194,11 @@ fn scatter(h: &[Wide; 8], out: &mut [[u8; 32]]) {
 /// for.
 pub const DROPPED: u32 = 3;
 
+/// The number of levels that a tree of some height does not keep.
+pub fn dropped(height: u32, cap_log: u32) -> u32 {
+    DROPPED.min(height.saturating_sub(cap_log))
+}
+
 /// Rows of whole stretches.
 pub const SUBTREES: usize = STRETCH * LANES;
 
@@ -214,7 +224,7 @@ impl<S: BulkHash> Tree<S> {
     /// The tree over digests of rows.
     pub fn over(leaves: Vec<S::Digest>, cap_log: u32) -> Self {
         let height = leaves.len().trailing_zeros();
-        let dropped = DROPPED.min(height.saturating_sub(cap_log));
+        let dropped = dropped(height, cap_log);
         let level = (0..dropped).fold(leaves, |level, _| S::parents(&level));
         Self::above(level, dropped, height, cap_log)
     }
@@ -225,6 +235,11 @@ impl<S: BulkHash> Tree<S> {
             let next = S::parents(&levels[levels.len() - 1]);
             levels.push(next);
         }
+        Self::of_levels(levels, dropped, height)
+    }
+
+    /// The tree of some height with these levels, up to the cap, from `dropped` on.
+    pub fn of_levels(levels: Vec<Vec<S::Digest>>, dropped: u32, height: u32) -> Self {
         Self { levels, dropped, height }
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::model::{Calibration, Model, import, quantized};
-use super::{Context, Outcome, demo, llm, system, text};
+use super::{Context, Outcome, demo, device, llm, system, text};
 use crate::progress::Stage;
 
 /// Measure whole jobs: compile, commit, execute, prove, verify.
@@ -40,6 +40,9 @@ pub struct Arguments {
     /// What is said only of language models
     #[command(flatten)]
     llm: llm::bench::Options,
+    /// Where the work is done
+    #[command(flatten)]
+    pub(super) device: device::Where,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -200,7 +203,7 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
 
     context.monitor.take();
     let timed = Instant::now();
-    let key = Key::new(program, data, profile, Suite::default())?;
+    let key = Key::new(&context.device, program, data, profile, Suite::default())?;
     let weights = timed.elapsed().as_secs_f64();
     context.monitor.take();
     let times = circlet::estimate::estimate(key.protocol(), rayon::current_num_threads()).times;
@@ -214,7 +217,7 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
         let trace = key.execute(&inputs).or_file("the model has no result for its first sample")?;
         executions.push(timed.elapsed().as_secs_f64());
         let statement = key.statement(&trace);
-        let proof = key.prove(&trace, &statement);
+        let proof = key.prove(&trace, &statement)?;
         proofs.push(timed.elapsed().as_secs_f64());
         let spent = system::cpu_seconds().zip(before).map(|(after, before)| after - before);
         cpu = cpu.zip(spent).map(|(sum, spent)| sum + spent);

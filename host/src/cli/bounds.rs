@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use circlet::backend::device::Device;
 use circlet::files::{self, EncoderFile, Kind, ModelFile, ProgramFile, RegistrationFile};
 use circlet_core::key::VerifyingKey;
 use circlet_verifier::verify_registration;
@@ -101,14 +102,14 @@ fn committed(path: &Path) -> Result<[u8; 32], Failure> {
     if kind == Some(Kind::Encoder) {
         let EncoderFile { head, numbers } = files::read(path).or_bad()?;
         let (runner, suite) = (encoder::prover::runner(&head, &numbers)?, suite(head.suite)?);
-        return Ok(encoder::prover::commit(runner, head.profile, suite)?.key().digest());
+        return Ok(encoder::prover::commit(&Device::Cpu, runner, head.profile, suite)?.key().digest());
     }
     if kind == Some(Kind::Model) {
         let ModelFile { head, numbers } = files::read(path).or_bad()?;
         let suite = suite(head.suite)?;
-        return Ok(verifying_key(&runner(&head, numbers, None)?, head.profile, suite)?.digest());
+        return Ok(verifying_key(&Device::Cpu, &runner(&head, numbers, None)?, head.profile, suite)?.digest());
     }
     let file: ProgramFile = files::read(path).or_bad()?;
     let suite = suite(file.suite)?;
-    Ok(Key::new(file.program, file.data, file.profile, suite)?.digest())
+    Ok(Key::new(&Device::Cpu, file.program, file.data, file.profile, suite)?.digest())
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::model::{Calibration, RANDOM, import, name_of, quantized};
-use super::{Context, Outcome, encoder, llm, text};
+use super::{Context, Outcome, device, encoder, llm, text};
 
 /// Compile a model to an integer program and commit to its weights.
 ///
@@ -55,6 +55,9 @@ pub struct Arguments {
     /// What is said only of language models
     #[command(flatten)]
     pub(super) llm: llm::compile::Options,
+    /// Where the work is done
+    #[command(flatten)]
+    pub(super) device: device::Where,
 }
 
 impl Arguments {
@@ -126,7 +129,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let expected = estimate(&protocol, rayon::current_num_threads());
     context.check_memory(expected.key_bytes, "committing to the weights")?;
     let shown = context.monitor.plan(&[("weights", expected.times.weights)], 1);
-    let key = Key::new(quantized.program, quantized.data, arguments.profile, arguments.suite)?;
+    let key =
+        Key::new(&context.device, quantized.program, quantized.data, arguments.profile, arguments.suite)?;
     drop(shown);
     let security = job::security(key.protocol())?;
     let program = ProgramFile {

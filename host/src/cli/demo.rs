@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Instant;
 
+use circlet::backend::device::Device;
 use circlet::estimate::estimate;
 use circlet::graph::Tensor;
 use circlet::import::{ImportOptions, onnx};
@@ -95,10 +96,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let times = estimate(&protocol, rayon::current_num_threads()).times;
     let shown = context.monitor.plan(&job::plan(&times), 1);
 
-    let key = Key::new(model.quantized.program, model.quantized.data, arguments.profile, Suite::default())?;
+    let key = Key::new(
+        &Device::Cpu,
+        model.quantized.program,
+        model.quantized.data,
+        arguments.profile,
+        Suite::default(),
+    )?;
     let trace = key.execute(&inputs).or_file("the bundled image has no result")?;
     let statement = key.statement(&trace);
-    let proof = key.prove(&trace, &statement);
+    let proof = key.prove(&trace, &statement)?;
     drop(trace);
     let start = Instant::now();
     let verdict = circlet_verifier::verify(key.verifying(), &statement, &proof);

@@ -1,5 +1,6 @@
 //! A committed program under any hash suite, and the run of one proof.
 
+use circlet::backend::device::Device;
 use circlet::estimate::Times;
 use circlet::execute::{ExecuteError, Trace, execute};
 use circlet::keys::{KeyError, ProvingKey};
@@ -68,13 +69,21 @@ macro_rules! with_key {
 }
 
 impl Key {
-    /// Commits to a program.
-    pub fn new(program: Program, data: Data, profile: ProfileId, suite: Suite) -> Result<Self, Failure> {
+    /// Commits to a program on a device.
+    pub fn new(
+        device: &Device,
+        program: Program,
+        data: Data,
+        profile: ProfileId,
+        suite: Suite,
+    ) -> Result<Self, Failure> {
         let name = program.name.clone();
         let key = tracing::info_span!("weights").in_scope(|| {
             Ok(match suite {
-                Suite::Poseidon2 => Self::Poseidon2(Box::new(ProvingKey::new(program, data, profile)?)),
-                Suite::Blake2s => Self::Blake2s(Box::new(ProvingKey::new(program, data, profile)?)),
+                Suite::Poseidon2 => {
+                    Self::Poseidon2(Box::new(ProvingKey::on(device, program, data, profile)?))
+                }
+                Suite::Blake2s => Self::Blake2s(Box::new(ProvingKey::on(device, program, data, profile)?)),
             })
         });
         match key {
@@ -120,8 +129,8 @@ impl Key {
     }
 
     /// Proves it.
-    pub fn prove(&self, trace: &Trace, statement: &Statement) -> Vec<u8> {
-        with_key!(self, key => prove_trace(key, trace, statement, &mut Honest))
+    pub fn prove(&self, trace: &Trace, statement: &Statement) -> Result<Vec<u8>, Failure> {
+        with_key!(self, key => prove_trace(key, trace, statement, &mut Honest)).or_file("there is no proof")
     }
 }
 

@@ -5,6 +5,7 @@ mod bounds;
 mod compile;
 mod completions;
 mod demo;
+mod device;
 mod encoder;
 mod failure;
 mod inspect;
@@ -25,6 +26,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use circlet::backend::device::Device;
 use circlet::files::Outputs;
 use circlet_core::profile::ProfileId;
 use clap::builder::PossibleValuesParser;
@@ -105,14 +107,26 @@ enum Command {
     Send(send::Arguments),
     Security(security::Arguments),
     Bench(bench::Arguments),
+    Devices(device::Arguments),
     Completions(completions::Arguments),
 }
 
 impl Command {
+    /// Where it does its heavy work, if the user can say.
+    fn device(&self) -> Option<device::Where> {
+        match self {
+            Self::Compile(arguments) => Some(arguments.device),
+            Self::Prove(arguments) => Some(arguments.device),
+            Self::Register(arguments) => Some(arguments.device),
+            Self::Bench(arguments) => Some(arguments.device),
+            _ => None,
+        }
+    }
+
     /// All files that the command reads or writes.
     fn paths(&self) -> Vec<&Path> {
         match self {
-            Self::Demo(_) | Self::Bench(_) | Self::Completions(_) => Vec::new(),
+            Self::Demo(_) | Self::Bench(_) | Self::Devices(_) | Self::Completions(_) => Vec::new(),
             Self::Inspect(arguments) => arguments.paths(),
             Self::Compile(arguments) => arguments.paths(),
             Self::Prove(arguments) => arguments.paths(),
@@ -131,6 +145,8 @@ struct Context {
     stream: bool,
     /// Memory that may be used, if the user says.
     memory: Option<system::Limit>,
+    /// What does the heavy work.
+    device: Device,
 }
 
 impl Context {
@@ -226,7 +242,8 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         }
     };
     let stream = !cli.global.json && !cli.global.quiet;
-    let context = Context { monitor, stream, memory: cli.global.memory };
+    let device = cli.command.device().map_or(Ok(Device::Cpu), device::Where::open)?;
+    let context = Context { monitor, stream, memory: cli.global.memory, device };
     match cli.command {
         Command::Demo(arguments) => demo::run(&context, &arguments),
         Command::Inspect(arguments) => inspect::run(&context, &arguments),
@@ -237,6 +254,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Send(arguments) => send::run(&context, &arguments),
         Command::Security(arguments) => security::run(&context, &arguments),
         Command::Bench(arguments) => bench::run(&context, &arguments),
+        Command::Devices(_) => Ok(device::run()),
         Command::Completions(arguments) => Ok(completions::run::<Cli>(&arguments)),
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::values::{self, Choice};
-use super::{Context, Outcome, encoder, llm, statement, system, text};
+use super::{Context, Outcome, device, encoder, llm, statement, system, text};
 use crate::progress::Stage;
 
 /// Run a compiled program on an input and prove the result.
@@ -58,6 +58,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024),
           help_heading = "Language models")]
     pub(super) tokens: Option<u32>,
+    /// Where the work is done
+    #[command(flatten)]
+    pub(super) device: device::Where,
 }
 
 impl Arguments {
@@ -134,7 +137,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     context.check_memory(estimated.memory_bytes, "this proof")?;
     let shown = context.monitor.plan(&job::plan(&estimated.times), 1);
     let expected = file.key_digest;
-    let key = Key::new(file.program, file.data, file.profile, suite)?;
+    let key = Key::new(&context.device, file.program, file.data, file.profile, suite)?;
     if key.digest() != expected {
         return Err(Failure::file(format!(
             "{} is inconsistent: its weights do not give the key that it names; compile the model again",
@@ -145,7 +148,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         .execute(&[values.integers])
         .or_file(format!("the model has no result for {}", input.display()))?;
     let statement = key.statement(&trace);
-    let proof = key.prove(&trace, &statement);
+    let proof = key.prove(&trace, &statement)?;
     drop(trace);
     drop(shown);
     let file = ProofFile { key_digest: key.digest(), statement, proof };

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::failure::{Failure, OrFail};
 use super::job::{self, Key, Suite};
 use super::llm::prover::{commit_file, runner};
-use super::{Context, Outcome, encoder, system, text};
+use super::{Context, Outcome, device, encoder, system, text};
 
 /// Prove, once per key, that the committed weights keep their declared bounds.
 ///
@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Where the registration goes
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Where the work is done
+    #[command(flatten)]
+    pub(super) device: device::Where,
 }
 
 impl Arguments {
@@ -49,7 +52,12 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     let (name, key, key_digest, proofs) = if kind == Some(Kind::Encoder) {
         let EncoderFile { head, numbers } = files::read(&arguments.model).or_bad()?;
         let suite = Suite::of(head.suite).ok_or_else(|| unknown(head.suite))?;
-        let prover = encoder::prover::commit_file(&head, encoder::prover::runner(&head, &numbers)?, suite)?;
+        let prover = encoder::prover::commit_file(
+            &context.device,
+            &head,
+            encoder::prover::runner(&head, &numbers)?,
+            suite,
+        )?;
         let stage = tracing::info_span!("register").entered();
         let proofs = prover.register(&advance).or_file(failed)?;
         drop(stage);
@@ -57,7 +65,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     } else if kind == Some(Kind::Model) {
         let ModelFile { head, numbers } = files::read(&arguments.model).or_bad()?;
         let suite = Suite::of(head.suite).ok_or_else(|| unknown(head.suite))?;
-        let prover = commit_file(&head, runner(&head, numbers, None)?, suite, Keep::Codewords)?;
+        let prover =
+            commit_file(&context.device, &head, runner(&head, numbers, None)?, suite, Keep::Codewords)?;
         let stage = tracing::info_span!("register").entered();
         let proofs = prover.register(&advance).or_file(failed)?;
         drop(stage);
@@ -65,7 +74,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
     } else {
         let file: ProgramFile = files::read(&arguments.model).or_bad()?;
         let suite = Suite::of(file.suite).ok_or_else(|| unknown(file.suite))?;
-        let key = Key::new(file.program, file.data, file.profile, suite)?;
+        let key = Key::new(&context.device, file.program, file.data, file.profile, suite)?;
         let stage = tracing::info_span!("register").entered();
         let proofs = key.register(&advance).or_file(failed)?;
         drop(stage);

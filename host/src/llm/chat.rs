@@ -10,6 +10,7 @@ use circlet_core::key::Statement;
 
 use super::prover::DecoderProver;
 use super::run::Runner;
+use crate::backend::device::Error;
 use crate::backend::merkle::BulkHash;
 use crate::execute::{State, Trace};
 use crate::keys::ProvingKey;
@@ -67,7 +68,7 @@ impl<S: BulkHash> DecoderProver<S> {
 
 impl<S: BulkHash> TurnRun<S> {
     /// Proves it.
-    pub fn prove(&self) -> Vec<u8> {
+    pub fn prove(&self) -> Result<Vec<u8>, Error> {
         prove_trace(&self.key, &self.trace, &self.statement, &mut Honest)
     }
 }

@@ -9,6 +9,7 @@ use circlet_core::program::Program;
 use circlet_core::protocol::{Outline, Protocol};
 
 use super::run::Runner;
+use crate::backend::device::{Device, Error};
 use crate::backend::merkle::BulkHash;
 use crate::execute::Trace;
 use crate::keys::{Keep, KeyError, ProvingKey};
@@ -46,8 +47,12 @@ fn decoder_key(decoder: &Decoder, usual: &VerifyingKey) -> DecoderKey {
 }
 
 /// What verifiers hold, for which nothing need be kept to prove with.
-pub fn key<S: BulkHash>(runner: &Runner, profile: ProfileId) -> Result<DecoderKey, KeyError> {
-    let usual = runner.columns(profile)?.verifying_key::<S>()?;
+pub fn key<S: BulkHash>(
+    device: &Device,
+    runner: &Runner,
+    profile: ProfileId,
+) -> Result<DecoderKey, KeyError> {
+    let usual = runner.columns(profile)?.verifying_key::<S>(device)?;
     Ok(decoder_key(runner.decoder(), &usual))
 }
 
@@ -80,12 +85,12 @@ impl<S: BulkHash> DecoderProver<S> {
     ///
     /// Where the numbers are not as the decoder declares them, or there is no sound protocol.
     pub fn new(decoder: Decoder, source: &impl Source, profile: ProfileId) -> anyhow::Result<Self> {
-        Ok(Self::of(Runner::new(decoder, source)?, profile, Keep::Codewords)?)
+        Ok(Self::of(&Device::Cpu, Runner::new(decoder, source)?, profile, Keep::Codewords)?)
     }
 
-    /// Commits to the decoder that this runs.
-    pub fn of(runner: Runner, profile: ProfileId, keep: Keep) -> Result<Self, KeyError> {
-        let base = ProvingKey::<S>::of_columns(runner.columns(profile)?, keep)?;
+    /// Commits to the decoder that this runs, on a device.
+    pub fn of(device: &Device, runner: Runner, profile: ProfileId, keep: Keep) -> Result<Self, KeyError> {
+        let base = ProvingKey::<S>::of_columns(device, runner.columns(profile)?, keep)?;
         let key = decoder_key(runner.decoder(), &base.verifying);
         Ok(Self { key, runner, base })
     }
@@ -118,7 +123,7 @@ impl<S: BulkHash> DecoderProver<S> {
 
 impl<S: BulkHash> Run<S> {
     /// Proves it.
-    pub fn prove(&self) -> Vec<u8> {
+    pub fn prove(&self) -> Result<Vec<u8>, Error> {
         prove_trace(&self.key, &self.trace, &self.statement, &mut Honest)
     }
 }

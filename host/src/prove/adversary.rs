@@ -11,7 +11,8 @@ use crate::backend::field::B;
 
 /// Hooks into the prover. The default of each does nothing.
 pub trait Adversary {
-    /// Whether it may change what is left of the opening, which is laid out only for those who do.
+    /// Whether it may change what the honest prover need not look at: codewords once they are hashed, and what is left of the
+    /// opening, which is laid out only for those who do.
     fn meddles(&self) -> bool {
         true
     }
@@ -19,7 +20,7 @@ pub trait Adversary {
     /// A message of extension elements, before it is sent.
     fn message(&mut self, _label: Label, _message: &mut [QM31]) {}
 
-    /// Codewords (columns of vectors), before their tree is built.
+    /// Codewords (columns of vectors), before the tree over what this leaves is sent.
     fn codewords(&mut self, _label: Label, _words: &mut [Vec<B>]) {}
 
     /// A folded codeword, before its tree is built; later layers are folded from what this leaves.

@@ -9,10 +9,11 @@ use circlet_core::transcript::Label;
 use rayon::prelude::*;
 
 use super::adversary::Adversary;
+use crate::backend::device::Error;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, LANES, pack_base};
 use crate::backend::matrix::Matrix;
-use crate::backend::merkle::{Absorbed, BulkHash, Tree};
+use crate::backend::merkle::{BulkHash, Tree};
 use crate::execute::{Cells, Fixed};
 
 /// A tree with what is under it.
@@ -31,7 +32,7 @@ impl<S: BulkHash> Commitment<S> {
         which: Which,
         columns: impl Iterator<Item = (ColumnId, Cells<'a>)>,
         adversary: &mut dyn Adversary,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let label = match which {
             Which::Fixed => Label::Key,
             Which::Witness => Label::WitnessRoot,
@@ -41,15 +42,18 @@ impl<S: BulkHash> Commitment<S> {
         let stacking = &protocol.stacking;
         let columns = placed(protocol, columns);
         let messages = stack(&columns, 0..stacking.matrix_columns[which.index()], 1 << stacking.log_rows);
-        let mut codewords = encoder.encode_all(&messages);
-        adversary.codewords(label, &mut codewords);
-        let tree = Tree::new(&codewords, protocol.cap_log(protocol.codeword_log()));
-        Self { matrix: Matrix::Kept { messages, codewords }, tree }
+        let cap_log = protocol.cap_log(protocol.codeword_log());
+        let (mut codewords, mut tree) = encoder.commit(&messages, cap_log)?;
+        if adversary.meddles() {
+            adversary.codewords(label, &mut codewords);
+            tree = Tree::new(&codewords, cap_log);
+        }
+        Ok(Self { matrix: Matrix::Kept { messages, codewords }, tree })
     }
 
     /// The same for the fixed tree with nothing in memory but the tree: messages and codewords are made from the columns
     /// a few at a time, now and in every proof.
-    pub fn made(protocol: &Protocol, encoder: &Encoder, columns: Arc<Fixed>) -> Self {
+    pub fn made(protocol: &Protocol, encoder: &Encoder, columns: Arc<Fixed>) -> Result<Self, Error> {
         let stacking = &protocol.stacking;
         let (count, rows) = (stacking.matrix_columns[Which::Fixed.index()], 1 << stacking.log_rows);
         let ids = (0..).map(ColumnId).zip(&protocol.circuit.columns);
@@ -64,12 +68,9 @@ impl<S: BulkHash> Commitment<S> {
             stack(&columns, range, rows)
         };
         let matrix = Matrix::Made { count, make: Box::new(make) };
-        let mut leaves = Absorbed::new((1 << protocol.codeword_log()) / LANES, count);
-        for range in matrix.groups() {
-            leaves.absorb(&encoder.encode_all(&matrix.messages(range)));
-        }
-        let tree = Tree::over(S::absorbed(leaves), protocol.cap_log(protocol.codeword_log()));
-        Self { matrix, tree }
+        let groups = matrix.groups().map(|range| matrix.messages(range).into_owned());
+        let tree = encoder.tree(count, groups, protocol.cap_log(protocol.codeword_log()))?;
+        Ok(Self { matrix, tree })
     }
 }
 

@@ -19,21 +19,19 @@ use circlet_core::protocol::DOMAIN;
 use circlet_core::transcript::{Label, Transcript};
 use circlet_core::wiring::{public_terms, public_value, wiring_terms};
 
+use crate::backend::device::Error;
 use crate::backend::merkle::BulkHash;
-use crate::execute::{ExecuteError, Trace, execute_with};
+use crate::execute::{Trace, execute_with};
 use crate::keys::ProvingKey;
 use adversary::{Adversary, Honest};
 use channel::Channel;
 use commit::Commitment;
 
 /// Runs a program without lists on the inputs and proves the outputs.
-pub fn prove<S: BulkHash>(
-    key: &ProvingKey<S>,
-    inputs: &[Vec<i32>],
-) -> Result<(Statement, Vec<u8>), ExecuteError> {
+pub fn prove<S: BulkHash>(key: &ProvingKey<S>, inputs: &[Vec<i32>]) -> anyhow::Result<(Statement, Vec<u8>)> {
     let trace = execute_with(key.circuit(), key.columns.clone(), &key.data.tables, inputs, &[])?;
     let statement = statement(key, &trace);
-    let proof = prove_trace(key, &trace, &statement, &mut Honest);
+    let proof = prove_trace(key, &trace, &statement, &mut Honest)?;
     Ok((statement, proof))
 }
 
@@ -45,13 +43,13 @@ pub fn statement<S: BulkHash>(key: &ProvingKey<S>, trace: &Trace) -> Statement {
 }
 
 /// Proves a statement with whatever trace it is given. The trace is not checked: if it is not one of the
-/// program, the result is a proof that verifiers reject.
+/// program, the result is a proof that verifiers reject. There is none if the key's device fails.
 pub fn prove_trace<S: BulkHash>(
     key: &ProvingKey<S>,
     trace: &Trace,
     statement: &Statement,
     adversary: &mut dyn Adversary,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, Error> {
     let protocol = &key.protocol;
     let mut transcript = S::Transcript::new(DOMAIN);
     transcript.absorb_bytes(Label::Key, &key.digest);
@@ -64,10 +62,10 @@ pub fn prove_trace<S: BulkHash>(
         let columns = columns.map(|id| (id, trace.cells(id)));
         Commitment::<S>::new(protocol, &key.encoder, which, columns, adversary)
     };
-    let witness = commit(Which::Witness);
+    let witness = commit(Which::Witness)?;
     // What the earlier proof committed to, once more.
-    let [state, past] =
-        [Which::State, Which::Past].map(|which| protocol.circuit.has(which).then(|| commit(which)));
+    let mut handed = |which| protocol.circuit.has(which).then(|| commit(which)).transpose();
+    let (state, past) = (handed(Which::State)?, handed(Which::Past)?);
     if let Some(past) = &past {
         transcript.absorb_digest(Label::PastRoot, &cap_root::<S>(past.tree.cap()));
     }
@@ -106,7 +104,7 @@ pub fn prove_trace<S: BulkHash>(
         pin::terms(columns, &protocol.stacking, numbers.pin(), &point, &mut claims);
     }
     let commitments = [Some(&*key.fixed), Some(&witness), state.as_ref(), past.as_ref()];
-    opening::prove(protocol, &key.encoder, &key.twiddles, commitments, &claims, &mut channel);
+    opening::prove(protocol, &key.encoder, &key.twiddles, commitments, &claims, &mut channel)?;
     drop(stage);
-    channel.finish()
+    Ok(channel.finish())
 }

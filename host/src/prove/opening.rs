@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::channel::Channel;
 use super::commit::Commitment;
 use super::weight::Weight;
+use crate::backend::device::Error;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, E, Ext, LANES, pack, to_stwo, to_stwo_base, unpack};
 use crate::backend::matrix::{Matrix, Rows};
@@ -95,7 +96,7 @@ pub fn prove<S: BulkHash>(
     commitments: [Option<&Commitment<S>>; 4],
     claims: &Claims,
     channel: &mut Channel<'_, S>,
-) {
+) -> Result<(), Error> {
     let Outline { profile, stacking, schedule, .. } = &protocol.outline;
     let mu = channel.challenge(Label::OpeningBatch);
     let mut claim = claims.batched_value(mu);
@@ -126,7 +127,7 @@ pub fn prove<S: BulkHash>(
     drop(stage);
 
     let stage = tracing::debug_span!(target: "opening", "encode").entered();
-    let mut word = encode_extension(encoder, &u);
+    let mut word = encode_extension(encoder, &u)?;
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "row rounds").entered();
     let (mut u, mut w) = (Table::of_vectors(u), Table::of_vectors(w));
@@ -161,7 +162,7 @@ pub fn prove<S: BulkHash>(
     drop(stage);
     channel.keep_promise();
     channel.work(profile.pow_bits);
-    answer(protocol, encoder, commitments, &layers, channel);
+    answer(protocol, encoder, commitments, &layers, channel)
 }
 
 /// `sum weight column` over all matrix columns.
@@ -210,16 +211,16 @@ fn commit_layer<S: BulkHash>(
 }
 
 /// The codeword of a message over the extension: one for each coordinate.
-fn encode_extension(encoder: &Encoder, message: &[E]) -> Vec<QM31> {
+fn encode_extension(encoder: &Encoder, message: &[E]) -> Result<Vec<QM31>, Error> {
     let coordinate = |c: usize| message.iter().map(|v| v.into_packed_m31s()[c]).collect();
     let coordinates: Vec<Vec<B>> = (0..4).into_par_iter().map(coordinate).collect();
-    let words = encoder.encode_all(&coordinates);
+    let words = encoder.encode_all(&coordinates)?;
     let mut word = vec![QM31::ZERO; words[0].len() * LANES];
     word.par_chunks_mut(LANES).enumerate().with_min_len(1 << 8).for_each(|(v, elements)| {
         let vector = E::from_packed_m31s(std::array::from_fn(|c| words[c][v]));
         elements.copy_from_slice(&unpack(&[vector]));
     });
-    word
+    Ok(word)
 }
 
 /// Folds each group of sixteen neighbours to one value, level by level.
@@ -250,14 +251,14 @@ fn answer<S: BulkHash>(
     commitments: [Option<&Commitment<S>>; 4],
     layers: &[Layer<S>],
     channel: &mut Channel<'_, S>,
-) {
+) -> Result<(), Error> {
     let bits = protocol.codeword_log();
     let mut positions: Vec<u32> = (0..protocol.profile.queries).map(|_| channel.index(bits)).collect();
     channel.adversary.positions(&mut positions);
     positions.sort_unstable();
     positions.dedup();
     for commitment in commitments.into_iter().flatten() {
-        let rows = commitment.matrix.rows(encoder, &commitment.tree.needed(&positions));
+        let rows = commitment.matrix.rows(encoder, &commitment.tree.needed(&positions))?;
         open(&rows, &commitment.tree, &positions, channel);
     }
     for layer in layers {
@@ -267,6 +268,7 @@ fn answer<S: BulkHash>(
         positions.dedup();
         open(&Rows::Of(&layer.columns), &layer.tree, &positions, channel);
     }
+    Ok(())
 }
 
 fn open<S: BulkHash>(rows: &Rows<'_>, tree: &Tree<S>, indices: &[u32], channel: &mut Channel<'_, S>) {
@@ -281,6 +283,7 @@ fn open<S: BulkHash>(rows: &Rows<'_>, tree: &Tree<S>, indices: &[u32], channel: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::device::Device;
     use crate::backend::field::pack_base;
     use circlet_core::code::Domain;
     use circlet_core::profile::P100_U;
@@ -313,7 +316,7 @@ mod tests {
         for log in [8, 9, 12] {
             let protocol = protocol(log);
             let twiddles = Twiddles::new(&protocol);
-            let encoder = Encoder::new(log, protocol.profile.log_blowup);
+            let encoder = Encoder::new(log, protocol.profile.log_blowup, &Device::Cpu).unwrap();
             let cells: Vec<i32> = (0..1i32 << log).map(|i| i.wrapping_mul(0x1234_5677) >> 3).collect();
             let message: Vec<E> = cells
                 .chunks(LANES)
@@ -322,7 +325,7 @@ mod tests {
                     E::from_packed_m31s([base, base + base, base * base, -base])
                 })
                 .collect();
-            let mut word = encode_extension(&encoder, &message);
+            let mut word = encode_extension(&encoder, &message).unwrap();
             let mut table = Table::new(unpack(&message));
             for layer in 0..protocol.schedule.layers {
                 let level = layer * FoldSchedule::ARITY_LOG;

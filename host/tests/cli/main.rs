@@ -1,6 +1,7 @@
 //! The binary, as a user runs it: outputs, exit codes, and what happens to bad files.
 
 mod chat;
+mod devices;
 mod encoder;
 mod llm;
 mod send;

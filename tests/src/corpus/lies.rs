@@ -46,7 +46,7 @@ impl Forger<'_> {
 
     /// A proof of a false statement with the honest trace.
     fn of_statement(&mut self, what: &str, statement: &Statement, adversary: &mut dyn Adversary) {
-        let proof = prove_trace(&self.bench.key, &self.bench.trace, statement, adversary);
+        let proof = prove_trace(&self.bench.key, &self.bench.trace, statement, adversary).unwrap();
         self.forge(what, statement, &proof);
     }
 
@@ -121,7 +121,7 @@ impl Forger<'_> {
         let mut sent: Vec<Label> = Vec::new();
         let statement = self.bench.statement.clone();
         let mut record = Lie::new(|label, _, _: &mut [QM31]| sent.push(label));
-        let _ = prove_trace(&self.bench.key, &self.bench.trace, &statement, &mut record);
+        let _ = prove_trace(&self.bench.key, &self.bench.trace, &statement, &mut record).unwrap();
         let mut labels = sent.clone();
         labels.sort_unstable();
         labels.dedup();
@@ -293,13 +293,13 @@ impl Forger<'_> {
         for row in [0, 31] {
             let mut trace = trace.clone();
             trace.columns[multiplicity][row] += 1;
-            let proof = prove_trace(&bench.key, &trace, &bench.statement, &mut LookupLiar::new());
+            let proof = prove_trace(&bench.key, &trace, &bench.statement, &mut LookupLiar::new()).unwrap();
             self.forge(&format!("multiplicity-{row}-carried"), &bench.statement, &proof);
         }
         for (what, delta) in [("more", 1), ("less", -1)] {
             let mut trace = bench.trace.clone();
             trace.columns[multiplicity][3] += delta;
-            let proof = prove_trace(&bench.key, &trace, &bench.statement, &mut Honest);
+            let proof = prove_trace(&bench.key, &trace, &bench.statement, &mut Honest).unwrap();
             self.forge(&format!("multiplicity-{what}"), &bench.statement, &proof);
         }
     }

@@ -88,7 +88,7 @@ fn text(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
         tokens.push(prover.runner.next(&tokens).expect("a short text"));
     }
     let run: Run<Suite> = prover.run(Text { tokens, prompt }).expect("a greedy text");
-    let proof = run.prove();
+    let proof = run.prove().unwrap();
     let honest = TextFile { key_digest, text: run.text.clone(), proof: proof.clone() };
     corpus.honest(key, "text", encode(&honest));
     let payload = honest.payload().concat();
@@ -129,7 +129,7 @@ fn text(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
     *other.tokens.last_mut().expect("tokens") ^= 1;
     let statement = prover.key.decoder.statement(&other).expect("a text");
     let with = |trace: &Trace, statement: &Statement, adversary: &mut dyn Adversary| {
-        prove_trace(&run.key, trace, statement, adversary)
+        prove_trace(&run.key, trace, statement, adversary).unwrap()
     };
     says("claims-generated", other.clone(), &with(&run.trace, &statement, &mut Honest));
     let trace = replayed(&run.key, data, &State::new(), &statement, &[]);
@@ -171,7 +171,7 @@ impl<'a> Talk<'a> {
             let generated = prover.runner.generate(&standing, &given, 1, &[], |_| {}).expect("a short turn");
             let turn = Turn { given, generated };
             let run = prover.run_turn(&standing, &turn).expect("a greedy turn");
-            talk.file.proofs.push(run.prove());
+            talk.file.proofs.push(run.prove().unwrap());
             talk.file.chat.turns.push(turn);
             let next = run.standing.clone();
             talk.runs.push((standing, run));
@@ -242,7 +242,7 @@ fn talk(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
     forge("turn-longer", &talk.second(proof));
 
     let with = |trace: &Trace, adversary: &mut dyn Adversary| {
-        talk.second(prove_trace(&run.key, trace, &run.statement, adversary))
+        talk.second(prove_trace(&run.key, trace, &run.statement, adversary).unwrap())
     };
     for (what, name, cell, delta) in CHANGES {
         let trace = replayed(&run.key, data, &standing.state, &run.statement, &[(name, cell, delta)]);
@@ -282,7 +282,7 @@ fn talk(corpus: &mut Corpus, key: &str, prover: &DecoderProver<Suite>, data: &Da
 fn sentence(corpus: &mut Corpus, key: &str, prover: &EncoderProver<Suite>, data: &Data) {
     let key_digest = prover.key.digest();
     let run: EncoderRun<Suite> = prover.run(&[7, 1, 40]).expect("a short sentence");
-    let proof = run.prove();
+    let proof = run.prove().unwrap();
     let of = |encoding: &Encoding, proof: &[u8]| EncodingFile {
         key_digest,
         encoding: encoding.clone(),
@@ -322,13 +322,13 @@ fn sentence(corpus: &mut Corpus, key: &str, prover: &EncoderProver<Suite>, data:
     let mut statement = run.statement.clone();
     statement.outputs[0][3] ^= 1;
     let claimed = Encoding { embedding: statement.outputs[0].clone(), ..run.encoding.clone() };
-    let made = prove_trace(&run.key, &run.trace, &statement, &mut Honest);
+    let made = prove_trace(&run.key, &run.trace, &statement, &mut Honest).unwrap();
     forge("claims-vector", &claimed, &made);
     for (what, name, cell, delta) in CHANGES {
         let trace = replayed(&run.key, data, &State::new(), &run.statement, &[(name, cell, delta)]);
         let statement = circlet::prove::statement(&run.key, &trace);
         let claimed = Encoding { embedding: statement.outputs[0].clone(), ..run.encoding.clone() };
-        let made = prove_trace(&run.key, &trace, &statement, &mut Honest);
+        let made = prove_trace(&run.key, &trace, &statement, &mut Honest).unwrap();
         forge(&format!("computes-{what}"), &claimed, &made);
     }
 }

@@ -126,7 +126,7 @@ pub fn run(
     let expected = estimate(&before, rayon::current_num_threads());
     context.check_memory(expected.key_bytes, "committing to the weights")?;
     let security = job::security(&before)?;
-    let prover = commit(runner, arguments.profile, arguments.suite)?;
+    let prover = commit(&context.device, runner, arguments.profile, arguments.suite)?;
     let key = prover.key();
     let file = EncoderFile {
         head: EncoderHead {

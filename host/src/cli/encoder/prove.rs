@@ -62,7 +62,7 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     context.check_memory(expected.memory_bytes, "this proof")?;
 
     let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&head, runner(&head, &numbers)?, suite)?;
+    let prover = commit_file(&context.device, &head, runner(&head, &numbers)?, suite)?;
     let (encoding, proof) = prover.prove(&tokens).or_file("cannot prove this sentence")?;
     drop(shown);
     let proven = EncodingFile { key_digest: head.key_digest, encoding, proof };

@@ -1,5 +1,6 @@
 //! A committed encoder under any hash suite.
 
+use circlet::backend::device::Device;
 use circlet::backend::merkle::BulkHash;
 use circlet::files::EncoderHead;
 use circlet::keys::KeyError;
@@ -37,23 +38,27 @@ impl<S: BulkHash> Prover for EncoderProver<S> {
 
     fn prove(&self, tokens: &[u32]) -> anyhow::Result<(Encoding, Vec<u8>)> {
         let run = tracing::info_span!("execute").in_scope(|| self.run(tokens))?;
-        let proof = run.prove();
+        let proof = run.prove()?;
         Ok((run.encoding, proof))
     }
 }
 
-/// Commits to an encoder.
-pub fn commit(runner: EncoderRunner, profile: ProfileId, suite: Suite) -> Result<Box<dyn Prover>, Failure> {
+/// Commits to an encoder on a device.
+pub fn commit(
+    device: &Device,
+    runner: EncoderRunner,
+    profile: ProfileId,
+    suite: Suite,
+) -> Result<Box<dyn Prover>, Failure> {
     let name = runner.encoder().name.clone();
     let _stage = tracing::info_span!("weights").entered();
-    let prover: Result<Box<dyn Prover>, KeyError> = match suite {
-        Suite::Poseidon2 => {
-            EncoderProver::<Poseidon2Blake2s>::of(runner, profile).map(|prover| Box::new(prover) as _)
-        }
-        Suite::Blake2s => {
-            EncoderProver::<Blake2sBlake2s>::of(runner, profile).map(|prover| Box::new(prover) as _)
-        }
-    };
+    let prover: Result<Box<dyn Prover>, KeyError> =
+        match suite {
+            Suite::Poseidon2 => EncoderProver::<Poseidon2Blake2s>::of(device, runner, profile)
+                .map(|prover| Box::new(prover) as _),
+            Suite::Blake2s => EncoderProver::<Blake2sBlake2s>::of(device, runner, profile)
+                .map(|prover| Box::new(prover) as _),
+        };
     match prover {
         Err(error @ KeyError::Security { .. }) => Err(error).or_usage("cannot use this --profile"),
         other => other.or_file(format!("cannot commit to {}", text::name(&name))),
@@ -62,11 +67,12 @@ pub fn commit(runner: EncoderRunner, profile: ProfileId, suite: Suite) -> Result
 
 /// Commits to the encoder of a file, which says what key that gives.
 pub fn commit_file(
+    device: &Device,
     head: &EncoderHead,
     runner: EncoderRunner,
     suite: Suite,
 ) -> Result<Box<dyn Prover>, Failure> {
-    let prover = commit(runner, head.profile, suite)?;
+    let prover = commit(device, runner, head.profile, suite)?;
     if prover.key().digest() == head.key_digest {
         return Ok(prover);
     }

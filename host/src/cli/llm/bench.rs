@@ -361,7 +361,7 @@ fn measure(
     let timed = Instant::now();
     let runner = Runner::new(short, &numbers).or_file("the model cannot be measured")?;
     drop(numbers);
-    let prover = commit(runner, profile, Suite::default(), Keep::Codewords)?;
+    let prover = commit(&context.device, runner, profile, Suite::default(), Keep::Codewords)?;
     let commit = timed.elapsed().as_secs_f64();
     let commit_memory = system::peak_memory();
     for (extent, expected) in planned {

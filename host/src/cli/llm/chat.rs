@@ -135,7 +135,7 @@ pub fn prove(
             Ok((standing, Turn { given, generated }))
         })?;
     let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&head, runner, suite, holding.keep)?;
+    let prover = commit_file(&context.device, &head, runner, suite, holding.keep)?;
     // Before work goes into a proof that goes on from them.
     if !file.proofs.is_empty() {
         let verdict = circlet_verifier::verify_chat(prover.key(), &file.chat, &file.proofs);

@@ -129,7 +129,7 @@ pub fn run(
     let needed = expected.key_alone_bytes + room.bytes(config);
     context.check_memory(needed, "committing to the weights")?;
     let shown = context.monitor.plan(&[("weights", expected.lean_times.weights)], 1);
-    let key = &verifying_key(&runner, arguments.profile, arguments.suite)?;
+    let key = &verifying_key(&context.device, &runner, arguments.profile, arguments.suite)?;
     drop((shown, runner));
     let file = ModelFile {
         head: Head {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use circlet::backend::device::Device;
 use circlet::estimate::estimate;
 use circlet::keys::Keep;
 use circlet_core::profile::ProfileId;
@@ -50,7 +51,7 @@ pub fn run(context: &Context, options: &Options, profile: ProfileId) -> Result<O
         continued(context, &model.integers.runner, &prompt, options.tokens, &model.end, tokenizer)
     })?;
     let shown = context.monitor.plan(&job::plan(&times), 1);
-    let prover = commit(model.integers.runner, profile, Suite::default(), Keep::Codewords)?;
+    let prover = commit(&Device::Cpu, model.integers.runner, profile, Suite::default(), Keep::Codewords)?;
     let proof = prover.prove(&said).or_file("the bundled language model cannot be proven")?;
     let key = prover.key();
     let start = Instant::now();

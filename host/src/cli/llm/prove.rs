@@ -59,7 +59,7 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
     let texts = tracing::info_span!("generate")
         .in_scope(|| continued(context, &runner, &prompt, count, &head.end, tokenizer.as_ref()))?;
     let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&head, runner, suite, holding.keep)?;
+    let prover = commit_file(&context.device, &head, runner, suite, holding.keep)?;
     let proof = prover.prove(&texts).or_file("cannot prove this text")?;
     drop(shown);
     let proof = TextFile { key_digest: head.key_digest, text: texts, proof };

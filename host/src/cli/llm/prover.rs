@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use circlet::backend::device::Device;
 use circlet::backend::merkle::BulkHash;
 use circlet::estimate::Estimate;
 use circlet::files::Head;
@@ -52,12 +53,12 @@ impl<S: BulkHash> Prover for DecoderProver<S> {
 
     fn prove(&self, text: &Text) -> anyhow::Result<Vec<u8>> {
         let run = tracing::info_span!("execute").in_scope(|| self.run(text.clone()))?;
-        Ok(run.prove())
+        Ok(run.prove()?)
     }
 
     fn prove_turn(&self, before: &Standing, turn: &Turn) -> anyhow::Result<Vec<u8>> {
         let run = tracing::info_span!("execute").in_scope(|| self.run_turn(before, turn))?;
-        Ok(run.prove())
+        Ok(run.prove()?)
     }
 }
 
@@ -138,8 +139,9 @@ impl Holding {
     }
 }
 
-/// Commits to a decoder.
+/// Commits to a decoder on a device.
 pub fn commit(
+    device: &Device,
     runner: Runner,
     profile: ProfileId,
     suite: Suite,
@@ -148,34 +150,38 @@ pub fn commit(
     let name = runner.decoder().name.clone();
     let _stage = tracing::info_span!("weights").entered();
     let prover: Result<Box<dyn Prover>, KeyError> = match suite {
-        Suite::Poseidon2 => {
-            DecoderProver::<Poseidon2Blake2s>::of(runner, profile, keep).map(|prover| Box::new(prover) as _)
-        }
-        Suite::Blake2s => {
-            DecoderProver::<Blake2sBlake2s>::of(runner, profile, keep).map(|prover| Box::new(prover) as _)
-        }
+        Suite::Poseidon2 => DecoderProver::<Poseidon2Blake2s>::of(device, runner, profile, keep)
+            .map(|prover| Box::new(prover) as _),
+        Suite::Blake2s => DecoderProver::<Blake2sBlake2s>::of(device, runner, profile, keep)
+            .map(|prover| Box::new(prover) as _),
     };
     committed(prover, &name)
 }
 
 /// Commits to a decoder for the key alone, which takes less memory.
-pub fn verifying_key(runner: &Runner, profile: ProfileId, suite: Suite) -> Result<DecoderKey, Failure> {
+pub fn verifying_key(
+    device: &Device,
+    runner: &Runner,
+    profile: ProfileId,
+    suite: Suite,
+) -> Result<DecoderKey, Failure> {
     let _stage = tracing::info_span!("weights").entered();
     let key = match suite {
-        Suite::Poseidon2 => prover::key::<Poseidon2Blake2s>(runner, profile),
-        Suite::Blake2s => prover::key::<Blake2sBlake2s>(runner, profile),
+        Suite::Poseidon2 => prover::key::<Poseidon2Blake2s>(device, runner, profile),
+        Suite::Blake2s => prover::key::<Blake2sBlake2s>(device, runner, profile),
     };
     committed(key, &runner.decoder().name)
 }
 
 /// Commits to the decoder of a file, which says what key that gives.
 pub fn commit_file(
+    device: &Device,
     head: &Head,
     runner: Runner,
     suite: Suite,
     keep: Keep,
 ) -> Result<Box<dyn Prover>, Failure> {
-    let prover = commit(runner, head.profile, suite, keep)?;
+    let prover = commit(device, runner, head.profile, suite, keep)?;
     if prover.key().digest() == head.key_digest {
         return Ok(prover);
     }

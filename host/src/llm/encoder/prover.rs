@@ -9,6 +9,7 @@ use circlet_core::key::{Statement, VerifyingKey};
 use circlet_core::profile::ProfileId;
 use circlet_core::protocol::{Outline, Protocol};
 
+use crate::backend::device::{Device, Error};
 use crate::backend::merkle::BulkHash;
 use crate::execute::{Fixed, Trace, execute_with};
 use crate::keys::{Columns, Keep, KeyError, ProvingKey, check};
@@ -113,12 +114,12 @@ impl<S: BulkHash> EncoderProver<S> {
     ///
     /// Where the numbers are not as the encoder declares them, or there is no sound protocol.
     pub fn new(encoder: Encoder, source: &impl Source, profile: ProfileId) -> anyhow::Result<Self> {
-        Ok(Self::of(EncoderRunner::new(encoder, source)?, profile)?)
+        Ok(Self::of(&Device::Cpu, EncoderRunner::new(encoder, source)?, profile)?)
     }
 
-    /// Commits to the encoder that this runs.
-    pub fn of(runner: EncoderRunner, profile: ProfileId) -> Result<Self, KeyError> {
-        let base = ProvingKey::<S>::of_columns(runner.columns(profile)?, Keep::Codewords)?;
+    /// Commits to the encoder that this runs, on a device.
+    pub fn of(device: &Device, runner: EncoderRunner, profile: ProfileId) -> Result<Self, KeyError> {
+        let base = ProvingKey::<S>::of_columns(device, runner.columns(profile)?, Keep::Codewords)?;
         let VerifyingKey { profile, suite, log_rows, pin, .. } = base.verifying;
         let (encoder, fixed_cap) = (runner.encoder.clone(), base.verifying.fixed_cap.clone());
         Ok(Self { key: EncoderKey { encoder, profile, suite, log_rows, fixed_cap, pin }, runner, base })
@@ -143,7 +144,7 @@ impl<S: BulkHash> EncoderProver<S> {
 
 impl<S: BulkHash> Run<S> {
     /// Proves it.
-    pub fn prove(&self) -> Vec<u8> {
+    pub fn prove(&self) -> Result<Vec<u8>, Error> {
         prove_trace(&self.key, &self.trace, &self.statement, &mut Honest)
     }
 }

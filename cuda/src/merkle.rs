@@ -1,0 +1,80 @@
+//! Merkle trees of Blake2s on a machine (`kernels/merkle.cu`).
+
+use std::sync::Arc;
+
+use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
+
+static FAMILY: Family = Family { name: "merkle", ptx: include_str!("../ptx/merkle.ptx") };
+static ABSORB: Kernel = Kernel { family: &FAMILY, name: "absorb_columns" };
+static PARENTS: Kernel = Kernel { family: &FAMILY, name: "parents" };
+
+/// Words of a digest.
+pub const DIGEST: usize = 8;
+
+/// Columns whose cells fill a block of the hash.
+const BLOCK: usize = 16;
+
+/// A thread for each of so many.
+fn threads(count: usize) -> Grid {
+    const THREADS: u32 = 256;
+    Grid { blocks: [(count as u32).div_ceil(THREADS), 1, 1], threads: THREADS, shared: 0 }
+}
+
+/// Rows of a matrix that are being hashed.
+#[derive(Debug)]
+pub struct Rows {
+    machine: Arc<dyn Machine>,
+    states: Buffer,
+    begin: [u32; DIGEST],
+    count: usize,
+    /// Bytes of a row that are absorbed, and all.
+    absorbed: usize,
+    length: usize,
+}
+
+impl Rows {
+    /// So many rows, at most `2^30`, of so many columns, at least one, hashed from this state on.
+    pub fn new(
+        machine: &Arc<dyn Machine>,
+        rows: usize,
+        columns: usize,
+        begin: [u32; DIGEST],
+    ) -> Result<Self, Error> {
+        assert!(rows <= 1 << 30 && (1..1 << 28).contains(&columns), "no such matrix");
+        let states = Buffer::new(machine, rows * DIGEST)?;
+        Ok(Self { machine: machine.clone(), states, begin, count: rows, absorbed: 0, length: 4 * columns })
+    }
+
+    /// Absorbs the next columns, which lie one after the other: a multiple of sixteen, unless they are the last.
+    pub fn absorb(&mut self, columns: &Buffer, count: usize) -> Result<(), Error> {
+        assert_eq!(columns.len(), count * self.count, "other columns");
+        let after = self.absorbed + 4 * count;
+        assert!(
+            after == self.length || after < self.length && count.is_multiple_of(BLOCK),
+            "columns out of order"
+        );
+        let words = [count, self.count, self.absorbed, self.length].map(|word| Argument::Word(word as u32));
+        let buffers = [columns.address(), self.states.address(), Argument::Words(self.begin)];
+        // SAFETY: there are so many columns of so many rows, and a state for every row.
+        unsafe { self.machine.launch(&ABSORB, threads(self.count), &[&buffers[..], &words[..]].concat())? }
+        self.absorbed = after;
+        Ok(())
+    }
+
+    /// The digests of all rows, when they are absorbed.
+    pub fn digests(self) -> Buffer {
+        assert_eq!(self.absorbed, self.length, "columns are missing");
+        self.states
+    }
+}
+
+/// The level above a level of nodes, hashed from this state on.
+pub fn parents(machine: &Arc<dyn Machine>, level: &Buffer, begin: [u32; DIGEST]) -> Result<Buffer, Error> {
+    let count = level.len() / (2 * DIGEST);
+    assert!(count > 0 && level.len() == count * 2 * DIGEST, "no level of pairs");
+    let above = Buffer::new(machine, count * DIGEST)?;
+    let arguments = [level.address(), above.address(), Argument::Words(begin), Argument::Word(count as u32)];
+    // SAFETY: the level has two nodes for each of these, and there is so much memory for them.
+    unsafe { machine.launch(&PARENTS, threads(count), &arguments)? }
+    Ok(above)
+}

@@ -1,0 +1,37 @@
+//! What computes the heavy forms: the processor's cores, or a GPU.
+
+use std::sync::Arc;
+
+pub use circlet_cuda::driver::Info;
+use circlet_cuda::driver::{self, Gpu};
+pub use circlet_cuda::{Error, Machine};
+
+/// What computes the heavy forms that both can compute. Results are the same to the bit.
+#[derive(Clone, Debug, Default)]
+pub enum Device {
+    /// The processor's cores.
+    #[default]
+    Cpu,
+    /// A GPU, or an emulated one.
+    Gpu(Arc<dyn Machine>),
+}
+
+/// All GPUs, or why there is none.
+pub fn devices() -> Result<Vec<Info>, Error> {
+    driver::devices()
+}
+
+/// The GPU with this number.
+pub fn open(index: usize) -> Result<Device, Error> {
+    Ok(Device::Gpu(Arc::new(Gpu::open(index)?)))
+}
+
+/// The GPU with most memory that is free, of those that can be used.
+pub fn best() -> Result<Device, Error> {
+    let gpus = driver::devices()?;
+    let usable = gpus.iter().filter(|info| info.unusable().is_none());
+    match usable.max_by_key(|info| info.memory.0) {
+        Some(info) => open(info.index),
+        None => Err(Error::None(gpus.iter().filter_map(Info::unusable).collect::<Vec<_>>().join("; "))),
+    }
+}

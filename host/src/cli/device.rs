@@ -1,0 +1,124 @@
+//! `--device`, and `circlet devices`.
+
+use std::fmt::Write;
+
+use circlet::backend::device::{self, Device, Info};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::failure::{Failure, OrFail};
+use super::{Outcome, system, text};
+
+/// Where heavy work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// On the processor.
+    Cpu,
+    /// On a GPU, if there is one.
+    Auto,
+    /// On this GPU.
+    Cuda(usize),
+}
+
+fn parse(text: &str) -> Result<Choice, String> {
+    match text {
+        "cpu" => Ok(Choice::Cpu),
+        "auto" => Ok(Choice::Auto),
+        _ => text
+            .strip_prefix("cuda:")
+            .and_then(|index| index.parse().ok())
+            .map(Choice::Cuda)
+            .ok_or_else(|| "must be cpu, auto, or cuda: and the number of a GPU (circlet devices)".into()),
+    }
+}
+
+/// Where a command does its heavy work.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Where {
+    /// Encode and hash what is committed to on: cpu, cuda:N (a GPU of `circlet devices`), or auto (a GPU, if there is one).
+    /// Proofs are the same
+    #[arg(long, value_name = "WHERE", value_parser = parse, default_value = "cpu")]
+    device: Choice,
+}
+
+impl Where {
+    /// What was chosen.
+    pub fn open(self) -> Result<Device, Failure> {
+        match self.device {
+            Choice::Cpu => Ok(Device::Cpu),
+            Choice::Cuda(index) => device::open(index).or_usage("cannot use this --device"),
+            Choice::Auto => Ok(device::best().unwrap_or_else(|why| {
+                eprintln!("{why}; the processor is used");
+                Device::Cpu
+            })),
+        }
+    }
+}
+
+/// List the processor and all GPUs.
+///
+/// For each GPU: what it is, its compute capability, multiprocessors, whether it has tensor cores, its memory, and the
+/// GPUs whose memory it reaches itself. Those that cannot be used say why.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  circlet devices --json")]
+pub struct Arguments {}
+
+fn fields(info: &Info) -> Vec<(&'static str, String)> {
+    let (major, minor) = info.capability;
+    let (free, all) = info.memory;
+    let peers = info.peers.iter().map(|peer| format!("cuda:{peer}")).collect::<Vec<_>>().join(", ");
+    let mut fields = vec![
+        ("compute capability", format!("{major}.{minor}")),
+        ("multiprocessors", format!("{} at {:.2} GHz", info.multiprocessors, f64::from(info.clock) / 1e6)),
+        ("tensor cores", if info.tensor_cores() { "yes" } else { "no" }.into()),
+        ("memory", format!("{}, {} free", text::bytes(all), text::bytes(free))),
+        ("reaches", if peers.is_empty() { "no other".into() } else { peers }),
+    ];
+    fields.extend(info.unusable().map(|why| ("not used", why)));
+    fields
+}
+
+fn described(info: &Info) -> Value {
+    json!({
+        "device": format!("cuda:{}", info.index), "name": info.name,
+        "compute_capability": [info.capability.0, info.capability.1],
+        "multiprocessors": info.multiprocessors, "clock_khz": info.clock, "l2_cache_bytes": info.cache,
+        "shared_memory_bytes": info.shared, "tensor_cores": info.tensor_cores(),
+        "memory_bytes": info.memory.1, "free_memory_bytes": info.memory.0,
+        "peers": info.peers, "unusable": info.unusable(),
+    })
+}
+
+/// Lists them.
+pub fn run() -> Outcome {
+    let hardware = system::hardware();
+    let (gpus, none) = match device::devices() {
+        Ok(gpus) => (gpus, None),
+        Err(why) => (Vec::new(), Some(why.to_string())),
+    };
+    let mut text = format!("cpu: {hardware}\n");
+    for info in &gpus {
+        let _ = write!(text, "cuda:{}: {}\n{}", info.index, info.name, text::fields(&fields(info)));
+    }
+    if let Some(why) = &none {
+        let _ = writeln!(text, "{why}");
+    }
+    let json =
+        json!({ "cpu": hardware, "gpus": gpus.iter().map(described).collect::<Vec<_>>(), "no_gpu": none });
+    Outcome { text, json, rejected: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_names() {
+        assert_eq!(parse("cpu"), Ok(Choice::Cpu));
+        assert_eq!(parse("auto"), Ok(Choice::Auto));
+        assert_eq!(parse("cuda:12"), Ok(Choice::Cuda(12)));
+        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x", "cuda:0 "] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Proofs made on an emulated GPU: the same bytes as on the processor, in whatever groups of columns they are committed to;
+//! and where the GPU fails, an error that says so and no proof.
+
+use std::sync::Arc;
+
+use circlet::backend::device::{Device, Error};
+use circlet::backend::merkle::BulkHash;
+use circlet::graph::Tensor;
+use circlet::import::{ImportOptions, onnx};
+use circlet::keys::{Keep, KeyError, ProvingKey};
+use circlet::llm::chat::Standing;
+use circlet::llm::prover::{self, DecoderProver};
+use circlet::llm::run::Runner;
+use circlet::llm::shape::Shape;
+use circlet::prove::prove;
+use circlet::quantize::{Options, Quantized, quantize};
+use circlet::samples::read_inputs;
+use circlet_core::decoder::{Text, Turn};
+use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
+use circlet_core::profile::ProfileId;
+use circlet_cuda::emulated::{Emulator, Schedule};
+use circlet_tests::programs;
+
+/// Memory that is enough for all of these.
+const ENOUGH: u64 = 1 << 30;
+
+fn emulator(memory: u64) -> Arc<Emulator> {
+    Arc::new(Emulator::new("emulated", Schedule::Ascending, memory).with_threads(2))
+}
+
+fn gpu(memory: u64) -> Device {
+    Device::Gpu(emulator(memory))
+}
+
+/// A bundled model and a sample.
+fn model(name: &str, calibration: &str, batch: usize) -> (Quantized, Vec<Vec<i32>>) {
+    let path = |name: &str| format!("{}/../models/{name}", env!("CARGO_MANIFEST_DIR"));
+    let graph = onnx::import_file(path(name).as_ref(), ImportOptions { batch }).unwrap();
+    let shape = graph.shape(graph.inputs()[0].value).to_vec();
+    let samples = read_inputs(path(calibration).as_ref()).unwrap().for_input(&shape).unwrap();
+    let samples: Vec<Vec<Tensor>> = samples.into_iter().map(|sample| vec![sample]).collect();
+    let quantized = quantize(&graph, &samples, Options::default()).unwrap();
+    let inputs = quantized.quantize_inputs(&samples[0]).into_iter().map(|input| input.values).collect();
+    (quantized, inputs)
+}
+
+/// The key and a proof of a model.
+fn proven<S: BulkHash>(
+    device: &Device,
+    (model, inputs): &(Quantized, Vec<Vec<i32>>),
+    profile: ProfileId,
+) -> (Vec<u8>, Vec<u8>) {
+    let key = ProvingKey::<S>::on(device, model.program.clone(), model.data.clone(), profile).unwrap();
+    (key.verifying.to_bytes(), prove(&key, inputs).unwrap().1)
+}
+
+#[test]
+fn the_bundled_models_are_proven_the_same() {
+    let digits = model("digits.onnx", "digits-calibration.json", 1);
+    for profile in [ProfileId::P100U, ProfileId::P100J8] {
+        let [cpu, gpu] =
+            [Device::Cpu, gpu(ENOUGH)].map(|device| proven::<Poseidon2Blake2s>(&device, &digits, profile));
+        assert!(cpu == gpu);
+    }
+    for (name, calibration, batch) in [
+        ("digits.onnx", "digits-calibration.json", 1),
+        ("layernorm.onnx", "calibration-layernorm.json", 4),
+        ("residual.onnx", "calibration-residual.json", 4),
+        ("matmul128.onnx", "calibration-matmul128.json", 1),
+    ] {
+        let model = model(name, calibration, batch);
+        let [cpu, gpu] = [Device::Cpu, gpu(ENOUGH)]
+            .map(|device| proven::<Blake2sBlake2s>(&device, &model, ProfileId::P100U));
+        assert!(cpu == gpu, "{name}");
+    }
+}
+
+/// Texts and turns of conversations, whose commitments have several trees, with codewords kept or made again.
+#[test]
+fn texts_are_proven_the_same() {
+    let shape = Shape {
+        name: "small",
+        layers: 2,
+        width: 64,
+        ffn: 128,
+        heads: 4,
+        groups: 2,
+        channels: 16,
+        vocab: 256,
+        qk_norm: true,
+    };
+    let (decoder, numbers) = shape.decoder(2, 256, 16);
+    let runner = || Runner::new(decoder.clone(), &numbers).unwrap();
+    let given = [7, 1, 200];
+    let generated = runner().generate(&Standing::default(), &given, 2, &[], |_| {}).unwrap();
+    let text = Text { tokens: [&given[..], &generated].concat(), prompt: 3 };
+    let turn = Turn { given: given.to_vec(), generated: generated.clone() };
+    let ways = [(Device::Cpu, Keep::Codewords), (gpu(ENOUGH), Keep::Codewords), (gpu(ENOUGH), Keep::Tree)];
+    let [cpu, kept, made] = ways.map(|(device, keep)| {
+        let prover =
+            DecoderProver::<Poseidon2Blake2s>::of(&device, runner(), ProfileId::P100U, keep).unwrap();
+        let alone = prover::key::<Poseidon2Blake2s>(&device, &runner(), ProfileId::P100U).unwrap();
+        assert!(alone == prover.key);
+        let proof = prover.run(text.clone()).unwrap().prove().unwrap();
+        let first = prover.run_turn(&Standing::default(), &turn).unwrap();
+        let next = Turn { given: vec![9, 30], generated: Vec::new() };
+        let said = runner().generate(&first.standing, &next.given, 2, &[], |_| {}).unwrap();
+        let second = prover.run_turn(&first.standing, &Turn { generated: said, ..next }).unwrap();
+        (prover.key, proof, first.prove().unwrap(), second.prove().unwrap())
+    });
+    assert!(cpu == kept && cpu == made);
+}
+
+/// A GPU with little memory commits to a few columns at a time; one with too little says what it needs.
+#[test]
+fn memory_is_planned() {
+    let (program, data, inputs) = programs::mlp();
+    let key = |device: &Device| {
+        ProvingKey::<Poseidon2Blake2s>::on(device, program.clone(), data.clone(), ProfileId::P100U)
+    };
+    let cpu = key(&Device::Cpu).unwrap();
+    let proof = prove(&cpu, &inputs).unwrap();
+    let mut refused = 0;
+    for log in 12..30 {
+        match key(&gpu(1 << log)) {
+            Ok(key) => {
+                assert!(key.verifying == cpu.verifying);
+                match prove(&key, &inputs) {
+                    Ok(same) => assert!(same == proof, "2^{log} bytes"),
+                    Err(error) => {
+                        assert!(matches!(error.downcast_ref(), Some(Error::Memory { .. })), "{error}");
+                        refused += 1;
+                    }
+                }
+            }
+            Err(KeyError::Device(Error::Memory { needed, free, .. })) => {
+                assert!(needed > free && free <= 1 << log, "{needed} of {free}");
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!((1..18).contains(&refused), "{refused}");
+}
+
+/// Wherever the GPU fails there is an error that names it, and the next proof is right.
+#[test]
+fn failures_are_errors() {
+    let (program, data, inputs) = programs::mlp();
+    let emulator = emulator(ENOUGH);
+    let device = Device::Gpu(emulator.clone());
+    let key = || ProvingKey::<Poseidon2Blake2s>::on(&device, program.clone(), data.clone(), ProfileId::P100U);
+    emulator.fail_launch(1);
+    match key() {
+        Err(KeyError::Device(Error::Failed { device, what, .. })) => {
+            assert!(device.contains("emulated") && !what.is_empty(), "{device}: {what}");
+        }
+        other => panic!("{:?}", other.err()),
+    }
+    emulator.fail_launch(0);
+    let key = key().unwrap();
+    let proof = prove(&key, &inputs).unwrap();
+    let mut failures = 0;
+    loop {
+        emulator.fail_launch(failures + 1);
+        match prove(&key, &inputs) {
+            Ok(same) => {
+                assert!(same == proof);
+                break;
+            }
+            Err(error) => {
+                assert!(matches!(error.downcast_ref(), Some(Error::Failed { .. })), "{error}");
+                failures += 1;
+            }
+        }
+    }
+    assert!(failures >= 3, "{failures}");
+}
