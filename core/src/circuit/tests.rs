@@ -707,6 +707,56 @@ fn one_product(shape: Shape, product: Product) -> Circuit {
     circuit
 }
 
+/// A square is not negative; nothing else is known of a product but its factors' ranges.
+#[test]
+fn squares_alone_are_not_negative() {
+    let row = Shape { rows: 1, cols: 4 };
+    // Both from -512 to 511.
+    let form = || Form::from(ColumnId(0)).plus_constant(-512);
+    let mirrored = || Form::default().plus(-1, ColumnId(0)).plus_constant(511);
+    let of = |kind, b: Form| Product::new(kind, (form(), row), (b, row));
+    let with = |shape: Shape, product: Product| {
+        let factor = 4100 / i64::from(product.summands());
+        let lowest = -512 * 511 * factor * i64::from(product.summands());
+        let mut circuit = one_product(shape, Product { coefficient: factor, ..product });
+        // One less than an integer that is known to be no other modulo `P`, unless the product is a square.
+        let constant = -i64::from(crate::field::P) - lowest;
+        circuit.relations[0].value.form = Form::default().plus_constant(constant);
+        match checked(&circuit) {
+            Ok(()) => true,
+            Err(CircuitError::MayWrap { magnitude, limit, .. }) if magnitude == limit + 1 => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(with(row, of(Kind::Entrywise, form())));
+    assert!(with(Shape::CELL, of(Kind::RowDot, form())));
+    assert!(!with(row, of(Kind::Entrywise, mirrored())));
+    assert!(!with(Shape::CELL, of(Kind::RowDot, mirrored())));
+    assert!(!with(row, Product { flip: Some(1), ..of(Kind::Entrywise, form()) }));
+    assert!(!with(Shape::CELL, of(Kind::Contract, form())));
+}
+
+/// A row sum is one of the rows that the relation has, in its one column.
+#[test]
+fn row_sums_have_the_shape_of_their_relation() {
+    let with = |relation: (u32, u32), rows: u32| {
+        let mut circuit = one_relation(0, 0);
+        let shape = Shape { rows, cols: 4 };
+        (circuit.columns[0].shape, circuit.lookups[0].shape) = (shape, shape);
+        let value = Value { sums: vec![RowSum { coefficient: 1, column: ColumnId(0) }], ..Value::default() };
+        let shape = Shape { rows: relation.0, cols: relation.1 };
+        circuit.relations = vec![Relation { name: String::from("r"), op: 0, shape, value, modular: false }];
+        match checked(&circuit) {
+            Ok(()) => true,
+            Err(CircuitError::Malformed(why)) if why == "r: row sum shape" => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(with((1, 1), 1) && with((3, 1), 3));
+    assert!(!with((1, 4), 1) && !with((1, 2), 1));
+    assert!(!with((2, 1), 1) && !with((1, 1), 2));
+}
+
 /// Extents of a relation, and of its operands.
 type Extents = [(u32, u32); 3];
 
