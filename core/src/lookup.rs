@@ -281,3 +281,57 @@ pub fn round(claim: QM31, z: QM31, [t1, t2]: [QM31; 2]) -> [QM31; 3] {
 pub fn merge([p0, p1, q0, q1]: Children, top: QM31) -> (QM31, QM31) {
     (p0 + (p1 - p0) * top, q0 + (q1 - q0) * top)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit::Shape;
+
+    fn element(seed: u32) -> QM31 {
+        QM31::from_coordinates([1, 2, 3, 4].map(|k| M31::reduce(u64::from(seed * 977 + k) << 21)))
+    }
+
+    /// What is remembered of indicators is of the same ones, over as many rows and columns.
+    #[test]
+    fn indicators_are_remembered_for_what_they_are() {
+        let leaves = Leaves::new(&Sizes::default(), &[]);
+        let point: Vec<QM31> = (1..9).map(element).collect();
+        let challenges = Challenges { alpha: element(20), beta: element(21) };
+        let mut fractions = Fractions::new(&leaves, challenges, &point);
+        let forms: Vec<Form> = [
+            Indicator::Beyond { cols: 1 },
+            Indicator::Beyond { cols: 2 },
+            Indicator::Future { log: 1, past: 0 },
+            Indicator::Future { log: 0, past: 1 },
+        ]
+        .map(|indicator| Form::default().plus_indicator(3, indicator).plus_constant(5))
+        .into();
+        let shapes = [(2, 16), (4, 8), (8, 4), (2, 8)].map(|(rows, cols)| Shape { rows, cols });
+        for round in 0..2 {
+            for (form, shape) in forms.iter().flat_map(|form| shapes.map(|shape| (form, shape))) {
+                let lookup = Looked { shape, table: 6, forms: core::slice::from_ref(form) };
+                let (cols, rows) = point.split_at(shape.log_cols() as usize);
+                let known = form.known(&[], &rows[..shape.log_rows() as usize], cols);
+                let expected = challenges.beta - tag_of(6) - QM31::ONE - challenges.alpha * known;
+                assert_eq!(fractions.lookup_value(lookup, &[]), expected, "{round} {form:?} {shape:?}");
+                assert!(fractions.indicators.len() <= Fractions::INDICATORS);
+            }
+        }
+    }
+
+    /// A row has as many components as it has, each with its power.
+    #[test]
+    fn long_rows_have_powers_of_their_own() {
+        let leaves = Leaves::new(&Sizes::default(), &[]);
+        let challenges = Challenges { alpha: element(20), beta: element(21) };
+        let mut fractions = Fractions::new(&leaves, challenges, &[]);
+        let forms: Vec<Form> = (0..7).map(|k| Form::default().plus_constant(k)).collect();
+        let lookup = Looked { shape: Shape::CELL, table: 0, forms: &forms };
+        fractions.lookup(lookup);
+        assert_eq!(fractions.alphas(), &powers(challenges.alpha, 8)[1..]);
+        let row: QM31 =
+            (1u32..8).map(|k| challenges.alpha.pow(k.into()) * M31::reduce(u64::from(k) - 1)).sum();
+        let expected = challenges.beta - tag_of(0) - QM31::ONE - row;
+        assert_eq!(fractions.lookup_value(lookup, &[]), expected);
+    }
+}

@@ -29,6 +29,8 @@ pub struct Info {
     pub multiprocessors: i32,
     /// Clock rate of its multiprocessors in kHz.
     pub clock: i32,
+    /// Bytes that its memory gives or takes in a second, at most.
+    pub bandwidth: u64,
     /// Bytes of level 2 cache.
     pub cache: i32,
     /// Bytes of shared memory that a block may have.
@@ -129,6 +131,12 @@ fn describe(index: i32, count: i32) -> Result<Info, DriverError> {
         capability,
         multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         clock: attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?,
+        // Two transfers in a cycle, of so many bits.
+        bandwidth: 2
+            * 1000
+            * attribute(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?.max(0) as u64
+            * attribute(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)?.max(0) as u64
+            / 8,
         cache: attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
         shared: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
         // Free memory is known in a context alone.

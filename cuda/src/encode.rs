@@ -21,6 +21,11 @@ fn shared(tile: u32) -> u32 {
     4 * ((1 << tile) + (1 << tile >> 5))
 }
 
+/// The log of the number of words of a tile on a machine.
+fn tile(machine: &dyn Machine) -> u32 {
+    TILES.into_iter().find(|&tile| shared(tile) <= machine.shared()).unwrap_or(TILES[1])
+}
+
 /// Layers that are computed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pass {
@@ -65,6 +70,11 @@ impl Code {
         (1 << log_codeword) - (1 << (log_codeword - log_message))
     }
 
+    /// The number of times that memory is read and written in encoding: by each pass.
+    pub fn passes(&self) -> usize {
+        passes(self.log_message, tile(&*self.machine)).len()
+    }
+
     /// The code of messages of `2^log_message` words, from one on, in codewords of at most `2^30`; canonical coordinates of
     /// all pairs, layer by layer.
     pub fn new(
@@ -87,11 +97,17 @@ impl Code {
     /// The codewords of `count` messages of canonical words, which lie one after the other, as they do. There are at most
     /// 65,535.
     pub fn encode(&self, messages: &Buffer, count: usize) -> Result<Buffer, Error> {
+        let mut codewords = Buffer::new(&self.machine, count << self.log_codeword)?;
+        self.encode_into(messages, count, &mut codewords)?;
+        Ok(codewords)
+    }
+
+    /// [`Self::encode`] into a buffer that is there.
+    pub fn encode_into(&self, messages: &Buffer, count: usize, codewords: &mut Buffer) -> Result<(), Error> {
         assert_eq!(messages.len(), count << self.log_message, "other messages");
-        let codewords = Buffer::new(&self.machine, count << self.log_codeword)?;
-        let tile = TILES.into_iter().find(|&tile| shared(tile) <= self.machine.shared()).unwrap_or(TILES[1]);
+        assert_eq!(codewords.len(), count << self.log_codeword, "no room for the codewords");
         let mut from = (messages, self.log_message);
-        for pass in passes(self.log_message, tile) {
+        for pass in passes(self.log_message, tile(&*self.machine)) {
             let size = pass.layers + pass.run;
             let grid = Grid {
                 blocks: [1 << (self.log_codeword - size), count as u32, 1],
@@ -99,15 +115,15 @@ impl Code {
                 shared: shared(size),
             };
             let words = [from.1, self.log_codeword, pass.low, pass.layers, pass.run].map(Argument::Word);
-            let buffers = [from.0, &codewords, &self.twiddles].map(Buffer::address);
+            let buffers = [from.0, &*codewords, &self.twiddles].map(Buffer::address);
             // SAFETY: tiles cover all words of every codeword once and read messages below their length; the passes' layers
             // are those that there are twiddles of.
             unsafe {
                 self.machine.launch(&PASS, grid, &[&buffers[..], &words[..]].concat())?;
             }
-            from = (&codewords, self.log_codeword);
+            from = (codewords, self.log_codeword);
         }
-        Ok(codewords)
+        Ok(())
     }
 }
 

@@ -70,11 +70,22 @@ impl Rows {
 
 /// The level above a level of nodes, hashed from this state on.
 pub fn parents(machine: &Arc<dyn Machine>, level: &Buffer, begin: [u32; DIGEST]) -> Result<Buffer, Error> {
+    let mut above = Buffer::new(machine, level.len() / 2)?;
+    parents_into(machine, level, begin, &mut above)?;
+    Ok(above)
+}
+
+/// [`parents`] into a buffer that is there.
+pub fn parents_into(
+    machine: &Arc<dyn Machine>,
+    level: &Buffer,
+    begin: [u32; DIGEST],
+    above: &mut Buffer,
+) -> Result<(), Error> {
     let count = level.len() / (2 * DIGEST);
     assert!(count > 0 && level.len() == count * 2 * DIGEST, "no level of pairs");
-    let above = Buffer::new(machine, count * DIGEST)?;
+    assert_eq!(above.len(), count * DIGEST, "no room for the parents");
     let arguments = [level.address(), above.address(), Argument::Words(begin), Argument::Word(count as u32)];
     // SAFETY: the level has two nodes for each of these, and there is so much memory for them.
-    unsafe { machine.launch(&PARENTS, threads(count), &arguments)? }
-    Ok(above)
+    unsafe { machine.launch(&PARENTS, threads(count), &arguments) }
 }

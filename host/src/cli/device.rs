@@ -82,7 +82,8 @@ fn described(info: &Info) -> Value {
     json!({
         "device": format!("cuda:{}", info.index), "name": info.name,
         "compute_capability": [info.capability.0, info.capability.1],
-        "multiprocessors": info.multiprocessors, "clock_khz": info.clock, "l2_cache_bytes": info.cache,
+        "multiprocessors": info.multiprocessors, "clock_khz": info.clock,
+        "memory_bytes_per_second": info.bandwidth, "l2_cache_bytes": info.cache,
         "shared_memory_bytes": info.shared, "tensor_cores": info.tensor_cores(),
         "memory_bytes": info.memory.1, "free_memory_bytes": info.memory.0,
         "peers": info.peers, "unusable": info.unusable(),

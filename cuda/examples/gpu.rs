@@ -1,0 +1,133 @@
+//! Kernels on a GPU, for `scripts/gpu-check`: `gpu [INDEX]` checks every one against its definition and measures those that
+//! take most of a commitment, beside what the GPU's memory or arithmetic would allow at most.
+
+#[path = "../checks/mod.rs"]
+mod checks;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use circlet_core::hash::blake2s::{self, initial_state};
+use circlet_cuda::driver::{Gpu, Info, devices};
+use circlet_cuda::encode::Code;
+use circlet_cuda::merkle::{DIGEST, Rows, parents_into};
+use circlet_cuda::{Buffer, Error, Machine};
+
+/// Launches of each kind that are measured, after as many that are not.
+const RUNS: u32 = 20;
+
+/// Operations of a Blake2s compression on the busier of the two pipes that each quarter of a multiprocessor has, which take 16
+/// threads' in a cycle each: logic, shifts, and half of the additions.
+const COMPRESSION: f64 = 812.0;
+
+/// A line of the table.
+struct Row {
+    kernel: String,
+    seconds: f64,
+    /// What was done in a second, and of what.
+    rate: f64,
+    unit: &'static str,
+    /// What could be.
+    most: f64,
+}
+
+/// Mean seconds of a launch.
+fn seconds(machine: &Arc<dyn Machine>, mut launch: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
+    for _ in 0..RUNS {
+        launch()?;
+    }
+    machine.synchronize()?;
+    let begin = Instant::now();
+    for _ in 0..RUNS {
+        launch()?;
+    }
+    machine.synchronize()?;
+    Ok(begin.elapsed().as_secs_f64() / f64::from(RUNS))
+}
+
+/// Canonical words.
+fn filled(machine: &Arc<dyn Machine>, words: usize) -> Result<Buffer, Error> {
+    let mut buffer = Buffer::new(machine, words)?;
+    let part: Vec<u32> = (0..1u32 << 16).map(|i| i.wrapping_mul(0x9e37_79b9) >> 2).collect();
+    for first in (0..words).step_by(part.len()) {
+        buffer.write(first, &part[..part.len().min(words - first)])?;
+    }
+    Ok(buffer)
+}
+
+fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    let bandwidth = info.bandwidth as f64;
+    let lanes = f64::from(info.multiprocessors) * 64.0 * f64::from(info.clock) * 1000.0;
+    for (log, blowup, count) in [(14, 2, 64), (18, 2, 16), (22, 2, 1), (24, 0, 1)] {
+        let all = log + blowup;
+        // What the twiddles are changes no time.
+        let code = Code::new(machine, log, all, &vec![1; Code::twiddles(log, all)])?;
+        let messages = filled(machine, count << log)?;
+        let mut codewords = Buffer::new(machine, count << all)?;
+        let seconds = seconds(machine, || code.encode_into(&messages, count, &mut codewords))?;
+        // The first pass reads messages.
+        let written = 4.0 * (count << all) as f64;
+        let bytes = written * (2 * code.passes() - 1) as f64 + 4.0 * (count << log) as f64;
+        rows.push(Row {
+            kernel: format!("encode {count} x 2^{log} -> 2^{all}"),
+            seconds,
+            rate: bytes / seconds,
+            unit: "B/s",
+            most: bandwidth,
+        });
+    }
+    for (columns, log) in [(16, 20), (64, 20)] {
+        let cells = filled(machine, columns << log)?;
+        let begin = initial_state(blake2s::LEAF);
+        let seconds =
+            seconds(machine, || Rows::new(machine, 1 << log, columns, begin)?.absorb(&cells, columns))?;
+        rows.push(Row {
+            kernel: format!("leaves 2^{log} of {columns} columns"),
+            seconds,
+            rate: ((columns / 16) << log) as f64 / seconds,
+            unit: "compressions/s",
+            most: lanes / COMPRESSION,
+        });
+    }
+    let level = filled(machine, DIGEST << 22)?;
+    let mut above = Buffer::new(machine, DIGEST << 21)?;
+    let begin = initial_state(blake2s::NODE);
+    let seconds = seconds(machine, || parents_into(machine, &level, begin, &mut above))?;
+    rows.push(Row {
+        kernel: "parents 2^21".into(),
+        seconds,
+        rate: f64::from(1 << 21) / seconds,
+        unit: "compressions/s",
+        most: lanes / COMPRESSION,
+    });
+    Ok(rows)
+}
+
+fn run(index: usize) -> Result<(), Error> {
+    let info =
+        devices()?.into_iter().nth(index).ok_or_else(|| Error::None(format!("there is no cuda:{index}")))?;
+    println!("{info}: {} multiprocessors, {:.2e} B/s", info.multiprocessors, info.bandwidth as f64);
+    let machine: Arc<dyn Machine> = Arc::new(Gpu::open(index)?);
+    for (name, check) in checks::CHECKS {
+        check(&machine)?;
+        println!("{name}: as defined");
+    }
+    println!("| kernel | ms | rate | of the floor |\n|---|---|---|---|");
+    for Row { kernel, seconds, rate, unit, most } in measure(&machine, &info)? {
+        println!("| {kernel} | {:.4} | {rate:.3e} {unit} | {:.0} % |", 1e3 * seconds, 100.0 * rate / most);
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let index = std::env::args().nth(1).and_then(|index| index.parse().ok()).unwrap_or(0);
+    match run(index) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
