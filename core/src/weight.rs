@@ -338,3 +338,70 @@ impl Terms for Weight<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::At;
+
+    fn element(seed: u32) -> QM31 {
+        QM31::from_coordinates([1, 2, 3, 4].map(|k| M31::reduce(u64::from(seed * 977 + k) << 21)))
+    }
+
+    /// What is multiplied from remembered factors is the extension of each axis, whatever came before.
+    #[test]
+    fn weights_are_products_of_axes() {
+        let point = |seed: u32| -> Vec<QM31> { (seed..seed + 8).map(element).collect() };
+        let points = Points {
+            lookup: point(100),
+            rows: point(200),
+            cols: point(300),
+            bound: point(400),
+            pin: point(500),
+        };
+        let stacking = Stacking::with_rows(&Columns::default(), 8);
+        let end: Vec<QM31> = (600..616).map(element).collect();
+        let mut weight = Weight::new(&points, &Numbers::default(), &stacking, element(700), &end);
+        let part = Part::new;
+        let parts: [&[Part]; 9] = [
+            &[part(2, At::Rows(0))],
+            &[part(3, At::Rows(0))],
+            &[part(4, At::Cols(0))],
+            &[part(1, At::Bound(2))],
+            &[part(0, At::Bound(0))],
+            &[part(1, At::Bound(0)), part(1, At::Flipped(1)), part(1, At::Bound(2))],
+            &[part(1, At::Flipped(1))],
+            &[part(1, At::Lookup(3)), part(2, At::Pin(0))],
+            &[part(1, At::Rows(1)), part(2, At::Groups(1))],
+        ];
+        // More lists than are remembered.
+        let lists: Vec<Vec<u32>> = (0..2 * LISTS as u32).map(|k| vec![k % 4, 3 - k % 4, k / 8, 1]).collect();
+        let mut readings: Vec<Reading<'_>> =
+            parts.iter().map(|parts| Reading::Parts { parts, groups: &[0, 1, 1, 0] }).collect();
+        readings.extend(lists.iter().map(|list| Reading::Listed { list, len: 2 }));
+        readings.extend([Reading::Sum(3), Reading::Entry(1)]);
+        for round in 0..2 {
+            for (log_rows, log_cols) in [(2, 3), (3, 2), (4, 4), (3, 3)] {
+                for &rows in &readings {
+                    for &cols in &readings[..parts.len()] {
+                        let groups = |reading| matches!(reading, Reading::Parts { parts, .. } if parts.iter().any(|p| p.is_groups()));
+                        // Groups are the high part of an axis, and what is read of an axis is no more than it has.
+                        if groups(rows) && log_rows != 3 || groups(cols) && log_cols != 3 {
+                            continue;
+                        }
+                        let shape = Shape { rows: 1 << log_rows, cols: 1 << log_cols };
+                        let expected = points
+                            .axis(rows, log_rows)
+                            .evaluate(&end[log_cols as usize..][..log_rows as usize])
+                            * points.axis(cols, log_cols).evaluate(&end[..log_cols as usize]);
+                        assert_eq!(
+                            weight.both(rows, cols, shape),
+                            expected,
+                            "{round} {rows:?} {cols:?} {shape:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
