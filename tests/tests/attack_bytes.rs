@@ -242,12 +242,14 @@ fn nothing_but_the_key_decides() {
                 // Steps and names, which only who executes a circuit has a use for.
                 "#[cfg(feature = \"execute\")]",
                 "cfg!(feature = \"execute\") && self.executable",
-                "if cfg!(feature = \"execute\") { format!(\"{name}\") } else { String::new() }",
                 // Whether a function is a call.
                 "#[cfg_attr(target_pointer_width = \"32\", inline(never))]",
                 "#[cfg_attr(not(target_pointer_width = \"32\"), inline)]",
             ];
-            assert!(known.contains(&line.trim()), "{name}: {line}");
+            // A verifier names nothing, and has no code to do so.
+            let nameless =
+                name.ends_with("core/src/circuit/name.rs") && line == "#[cfg(not(feature = \"execute\"))]";
+            assert!(nameless || known.contains(&line.trim()), "{name}: {line}");
         }
     }
 }
