@@ -16,6 +16,9 @@ const OLDEST: i32 = 11_000;
 /// The lowest compute capability for which kernels are compiled.
 const CAPABILITY: (i32, i32) = (8, 0);
 
+/// Bytes of shared memory that a block may have without being asked for.
+const UNASKED: u32 = 48 * 1024;
+
 /// A GPU, as its driver describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
@@ -236,8 +239,8 @@ impl Gpu {
         Error::Failed { device: self.info.to_string(), what: what.into(), why: word(error) }
     }
 
-    /// The function of a kernel, whose block may have so much dynamic shared memory.
-    fn function(&self, kernel: &Kernel, shared: u32) -> Result<sys::CUfunction, Error> {
+    /// The function of a kernel.
+    fn function(&self, kernel: &Kernel) -> Result<sys::CUfunction, Error> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let Loaded { modules, functions } = &mut *loaded;
         if let Some(&function) = functions.get(kernel.name) {
@@ -257,13 +260,6 @@ impl Gpu {
         let name = CString::new(kernel.name).unwrap_or_default();
         // SAFETY: the module is loaded, and stays so as long as this GPU.
         let function = unsafe { result::module::get_function(module, name) }.map_err(failed)?;
-        let most = self.info.shared.max(0) as u32;
-        if shared > 0 && most > 0 {
-            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is loaded.
-            unsafe { result::function::set_function_attribute(function, attribute, most as i32) }
-                .map_err(failed)?;
-        }
         functions.insert(kernel.name, function);
         Ok(function)
     }
@@ -323,7 +319,13 @@ impl Machine for Gpu {
 
     unsafe fn launch(&self, kernel: &Kernel, grid: Grid, arguments: &[Argument]) -> Result<(), Error> {
         self.context.enter().map_err(|error| self.failed(kernel.name, error))?;
-        let function = self.function(kernel, grid.shared)?;
+        let function = self.function(kernel)?;
+        if grid.shared > UNASKED {
+            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is loaded.
+            unsafe { result::function::set_function_attribute(function, attribute, grid.shared as i32) }
+                .map_err(|error| self.failed(kernel.name, error))?;
+        }
         let mut pointers: Vec<*mut c_void> =
             arguments.iter().map(|argument| argument.pointer().cast_mut()).collect();
         let [x, y, z] = grid.blocks;
