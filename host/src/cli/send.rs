@@ -44,10 +44,9 @@ pub struct Arguments {
     /// Bits per second of a serial port
     #[arg(long, value_name = "N", default_value_t = 115_200, value_parser = clap::value_parser!(u32).range(9600..))]
     baud: u32,
-    /// How long the device may compute without a word
-    #[arg(long, value_name = "SECONDS", default_value_t = 300,
-          value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    patience: u32,
+    /// How long the device may be silent [default: 10 before its first word, 300 while it computes]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    patience: Option<u32>,
 }
 
 impl Arguments {
@@ -58,11 +57,12 @@ impl Arguments {
 
     fn patience(&self) -> Patience {
         let default = Patience::default();
-        let (total, working) = (self.patience * 1000, default.working.min(self.patience * 1000));
+        let Some(seconds) = self.patience else { return default };
+        let (total, working) = (seconds * 1000, default.working.min(seconds * 1000));
         Patience {
             working,
             unanswered: total.div_ceil(working),
-            greetings: default.greetings.min(total.div_ceil(default.greeting)),
+            greetings: total.div_ceil(default.greeting),
             ..default
         }
     }
