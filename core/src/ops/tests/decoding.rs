@@ -330,6 +330,32 @@ fn attention_takes_heads_that_fit() {
         });
         assert!(refused(result, by).contains("power of two of rows"));
     }
+    // Each for a reason of its own: the result's rows, channels, heads, and all of them together.
+    let result = change(|p| {
+        let y = p.ops[3].result().unwrap().0 as usize;
+        p.tensors[y].rows *= 2;
+    });
+    let shape = "attention takes a power of two";
+    assert!(refused(result, by).contains(shape));
+    assert!(refused(attention(|a| a.channels = 12), by).contains(shape));
+    for heads in [1025, 2048, 4096] {
+        let result = attention(|a| (a.heads, a.groups) = (heads, heads));
+        assert!(refused(result, by).contains("a multiple of the number of groups"), "{heads}");
+    }
+    let most = crate::limits::EXTENT / 1024;
+    let many = |rows: u32, channels: u32| {
+        let result = change(|p| {
+            for tensor in &mut p.tensors[..5] {
+                tensor.rows = rows;
+            }
+            p.lists[0].len = rows;
+            let Op::Attention { params, .. } = &mut p.ops[3] else { panic!("no attention") };
+            (params.heads, params.groups, params.channels) = (1024, 1024, channels);
+        });
+        refused(result, by).contains("too many positions or channels")
+    };
+    assert_eq!([many(4, most), many(4, 2 * most), many(4, 4 * most)], [false, true, true]);
+    assert_eq!([many(most, 4), many(2 * most, 4), many(4 * most, 4)], [false, true, true]);
     // More positions than angles.
     let result = change(|p| {
         for tensor in &mut p.tensors[..5] {
