@@ -376,17 +376,21 @@ mod tests {
         ];
         // More lists than are remembered.
         let lists: Vec<Vec<u32>> = (0..2 * LISTS as u32).map(|k| vec![k % 4, 3 - k % 4, k / 8, 1]).collect();
-        let mut readings: Vec<Reading<'_>> =
-            parts.iter().map(|parts| Reading::Parts { parts, groups: &[0, 1, 1, 0] }).collect();
+        let chosen = |parts: &[Part]| parts.iter().any(|part| part.is_groups());
+        let mut readings: Vec<Reading<'_>> = Vec::new();
+        for parts in parts {
+            let groups: &[u32] = if chosen(parts) { &[0, 1, 1, 0] } else { &[] };
+            readings.push(Reading::Parts { parts, groups });
+        }
         readings.extend(lists.iter().map(|list| Reading::Listed { list, len: 2 }));
         readings.extend([Reading::Sum(3), Reading::Entry(1)]);
         for round in 0..2 {
             for (log_rows, log_cols) in [(2, 3), (3, 2), (4, 4), (3, 3)] {
                 for &rows in &readings {
                     for &cols in &readings[..parts.len()] {
-                        let groups = |reading| matches!(reading, Reading::Parts { parts, .. } if parts.iter().any(|p| p.is_groups()));
-                        // Groups are the high part of an axis, and what is read of an axis is no more than it has.
-                        if groups(rows) && log_rows != 3 || groups(cols) && log_cols != 3 {
+                        // Groups are the high part of an axis of eight.
+                        let grouped = |reading| matches!(reading, Reading::Parts { groups: [_, ..], .. });
+                        if grouped(rows) && log_rows != 3 || grouped(cols) && log_cols != 3 {
                             continue;
                         }
                         let shape = Shape { rows: 1 << log_rows, cols: 1 << log_cols };

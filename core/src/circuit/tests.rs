@@ -676,6 +676,13 @@ fn programs_beyond_all_models_are_malformed() {
         let verdict = spelled(&transposes(n, rows, cols));
         assert!(matches!(verdict, Err(CircuitError::TooLarge("entries of wirings", _))), "{n}");
     }
+    // What is read in one stretch needs no weighing.
+    let mut copy = transposes(1, 1, 1);
+    for tensor in &mut copy.tensors {
+        tensor.rows = 1 << 23;
+    }
+    copy.ops[0] = Op::Rewire { x: TensorId(0), dims: vec![1 << 23], permutation: vec![0], y: TensorId(1) };
+    assert!(spelled(&copy).is_ok());
     // Without any digits to weigh, but with 2^30 cells each.
     let mut copies = transposes(32, 1, 1);
     for tensor in &mut copies.tensors {
