@@ -8,6 +8,8 @@
 // thread is a thread, and that only barriers order them. Built with EMULATE_ADDRESSES, it tells AddressSanitizer of
 // stacks and of shared memory.
 #include "emulator.hpp"
+#include "switch.hpp"
+#include "watch.hpp"
 
 #include <sys/mman.h>
 
@@ -24,82 +26,6 @@
 #include <thread>
 #include <vector>
 
-#if defined(EMULATE_THREADS)
-extern "C" {
-void* __tsan_get_current_fiber();
-void* __tsan_create_fiber(unsigned flags);
-void __tsan_switch_to_fiber(void* fiber, unsigned flags);
-void __tsan_acquire(void* address);
-void __tsan_release(void* address);
-void __tsan_ignore_thread_begin();
-void __tsan_ignore_thread_end();
-}
-#elif defined(EMULATE_ADDRESSES)
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-
-// Saves what a called function must keep on the stack, and the stack's pointer where it is told; then goes on where
-// another stack has been left in this way.
-extern "C" void circlet_emulator_switch(void** save_stack_pointer, void* stack_pointer) asm("circlet_emulator_switch");
-
-#if defined(__x86_64__)
-asm(R"(
-.text
-.balign 16
-circlet_emulator_switch:
-    push %rbp
-    push %rbx
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    mov %rsp, (%rdi)
-    mov %rsi, %rsp
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %rbx
-    pop %rbp
-    ret
-)");
-#elif defined(__aarch64__)
-asm(R"(
-.text
-.balign 16
-circlet_emulator_switch:
-    sub sp, sp, #160
-    stp x19, x20, [sp]
-    stp x21, x22, [sp, #16]
-    stp x23, x24, [sp, #32]
-    stp x25, x26, [sp, #48]
-    stp x27, x28, [sp, #64]
-    stp x29, x30, [sp, #80]
-    stp d8, d9, [sp, #96]
-    stp d10, d11, [sp, #112]
-    stp d12, d13, [sp, #128]
-    stp d14, d15, [sp, #144]
-    mov x9, sp
-    str x9, [x0]
-    mov sp, x1
-    ldp x19, x20, [sp]
-    ldp x21, x22, [sp, #16]
-    ldp x23, x24, [sp, #32]
-    ldp x25, x26, [sp, #48]
-    ldp x27, x28, [sp, #64]
-    ldp x29, x30, [sp, #80]
-    ldp d8, d9, [sp, #96]
-    ldp d10, d11, [sp, #112]
-    ldp d12, d13, [sp, #128]
-    ldp d14, d15, [sp, #144]
-    add sp, sp, #160
-    ret
-)");
-#else
-#error "the emulator has no way to switch stacks on this processor"
-#endif
-
 __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulator {
@@ -108,68 +34,6 @@ namespace {
 constexpr unsigned lanes_of_warp = 32;
 constexpr unsigned most_threads = 1024;
 constexpr std::size_t most_static_shared = 48 * 1024;
-
-// A stack that can be left and gone back to.
-struct Context {
-  void* stack_pointer = nullptr;
-  // What sanitizers know it by.
-  void* watched = nullptr;
-  void* fake_stack = nullptr;
-  const void* bottom = nullptr;
-  std::size_t size = 0;
-};
-
-// What sanitizers are told. Without them, nothing.
-namespace watch {
-
-#if defined(EMULATE_THREADS)
-constexpr bool threads = true;
-void* this_thread() { return __tsan_get_current_fiber(); }
-void* new_thread() { return __tsan_create_fiber(0); }
-void become(void* thread) {
-  constexpr unsigned without_order = 1;
-  __tsan_switch_to_fiber(thread, without_order);
-}
-void acquire(void* tag) { __tsan_acquire(tag); }
-void release(void* tag) { __tsan_release(tag); }
-// While it lives, what the thread does to memory is the emulator's business. What it allocates then has no history.
-struct Unheard {
-  Unheard() { __tsan_ignore_thread_begin(); }
-  ~Unheard() { __tsan_ignore_thread_end(); }
-};
-#else
-constexpr bool threads = false;
-void* this_thread() { return nullptr; }
-void* new_thread() { return nullptr; }
-void become(void*) {}
-void acquire(void*) {}
-void release(void*) {}
-struct Unheard {
-  Unheard() {}
-};
-#endif
-
-#if defined(EMULATE_ADDRESSES)
-// Bytes that nobody may touch behind each shared array.
-constexpr std::size_t gap = 64;
-void forbid(void* from, std::size_t bytes) { __asan_poison_memory_region(from, bytes); }
-void allow(void* from, std::size_t bytes) { __asan_unpoison_memory_region(from, bytes); }
-void leave(Context& here, const Context& there) {
-  __sanitizer_start_switch_fiber(&here.fake_stack, there.bottom, there.size);
-}
-// The bounds of the stack that was left come back, which is how those of the operating system's stack are found.
-void arrive(Context& here, Context& left) {
-  __sanitizer_finish_switch_fiber(here.fake_stack, &left.bottom, &left.size);
-}
-#else
-constexpr std::size_t gap = 0;
-void forbid(void*, std::size_t) {}
-void allow(void*, std::size_t) {}
-void leave(Context&, const Context&) {}
-void arrive(Context&, Context&) {}
-#endif
-
-}  // namespace watch
 
 // SplitMix64.
 class Random {

@@ -108,8 +108,8 @@ fn keys(out: &Path) -> Result<(), String> {
     }
     let count = paths.len();
     let text = format!(
-        "/// What judges under each of them.\npub static JUDGES: [Judge; {count}] = [\n{source}];\n/// What the device says of them.\n\
-         pub static HELD: [Held<'static>; {count}] = [\n{held}];\n"
+        "/// What judges under each of them.\npub static JUDGES: [Judge; {count}] = [\n{source}];\n\
+         /// What the device says of them.\npub static HELD: [Held<'static>; {count}] = [\n{held}];\n"
     );
     fs::write(out.join("keys.rs"), text).map_err(|error| format!("cannot write the list of keys: {error}"))
 }

@@ -35,10 +35,14 @@ pub trait ProofKey {
     /// The digest that names the model, its commitment and its parameters.
     fn digest(&self) -> [u8; 32];
 
-    /// Judges what follows the digest in a file of one of these kinds; `own` is that of this key. The end of the file is
-    /// for the caller to see.
-    fn judge(&self, own: &[u8; 32], kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject>;
+    /// Judges what follows the digest in a file of one of these kinds. The end of the file is for the caller to see, which
+    /// is [`verify_payload`].
+    fn judge(&self, own: Own<'_>, kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject>;
 }
+
+/// The digest of the key that judges, which transcripts begin with. Nobody but [`verify_payload`] can say what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a>(&'a [u8; 32]);
 
 /// What an accepted proof is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +171,7 @@ pub fn verify_payload(key: &impl ProofKey, kind: Kind, source: &mut dyn Source) 
     if proof != own {
         return Err(Reject::key_digest(proof, own));
     }
-    let proven = key.judge(&own, kind, source)?;
+    let proven = key.judge(Own(&own), kind, source)?;
     if source.is_at_end()? { Ok(proven) } else { Err(Reject::TooLong) }
 }
 
@@ -180,7 +184,7 @@ impl ProofKey for VerifyingKey {
         self.digest()
     }
 
-    fn judge(&self, _: &[u8; 32], _: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+    fn judge(&self, _: Own<'_>, _: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
         let statement = statement(self, source)?;
         proof_of(source, |proof| verify_from(self, &statement, proof))?;
         Ok(Proven::Program(statement))
@@ -196,13 +200,13 @@ impl ProofKey for DecoderKey {
         self.digest()
     }
 
-    fn judge(&self, own: &[u8; 32], kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+    fn judge(&self, own: Own<'_>, kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
         if kind == Kind::Chat {
             return Ok(Proven::Chat(chat(self, source)?));
         }
         let tokens = list(source, u64::from(self.decoder.positions) + 2, |s| s.word())?;
         let text = Text { tokens, prompt: source.word()? };
-        proof_of(source, |proof| text::under(self, own, &text, proof))?;
+        proof_of(source, |proof| text::under(self, own.0, &text, proof))?;
         Ok(Proven::Text(text))
     }
 }
@@ -216,11 +220,11 @@ impl ProofKey for EncoderKey {
         self.digest()
     }
 
-    fn judge(&self, own: &[u8; 32], _: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+    fn judge(&self, own: Own<'_>, _: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
         let tokens = list(source, self.encoder.positions.into(), |s| s.word())?;
         let embedding = list(source, self.encoder.width.into(), |s| s.signed())?;
         let encoding = Encoding { tokens, embedding };
-        proof_of(source, |proof| encoding::under(self, own, &encoding, proof))?;
+        proof_of(source, |proof| encoding::under(self, own.0, &encoding, proof))?;
         Ok(Proven::Encoding(encoding))
     }
 }
@@ -234,7 +238,7 @@ impl ProofKey for Key {
         self.of_its_kind().digest()
     }
 
-    fn judge(&self, own: &[u8; 32], kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
+    fn judge(&self, own: Own<'_>, kind: Kind, source: &mut dyn Source) -> Result<Proven, Reject> {
         self.of_its_kind().judge(own, kind, source)
     }
 }

@@ -121,7 +121,8 @@ pub struct Builder<'p> {
     cut: Vec<Vec<Cut>>,
     cuts: usize,
     tables: Vec<Held>,
-    /// Consecutive rows of constants: the constant, the first row, how many, and the column. There are few.
+    /// Consecutive rows of constants: the constant, the first row, how many, and the column. An attention has two of them
+    /// among a score of columns, so there are too few for a search to take long.
     stretches: Vec<((ConstantId, u32, u32), ColumnId)>,
     ranges: Vec<(u32, u32)>,
     gathers: usize,

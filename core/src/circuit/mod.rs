@@ -18,6 +18,7 @@ mod builder;
 mod check;
 mod columns;
 mod form;
+mod interval;
 mod lookup;
 mod name;
 mod parts;

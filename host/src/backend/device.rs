@@ -7,10 +7,9 @@ use circlet_cuda::driver::{self, Gpu};
 pub use circlet_cuda::{Error, Machine};
 
 /// What computes the heavy forms that both can compute. Results are the same to the bit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub enum Device {
     /// The processor's cores.
-    #[default]
     Cpu,
     /// A GPU, or an emulated one.
     Gpu(Arc<dyn Machine>),
