@@ -234,6 +234,23 @@ mod tests {
         }
     }
 
+    /// What a message does not have is zero.
+    #[test]
+    fn short_messages_go_on_with_zeros() {
+        let domain = Domain::new(6);
+        let message = sample(16, 5);
+        for len in 1..=16usize {
+            let mut whole = message[..len].to_vec();
+            whole.resize(len.next_power_of_two(), QM31::ZERO);
+            for (level, position) in [(0, 0), (0, 37), (1, 21), (2, 13)] {
+                assert_eq!(
+                    domain.evaluate(level, &message[..len], position),
+                    domain.evaluate(level, &whole, position)
+                );
+            }
+        }
+    }
+
     #[test]
     fn folding_a_codeword_binds_the_lowest_coordinate() {
         let (log, blowup) = (6, 2);

@@ -286,3 +286,20 @@ fn hint(expected: Kind) -> &'static str {
         Kind::Partial => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_beyond_their_limit_are_refused() {
+        let limit = Kind::Key.limit();
+        for (more, too_large) in [(0, false), (1, true), (2, true)] {
+            let mut bytes = alloc::vec![0; (limit + more) as usize];
+            bytes[..MAGIC_LEN].copy_from_slice(Kind::Key.magic());
+            let refused = Header::split(&bytes, &[Kind::Key]).unwrap_err();
+            assert_eq!(matches!(refused, ContentError::TooLarge { .. }), too_large, "{refused}");
+            assert!(too_large || matches!(refused, ContentError::Version { .. }), "{refused}");
+        }
+    }
+}

@@ -6,15 +6,21 @@ use circlet_core::code::Domain;
 use circlet_core::field::{M31, P, QM31};
 use circlet_core::hash::blake2s::{self, initial_state};
 use circlet_core::hash::{Blake2sTrees, Trees};
+use circlet_core::lookup::summand;
+use circlet_core::poly::{bind_high, bind_low, eq_table};
 use circlet_cuda::encode::Code;
+use circlet_cuda::fold::{self, Tables, Twiddles, Word};
+use circlet_cuda::fractions::{Fractions, LAST, LEAST, Leaves, Numbers, Sumcheck};
 use circlet_cuda::merkle::{self, DIGEST, Rows};
+use circlet_cuda::sums::Element;
 use circlet_cuda::{Buffer, Error, Machine};
 
 /// A check of what a machine computes.
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 2] = [("encode", encode), ("merkle", trees)];
+pub const CHECKS: [(&str, Check); 5] =
+    [("encode", encode), ("merkle", trees), ("fractions", fractions), ("tables", tables), ("words", folds)];
 
 /// Canonical words, edges among them.
 fn words(count: usize, seed: u32) -> Vec<u32> {
@@ -104,4 +110,192 @@ fn trees(machine: &Arc<dyn Machine>) -> Result<(), Error> {
 fn bytes(words: &[u32]) -> Vec<[u8; 32]> {
     let digest = |words: &[u32]| blake2s::to_bytes(std::array::from_fn(|k| words[k]));
     words.chunks_exact(DIGEST).map(digest).collect()
+}
+
+fn element(words: Element) -> QM31 {
+    assert!(words.iter().all(|&word| word < P), "a word that is not canonical");
+    QM31::from_coordinates(words.map(|word| M31::reduce(word.into())))
+}
+
+/// So many elements, in words and as they are.
+fn elements(count: usize, seed: u32) -> Vec<(Element, QM31)> {
+    let words = words(4 * count, seed);
+    words.as_chunks().0.iter().map(|&words| (words, element(words))).collect()
+}
+
+/// A tree of fractions: its leaves, of whatever numbers they are made, the layers above, and the sumchecks of all.
+fn fractions(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    let log = LEAST + 3;
+    let count = 1usize << log;
+    let edges = [0, 1, -1, i32::MAX, i32::MIN, i32::MIN + 1, i32::MIN + 2, i32::MAX - 1];
+    let wide: Vec<i32> =
+        (0..count).map(|i| *edges.get(i % 40).unwrap_or(&(i as i32).wrapping_mul(0x0765_4321))).collect();
+    let narrow: Vec<i16> = (0..count).map(|i| (i as i16).wrapping_mul(0x2345)).collect();
+    let [constant, by_wide, by_narrow] = [1, 2, 3].map(|seed| elements(1, seed)[0]);
+    // Up to a first place they are of both kinds of numbers, up to a second of counts and up to a third as they are filled.
+    let (first, second, third) = (count / 2 + 1, count / 2 + 1024, count - 77);
+
+    let mut leaves = Leaves::new(machine, log)?;
+    leaves.fill(0, first, 1, constant.0)?;
+    leaves.add(0, Numbers::Wide(&wide[..first]), by_wide.0)?;
+    leaves.add(0, Numbers::Narrow(&narrow[..first]), by_narrow.0)?;
+    leaves.fill(first, third - first, 7, constant.0)?;
+    leaves.add(first, Numbers::Wide(&wide[first..third]), by_wide.0)?;
+    leaves.subtract(first, &wide[first..second])?;
+    leaves.fill(third, count - third, 0, [1, 0, 0, 0])?;
+    let given = elements(3, 7);
+    leaves.write(count - 5, &[5, 0, P - 1], &given.iter().map(|x| x.0).collect::<Vec<_>>())?;
+    let mut layer = leaves.finish();
+    let integer = |number: i32| QM31::from_i64(number.into());
+    let mut p: Vec<QM31> = (0..count)
+        .map(|i| match i {
+            _ if i < first => QM31::ONE,
+            _ if i < second => -integer(wide[i]),
+            _ if i < third => integer(7),
+            _ => QM31::ZERO,
+        })
+        .collect();
+    let mut q: Vec<QM31> = (0..count)
+        .map(|i| match i {
+            _ if i < first => {
+                constant.1 + by_wide.1 * integer(wide[i]) + by_narrow.1 * integer(narrow[i].into())
+            }
+            _ if i < third => constant.1 + by_wide.1 * integer(wide[i]),
+            _ => QM31::ONE,
+        })
+        .collect();
+    for (k, (number, x)) in [5, 0, -1].into_iter().zip(&given).enumerate() {
+        (p[count - 5 + k], q[count - 5 + k]) = (integer(number), x.1);
+    }
+    while layer.log() >= LEAST {
+        let room = layer.log().is_multiple_of(2).then(|| Buffer::new(machine, 8 << layer.log()));
+        layer_sumcheck(&layer, &p, &q, room.transpose()?)?;
+        let above = layer.above()?;
+        let half = p.len() / 2;
+        (p, q) = (0..half).map(|x| (p[x] * q[x + half] + p[x + half] * q[x], q[x] * q[x + half])).unzip();
+        let [found_p, found_q] = above.read()?.map(|all| all.into_iter().map(element).collect::<Vec<_>>());
+        assert!(found_p == p && found_q == q, "the layer of 2^{} fractions", above.log());
+        layer = above;
+    }
+    Ok(())
+}
+
+/// Rounds of a layer's sumcheck, as long as they are run on machines.
+fn layer_sumcheck(layer: &Fractions, p: &[QM31], q: &[QM31], room: Option<Buffer>) -> Result<(), Error> {
+    let half = p.len() / 2;
+    let mut children = [&p[..half], &p[half..], &q[..half], &q[half..]].map(<[QM31]>::to_vec);
+    let point = elements(half.ilog2() as usize, 4);
+    let lambda = elements(1, 5)[0];
+    let sums = |children: &[Vec<QM31>; 4]| {
+        let count = children[0].len() / 2;
+        let below: Vec<QM31> = point[..count.ilog2() as usize].iter().map(|z| z.1).collect();
+        let at = |place: usize| children.each_ref().map(|table| table[place]);
+        let mut sums = [QM31::ZERO; 2];
+        for (x, weight) in eq_table(&below).into_iter().enumerate() {
+            let (low, high) = (at(x), at(x + count));
+            sums[0] += weight * summand(low, lambda.1);
+            sums[1] += weight * summand(std::array::from_fn(|k| high[k] - low[k]), lambda.1);
+        }
+        sums
+    };
+    let z: Vec<Element> = point.iter().map(|z| z.0).collect();
+    let mut sumcheck = Sumcheck::new(layer, lambda.0, &z, room)?;
+    assert_eq!(sumcheck.first()?.map(element), sums(&children), "2^{} fractions", layer.log());
+    for r in elements(32, 6) {
+        if sumcheck.count() == LAST {
+            break;
+        }
+        let found = sumcheck.bind(r.0)?.map(element);
+        for table in &mut children {
+            bind_high(table, r.1);
+        }
+        assert_eq!(found, sums(&children), "{} nodes of a layer of 2^{}", sumcheck.count(), layer.log());
+    }
+    for (i, node) in sumcheck.nodes()?.into_iter().enumerate() {
+        let [p0, p1, q0, q1] = children.each_ref().map(|table| table[i]);
+        assert_eq!(node.map(element), [p0, q1, q0, p1 + lambda.1 * q1]);
+    }
+    Ok(())
+}
+
+/// Rounds over two tables, and the coordinates of the first.
+fn tables(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    let len = fold::LAST << 3;
+    let [first, second] = [1, 2].map(|seed| elements(len, seed));
+    let [mut a, mut b] = [&first, &second].map(|all| all.iter().map(|x| x.1).collect::<Vec<QM31>>());
+    let [first, second] = [first, second].map(|all| all.into_iter().map(|x| x.0).collect::<Vec<Element>>());
+    let mut tables = Tables::new(machine, [&first, &second])?;
+    let coordinates = read(&tables.coordinates()?)?;
+    for (i, element) in first.iter().enumerate() {
+        assert_eq!(*element, std::array::from_fn(|k| coordinates[k * len + i]));
+    }
+    let sums = |a: &[QM31], b: &[QM31]| {
+        let mut sums = [QM31::ZERO; 2];
+        for (a, b) in a.chunks_exact(2).zip(b.chunks_exact(2)) {
+            sums[0] += a[0] * b[0];
+            sums[1] += (a[1] - a[0]) * (b[1] - b[0]);
+        }
+        sums
+    };
+    assert_eq!(tables.first()?.map(element), sums(&a, &b));
+    for r in elements(32, 3) {
+        if tables.len() == fold::LAST {
+            break;
+        }
+        let found = tables.bind(r.0)?.map(element);
+        bind_low(&mut a, r.1);
+        bind_low(&mut b, r.1);
+        assert_eq!(found, sums(&a, &b), "{} elements", tables.len());
+    }
+    let found = tables.read()?.map(|all| all.into_iter().map(element).collect::<Vec<_>>());
+    assert!(found == [a, b]);
+    Ok(())
+}
+
+/// Words from codewords, their groups and the digests of these, and what they fold to twice.
+fn folds(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    let log = 12;
+    let domain = Domain::new(log);
+    let inverses: Vec<Vec<u32>> = (0..2 * fold::ARITY)
+        .map(|level| {
+            let pairs = 0..1u32 << (log - 1 - level);
+            let inverse = |pair| domain.coordinate(level, 2 * pair).inverse().map_or(0, M31::value);
+            pairs.map(inverse).collect()
+        })
+        .collect();
+    let twiddles = Twiddles::new(machine, log, inverses.iter().map(Vec::as_slice))?;
+    let coordinates = words(4 << log, 1);
+    let mut word = Word::of_codewords(machine, &buffer(machine, &coordinates)?)?;
+    let at = |place: usize| element(std::array::from_fn(|k| coordinates[(k << log) + place]));
+    let mut expected: Vec<QM31> = (0..1 << log).map(at).collect();
+    for level in [0, fold::ARITY] {
+        let groups: Vec<Vec<M31>> = expected
+            .chunks_exact(1 << fold::ARITY)
+            .map(|group| group.iter().flat_map(|x| x.coordinates()).collect())
+            .collect();
+        let leaves: Vec<[u8; 32]> = groups.iter().map(|group| Blake2sTrees::leaf(group)).collect();
+        assert_eq!(bytes(&read(&word.leaves(initial_state(blake2s::LEAF))?)?), leaves);
+        let indices: Vec<u32> = vec![0, 3, 3, groups.len() as u32 - 1];
+        for (group, index) in word.groups(&indices)?.into_iter().zip(&indices) {
+            let own: Vec<u32> = groups[*index as usize].iter().map(|x| x.value()).collect();
+            assert_eq!(group[..], own);
+        }
+        assert!(word.groups(&[])?.is_empty());
+        let challenges: Vec<QM31> = elements(4, level + 2).into_iter().map(|x| x.1).collect();
+        let factors = std::array::from_fn(|k| {
+            let r = challenges[k];
+            [(QM31::ONE - r) * QM31::HALF, r * QM31::HALF].map(|x| x.coordinates().map(M31::value))
+        });
+        word = word.fold(&twiddles, factors)?;
+        expected = expected
+            .chunks_exact(1 << fold::ARITY)
+            .enumerate()
+            .map(|(leaf, values)| domain.fold(level, leaf as u32, values, &challenges))
+            .collect();
+        assert_eq!(1 << word.log(), expected.len());
+    }
+    let all: Vec<u32> = (0..expected.len() as u32 >> fold::ARITY).collect();
+    let folded: Vec<u32> = word.groups(&all)?.into_iter().flatten().collect();
+    assert_eq!(folded, expected.iter().flat_map(|x| x.coordinates().map(M31::value)).collect::<Vec<_>>());
+    Ok(())
 }

@@ -11,7 +11,10 @@ use std::time::Instant;
 use circlet_core::hash::blake2s::{self, initial_state};
 use circlet_cuda::driver::{Gpu, Info, devices};
 use circlet_cuda::encode::Code;
+use circlet_cuda::fold::{ARITY, Tables, Twiddles, Word};
+use circlet_cuda::fractions::{LAST, Leaves, Sumcheck};
 use circlet_cuda::merkle::{DIGEST, Rows, parents_into};
+use circlet_cuda::sums::Element;
 use circlet_cuda::{Buffer, Error, Machine};
 
 /// Launches of each kind that are measured, after as many that are not.
@@ -46,6 +49,27 @@ fn seconds(machine: &Arc<dyn Machine>, mut launch: impl FnMut() -> Result<(), Er
     Ok(begin.elapsed().as_secs_f64() / f64::from(RUNS))
 }
 
+/// Mean seconds of what is done once to each of some things.
+fn seconds_each<T>(
+    machine: &Arc<dyn Machine>,
+    mut make: impl FnMut() -> Result<T, Error>,
+    mut run: impl FnMut(T) -> Result<T, Error>,
+) -> Result<f64, Error> {
+    let mut seconds = 0.0;
+    for measured in [false, true].into_iter().flat_map(|measured| (0..RUNS).map(move |_| measured)) {
+        let thing = make()?;
+        machine.synchronize()?;
+        let begin = Instant::now();
+        let thing = run(thing)?;
+        machine.synchronize()?;
+        if measured {
+            seconds += begin.elapsed().as_secs_f64();
+        }
+        drop(thing);
+    }
+    Ok(seconds / f64::from(RUNS))
+}
+
 /// Canonical words.
 fn filled(machine: &Arc<dyn Machine>, words: usize) -> Result<Buffer, Error> {
     let mut buffer = Buffer::new(machine, words)?;
@@ -56,8 +80,73 @@ fn filled(machine: &Arc<dyn Machine>, words: usize) -> Result<Buffer, Error> {
     Ok(buffer)
 }
 
-fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
+/// What is drawn in every round.
+const CHALLENGE: Element = [3, 5, 7, 11];
+
+fn bind(mut sumcheck: Sumcheck<'_>) -> Result<Sumcheck<'_>, Error> {
+    sumcheck.bind(CHALLENGE)?;
+    Ok(sumcheck)
+}
+
+fn all_rounds(mut sumcheck: Sumcheck<'_>) -> Result<Sumcheck<'_>, Error> {
+    sumcheck.first()?;
+    while sumcheck.count() > LAST {
+        sumcheck.bind(CHALLENGE)?;
+    }
+    Ok(sumcheck)
+}
+
+/// Layers of the lookups, rounds over tables, and folds of words, in bytes that are read and written.
+fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
+    let mut row = |kernel: String, bytes: f64, seconds: f64| {
+        rows.push(Row { kernel, seconds, rate: bytes / seconds, unit: "B/s", most: bandwidth });
+    };
+    for log in [20, 24] {
+        let all = f64::from(1 << log);
+        let mut leaves = Leaves::new(machine, log)?;
+        leaves.fill(0, 1 << log, 1, CHALLENGE)?;
+        let leaves = leaves.finish();
+        let above = seconds(machine, || leaves.above().map(drop))?;
+        row(format!("layer above 2^{log} leaves"), 36.0 * all, above);
+        let point = vec![CHALLENGE; log as usize - 1];
+        let begin = || Sumcheck::new(&leaves, CHALLENGE, &point, None);
+        let sumcheck = begin()?;
+        row(
+            format!("first round, 2^{log} leaves"),
+            20.0 * all,
+            seconds(machine, || sumcheck.first().map(drop))?,
+        );
+        drop(sumcheck);
+        row(format!("second round, 2^{log} leaves"), 36.0 * all, seconds_each(machine, begin, bind)?);
+        let bound = || begin().and_then(bind);
+        row(format!("third round, 2^{log} leaves"), 24.0 * all, seconds_each(machine, bound, bind)?);
+        row(format!("all rounds, 2^{log} leaves"), 104.0 * all, seconds_each(machine, begin, all_rounds)?);
+
+        let elements = vec![CHALLENGE; 1 << log];
+        let begin = || Tables::new(machine, [&elements, &elements]);
+        let tables = begin()?;
+        row(
+            format!("first round, tables of 2^{log}"),
+            32.0 * all,
+            seconds(machine, || tables.first().map(drop))?,
+        );
+        drop(tables);
+        let bind = |mut tables: Tables| tables.bind(CHALLENGE).map(|_| tables);
+        row(format!("second round, tables of 2^{log}"), 48.0 * all, seconds_each(machine, begin, bind)?);
+
+        let inverses = vec![1; 1 << (log - 1)];
+        let twiddles = Twiddles::new(machine, log, [&inverses[..]; ARITY as usize].into_iter())?;
+        let word = Word::of_codewords(machine, &filled(machine, 4 << log)?)?;
+        let fold = || word.fold(&twiddles, [[CHALLENGE; 2]; ARITY as usize]).map(drop);
+        // Elements, what they become, and coordinates of 15 pairs for every 16.
+        row(format!("fold of 2^{log} by 16"), (16.0 + 1.0 + 60.0 / 16.0) * all, seconds(machine, fold)?);
+    }
+    Ok(rows)
+}
+
+fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
+    let mut rows = sumchecks(machine, info.bandwidth as f64)?;
     let bandwidth = info.bandwidth as f64;
     let lanes = f64::from(info.multiprocessors) * 64.0 * f64::from(info.clock) * 1000.0;
     for (log, blowup, count) in [(14, 2, 64), (18, 2, 16), (22, 2, 1), (24, 0, 1)] {
@@ -91,6 +180,15 @@ fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
             most: lanes / COMPRESSION,
         });
     }
+    let word = Word::of_codewords(machine, &filled(machine, 4 << 24)?)?;
+    let seconds_of_rows = seconds(machine, || word.leaves(initial_state(blake2s::LEAF)).map(drop))?;
+    rows.push(Row {
+        kernel: "leaves 2^20 of a word".into(),
+        seconds: seconds_of_rows,
+        rate: f64::from(4 << 20) / seconds_of_rows,
+        unit: "compressions/s",
+        most: lanes / COMPRESSION,
+    });
     let level = filled(machine, DIGEST << 22)?;
     let mut above = Buffer::new(machine, DIGEST << 21)?;
     let begin = initial_state(blake2s::NODE);

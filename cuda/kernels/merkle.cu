@@ -74,6 +74,36 @@ extern "C" __global__ void __launch_bounds__(256)
   store(states, row, state);
 }
 
+// Hashes rows that lie one after the other, of `blocks` blocks of sixteen cells each.
+extern "C" __global__ void __launch_bounds__(256)
+    hash_rows(const uint4* cells, uint4* states, State begin, u32 blocks, u32 rows) {
+  const u32 row = blockIdx.x * blockDim.x + threadIdx.x;
+  if (row >= rows) return;
+  const uint4* own = cells + (u64)row * blocks * 4;
+#pragma unroll 1
+  for (u32 first = 0; first < blocks; first++) {
+    u32 block[16];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      const uint4 four = own[4 * first + k];
+      block[4 * k] = four.x;
+      block[4 * k + 1] = four.y;
+      block[4 * k + 2] = four.z;
+      block[4 * k + 3] = four.w;
+    }
+    compress(begin, block, 64 * (first + 1), first + 1 == blocks);
+  }
+  store(states, row, begin);
+}
+
+// Copies rows of `length` fours of cells, those of these indices, one after the other: a thread for each four.
+extern "C" __global__ void __launch_bounds__(256)
+    gather_rows(const uint4* cells, const u32* indices, uint4* out, u32 length, u32 count) {
+  const u32 place = blockIdx.x * blockDim.x + threadIdx.x;
+  if (place >= count * length) return;
+  out[place] = cells[(u64)indices[place / length] * length + place % length];
+}
+
 // The parents of a level of nodes.
 extern "C" __global__ void __launch_bounds__(256) parents(const uint4* level, uint4* above, State begin, u32 count) {
   const u32 place = blockIdx.x * blockDim.x + threadIdx.x;
@@ -89,4 +119,4 @@ extern "C" __global__ void __launch_bounds__(256) parents(const uint4* level, ui
   store(above, place, begin);
 }
 
-KERNELS(absorb_columns, parents)
+KERNELS(absorb_columns, hash_rows, gather_rows, parents)

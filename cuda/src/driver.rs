@@ -274,6 +274,10 @@ impl Machine for Gpu {
         self.info.shared.max(0) as u32
     }
 
+    fn multiprocessors(&self) -> u32 {
+        self.info.multiprocessors.max(1) as u32
+    }
+
     fn memory(&self) -> Result<(u64, u64), Error> {
         self.context.memory().map_err(|error| self.failed("asking for its memory", error))
     }

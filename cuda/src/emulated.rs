@@ -42,8 +42,9 @@ struct State {
     live: BTreeMap<u64, u64>,
     /// The bytes of all.
     used: u64,
-    /// Launches so far.
+    /// Launches so far, and the kernels that were to run.
     launches: u64,
+    launched: Vec<&'static str>,
     /// The launch that fails, if one should.
     lost_at: Option<u64>,
 }
@@ -110,6 +111,11 @@ impl Emulator {
         state.lost_at = (n > 0).then(|| state.launches + n);
     }
 
+    /// The kernels of all launches so far, in their order.
+    pub fn launched(&self) -> Vec<&'static str> {
+        self.state().launched.clone()
+    }
+
     /// A panic in a test that holds it leaves nothing half done.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,6 +158,11 @@ impl Machine for Emulator {
 
     fn shared(&self) -> u32 {
         self.shared
+    }
+
+    /// One, so that blocks of a sum have several tiles each where there are not many.
+    fn multiprocessors(&self) -> u32 {
+        1
     }
 
     fn memory(&self) -> Result<(u64, u64), Error> {
@@ -209,7 +220,10 @@ impl Machine for Emulator {
 
     unsafe fn launch(&self, kernel: &Kernel, grid: Grid, arguments: &[Argument]) -> Result<(), Error> {
         let what = format!("launch of {}", kernel.name);
-        self.present(&what)?.launches += 1;
+        let mut state = self.present(&what)?;
+        state.launches += 1;
+        state.launched.push(kernel.name);
+        drop(state);
         // Held to the end: kernels run one after the other.
         let state = self.present(&what)?;
         for (index, argument) in arguments.iter().enumerate() {

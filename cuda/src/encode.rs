@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 
-static FAMILY: Family = Family { name: "encode", ptx: include_str!("../ptx/encode.ptx") };
+pub(crate) static FAMILY: Family = Family { name: "encode", ptx: include_str!("../ptx/encode.ptx") };
 static PASS: Kernel = Kernel { family: &FAMILY, name: "encode_pass" };
 
 /// Threads of a block, and of a block with a tile for all of them to have a group of butterflies.

@@ -12,7 +12,14 @@ pub mod driver;
 #[cfg(feature = "emulate")]
 pub mod emulated;
 pub mod encode;
+pub mod fold;
+pub mod fractions;
 pub mod machine;
 pub mod merkle;
+pub mod sums;
+
+/// All files of kernels.
+pub const FAMILIES: [&Family; 5] =
+    [&encode::FAMILY, &fold::FAMILY, &fractions::FAMILY, &merkle::FAMILY, &sums::FAMILY];
 
 pub use machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};

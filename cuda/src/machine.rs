@@ -40,6 +40,13 @@ pub struct Family {
     pub ptx: &'static str,
 }
 
+impl Family {
+    /// The names of its kernels.
+    pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
+        self.ptx.lines().filter_map(|line| line.strip_prefix(".visible .entry ")?.strip_suffix('('))
+    }
+}
+
 /// A kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kernel {
@@ -69,6 +76,8 @@ pub enum Argument {
     Word(u32),
     /// A long number.
     Long(u64),
+    /// Four words.
+    Element([u32; 4]),
     /// Eight words.
     Words([u32; 8]),
 }
@@ -79,6 +88,7 @@ impl Argument {
         match self {
             Self::Address(value) | Self::Long(value) => std::ptr::from_ref(value).cast(),
             Self::Word(value) => std::ptr::from_ref(value).cast(),
+            Self::Element(value) => std::ptr::from_ref(value).cast(),
             Self::Words(value) => std::ptr::from_ref(value).cast(),
         }
     }
@@ -88,6 +98,7 @@ impl Argument {
         match self {
             Self::Address(_) | Self::Long(_) => 8,
             Self::Word(_) => 4,
+            Self::Element(_) => 16,
             Self::Words(_) => 32,
         }
     }
@@ -100,6 +111,9 @@ pub trait Machine: Debug + Send + Sync {
 
     /// Bytes of shared memory that a block may have.
     fn shared(&self) -> u32;
+
+    /// How many multiprocessors run blocks.
+    fn multiprocessors(&self) -> u32;
 
     /// Bytes of memory that are free, and all.
     fn memory(&self) -> Result<(u64, u64), Error>;
@@ -165,12 +179,28 @@ impl Buffer {
         Argument::Address(self.address)
     }
 
+    /// The address of a word of it, or of its end, as an argument.
+    pub fn address_of(&self, word: usize) -> Argument {
+        assert!(word <= self.words, "an address beyond a buffer");
+        Argument::Address(self.address + (word * WORD) as u64)
+    }
+
     /// Writes words from one on.
     pub fn write(&mut self, first: usize, words: &[u32]) -> Result<(), Error> {
         assert!(first + words.len() <= self.words, "a write beyond a buffer");
         // SAFETY: every word is four bytes, and the range was just compared with the buffer's.
         unsafe {
             let bytes = std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words));
+            self.machine.upload(self.address + (first * WORD) as u64, bytes)
+        }
+    }
+
+    /// Writes half words, two to a word, from a word on.
+    pub fn write_halves(&mut self, first: usize, halves: &[i16]) -> Result<(), Error> {
+        assert!(first + halves.len().div_ceil(2) <= self.words, "a write beyond a buffer");
+        // SAFETY: every half is two bytes, and the range was just compared with the buffer's.
+        unsafe {
+            let bytes = std::slice::from_raw_parts(halves.as_ptr().cast(), size_of_val(halves));
             self.machine.upload(self.address + (first * WORD) as u64, bytes)
         }
     }

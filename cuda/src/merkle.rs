@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 
-static FAMILY: Family = Family { name: "merkle", ptx: include_str!("../ptx/merkle.ptx") };
+pub(crate) static FAMILY: Family = Family { name: "merkle", ptx: include_str!("../ptx/merkle.ptx") };
 static ABSORB: Kernel = Kernel { family: &FAMILY, name: "absorb_columns" };
+static HASH_ROWS: Kernel = Kernel { family: &FAMILY, name: "hash_rows" };
+static GATHER_ROWS: Kernel = Kernel { family: &FAMILY, name: "gather_rows" };
 static PARENTS: Kernel = Kernel { family: &FAMILY, name: "parents" };
 
 /// Words of a digest.
@@ -66,6 +68,47 @@ impl Rows {
         assert_eq!(self.absorbed, self.length, "columns are missing");
         self.states
     }
+}
+
+/// The digests of rows of so many cells each, a multiple of sixteen, which lie one after the other, hashed from this state on.
+pub fn hash_rows(
+    machine: &Arc<dyn Machine>,
+    cells: &Buffer,
+    row: usize,
+    begin: [u32; DIGEST],
+) -> Result<Buffer, Error> {
+    assert!(row > 0 && row.is_multiple_of(BLOCK) && cells.len().is_multiple_of(row), "other rows");
+    let rows = cells.len() / row;
+    let digests = Buffer::new(machine, rows * DIGEST)?;
+    let words = [row / BLOCK, rows].map(|word| Argument::Word(word as u32));
+    let buffers = [cells.address(), digests.address(), Argument::Words(begin)];
+    // SAFETY: there are so many rows, and a digest for every one.
+    unsafe { machine.launch(&HASH_ROWS, threads(rows), &[&buffers[..], &words[..]].concat())? }
+    Ok(digests)
+}
+
+/// The rows of so many cells each, a multiple of four, that have these indices, one after the other.
+pub fn gather_rows(
+    machine: &Arc<dyn Machine>,
+    cells: &Buffer,
+    row: usize,
+    indices: &[u32],
+) -> Result<Vec<u32>, Error> {
+    assert!(row > 0 && row.is_multiple_of(4) && cells.len().is_multiple_of(row), "other rows");
+    assert!(indices.iter().all(|&index| (index as usize) < cells.len() / row), "rows that there are not");
+    let mut places = Buffer::new(machine, indices.len())?;
+    places.write(0, indices)?;
+    let gathered = Buffer::new(machine, indices.len() * row)?;
+    let words = [row / 4, indices.len()].map(|word| Argument::Word(word as u32));
+    let buffers = [cells.address(), places.address(), gathered.address()];
+    if !indices.is_empty() {
+        let grid = threads(indices.len() * row / 4);
+        // SAFETY: there are rows of all these indices, as was just checked, and room for so many.
+        unsafe { machine.launch(&GATHER_ROWS, grid, &[&buffers[..], &words[..]].concat())? }
+    }
+    let mut words = vec![0; gathered.len()];
+    gathered.read(0, &mut words)?;
+    Ok(words)
 }
 
 /// The level above a level of nodes, hashed from this state on.

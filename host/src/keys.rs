@@ -66,6 +66,8 @@ pub struct ProvingKey<S: BulkHash> {
     pub protocol: Protocol,
     /// The commitment to the numbers.
     pub fixed: Arc<Commitment<S>>,
+    /// What computes the heavy forms.
+    pub device: Device,
     /// Encodes columns.
     pub encoder: Arc<Encoder>,
     /// Folds codewords.
@@ -102,6 +104,7 @@ impl<S: BulkHash> ProvingKey<S> {
             columns: Arc::new(self.columns.of_family(&self.protocol.circuit, &protocol.circuit)),
             protocol,
             fixed: self.fixed.clone(),
+            device: self.device.clone(),
             encoder: self.encoder.clone(),
             twiddles: self.twiddles.clone(),
         }
@@ -154,7 +157,7 @@ impl<S: BulkHash> ProvingKey<S> {
             Keep::Tree => {
                 let encoder = encoder(&protocol, device)?;
                 let fixed = Commitment::made(&protocol, &encoder, columns.clone())?;
-                Self::with_commitment(program, data, columns, protocol, encoder, fixed)
+                Self::with_commitment(device, program, data, columns, protocol, encoder, fixed)?
             }
         })
     }
@@ -172,21 +175,23 @@ impl<S: BulkHash> ProvingKey<S> {
         let ids = ids.filter(|(_, column)| column.tree() == Which::Fixed);
         let cells = ids.map(|(id, _)| (id, columns.cells(id)));
         let fixed = Commitment::new(&protocol, &encoder, Which::Fixed, cells, adversary)?;
-        Ok(Self::with_commitment(program, data, columns, protocol, encoder, fixed))
+        Self::with_commitment(device, program, data, columns, protocol, encoder, fixed)
     }
 
     fn with_commitment(
+        device: &Device,
         program: Program,
         data: Arc<Data>,
         columns: Arc<Fixed>,
         protocol: Protocol,
         encoder: Encoder,
         fixed: Commitment<S>,
-    ) -> Self {
+    ) -> Result<Self, device::Error> {
         let verifying = verifying::<S>(program, &protocol, &columns, fixed.tree.cap());
-        let twiddles = Twiddles::new(&protocol).into();
-        let (fixed, encoder) = (fixed.into(), encoder.into());
-        Self { digest: verifying.digest(), verifying, data, columns, protocol, fixed, encoder, twiddles }
+        let twiddles = Twiddles::new(&protocol, device)?.into();
+        let (fixed, encoder, device) = (fixed.into(), encoder.into(), device.clone());
+        let digest = verifying.digest();
+        Ok(Self { digest, verifying, data, columns, protocol, fixed, device, encoder, twiddles })
     }
 
     /// The circuit.

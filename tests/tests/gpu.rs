@@ -1,6 +1,7 @@
 //! Proofs made on an emulated GPU: the same bytes as on the processor, in whatever groups of columns they are committed to;
 //! and where the GPU fails, an error that says so and no proof.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use circlet::backend::device::{Device, Error};
@@ -56,10 +57,12 @@ fn proven<S: BulkHash>(
 
 #[test]
 fn the_bundled_models_are_proven_the_same() {
+    let emulator = emulator(ENOUGH);
+    let gpu = Device::Gpu(emulator.clone());
     let digits = model("digits.onnx", "digits-calibration.json", 1);
     for profile in [ProfileId::P100U, ProfileId::P100J8] {
         let [cpu, gpu] =
-            [Device::Cpu, gpu(ENOUGH)].map(|device| proven::<Poseidon2Blake2s>(&device, &digits, profile));
+            [&Device::Cpu, &gpu].map(|device| proven::<Poseidon2Blake2s>(device, &digits, profile));
         assert!(cpu == gpu);
     }
     for (name, calibration, batch) in [
@@ -69,9 +72,16 @@ fn the_bundled_models_are_proven_the_same() {
         ("matmul128.onnx", "calibration-matmul128.json", 1),
     ] {
         let model = model(name, calibration, batch);
-        let [cpu, gpu] = [Device::Cpu, gpu(ENOUGH)]
-            .map(|device| proven::<Blake2sBlake2s>(&device, &model, ProfileId::P100U));
+        let [cpu, gpu] =
+            [&Device::Cpu, &gpu].map(|device| proven::<Blake2sBlake2s>(device, &model, ProfileId::P100U));
         assert!(cpu == gpu, "{name}");
+    }
+    // Each kernel had its part.
+    let launched: BTreeSet<&str> = emulator.launched().into_iter().collect();
+    for family in circlet_cuda::FAMILIES {
+        for kernel in family.kernels() {
+            assert!(launched.contains(kernel), "{kernel}");
+        }
     }
 }
 
@@ -160,19 +170,20 @@ fn failures_are_errors() {
     emulator.fail_launch(0);
     let key = key().unwrap();
     let proof = prove(&key, &inputs).unwrap();
-    let mut failures = 0;
-    loop {
-        emulator.fail_launch(failures + 1);
-        match prove(&key, &inputs) {
-            Ok(same) => {
-                assert!(same == proof);
-                break;
-            }
-            Err(error) => {
-                assert!(matches!(error.downcast_ref(), Some(Error::Failed { .. })), "{error}");
-                failures += 1;
-            }
+    let before = emulator.launched().len();
+    assert!(prove(&key, &inputs).unwrap() == proof);
+    // Of every kernel the first launch and the last.
+    let launched = emulator.launched().split_off(before);
+    let ends =
+        |&k: &usize| !launched[..k].contains(&launched[k]) || !launched[k + 1..].contains(&launched[k]);
+    for k in (0..launched.len()).filter(ends) {
+        emulator.fail_launch(k as u64 + 1);
+        let error = prove(&key, &inputs).unwrap_err();
+        match error.downcast_ref() {
+            Some(Error::Failed { what, .. }) => assert!(what.contains(launched[k]), "{what}"),
+            _ => panic!("{error}"),
         }
     }
-    assert!(failures >= 3, "{failures}");
+    emulator.fail_launch(0);
+    assert!(prove(&key, &inputs).unwrap() == proof);
 }

@@ -685,3 +685,6 @@ fn extent_ok(name: &str, rows: u32, cols: u32, bound: i64, log_most: u32) -> Che
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -273,8 +273,8 @@ impl Shared<'_> {
         let name = |what: &'static str| fmt::from_fn(move |f| write!(f, "{what}{first}"));
 
         // Scores, of all positions and of the prefix.
-        let (bits, clamp) = b.table_bound(self.params.score.table)?;
-        if bits > 20 || clamp >= (FAR - NEAR) / 2 {
+        let (_, clamp) = b.table_bound(self.params.score.table)?;
+        if clamp >= (FAR - NEAR) / 2 {
             return Err(b.refuse("scores need a clamp below 2^14 - 512"));
         }
         let (a, k) = ((query.into(), b.shape(query)), (keys.into(), b.shape(keys)));

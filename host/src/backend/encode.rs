@@ -11,7 +11,7 @@ use stwo::prover::poly::twiddles::TwiddleTree;
 
 use super::device::{Device, Error};
 use super::field::{B, LANES, LOG_LANES};
-use super::gpu;
+use super::gpu::encode as gpu;
 use super::merkle::{Absorbed, BulkHash, Tree};
 
 /// A code, as what computes it holds it; made once for a key.
@@ -40,6 +40,11 @@ impl Encoder {
             Device::Gpu(machine) => Means::Gpu(gpu::Encoder::new(machine, log_message, log_blowup)?),
         };
         Ok(Self { log_codeword, means })
+    }
+
+    /// What encodes, if it is a GPU.
+    pub fn gpu(&self) -> Option<&gpu::Encoder> {
+        if let Means::Gpu(encoder) = &self.means { Some(encoder) } else { None }
     }
 
     /// The codewords of many messages, in bit-reversed order.

@@ -21,11 +21,23 @@ pub enum Numbers<'a> {
 }
 
 /// A block of leaves, in whole vectors.
-enum Block<'a> {
-    /// Denominators `constant + sum_k factor_k numbers_k`; numerators minus the counts, or one.
-    Forms { constant: QM31, terms: Vec<(QM31, Numbers<'a>)>, counts: Option<&'a [i32]> },
-    /// Numerators and denominators.
-    Given { p: Vec<E>, q: Vec<E> },
+pub enum Block<'a> {
+    /// Denominators `constant + sum_k factor_k numbers_k`.
+    Forms {
+        /// In all of them.
+        constant: QM31,
+        /// Factors and numbers.
+        terms: Vec<(QM31, Numbers<'a>)>,
+        /// Numerators are minus these, or one.
+        counts: Option<&'a [i32]>,
+    },
+    /// What they are.
+    Given {
+        /// Numerators, of the base field.
+        p: Vec<E>,
+        /// Denominators.
+        q: Vec<E>,
+    },
 }
 
 /// All leaves; behind them fractions `0 / 1` up to a power of two.
@@ -56,13 +68,23 @@ impl<'a> Leaves<'a> {
         self.blocks.push((end, Block::Forms { constant, terms, counts }));
     }
 
-    /// Appends the last leaves.
+    /// Appends the last leaves. Numerators are of the base field.
     pub fn push_given(&mut self, mut p: Vec<QM31>, mut q: Vec<QM31>) {
         let len = q.len().next_multiple_of(LANES);
         p.resize(len, QM31::ZERO);
         q.resize(len, QM31::ONE);
         let end = self.used() + len / LANES;
         self.blocks.push((end, Block::Given { p: pack(&p), q: pack(&q) }));
+    }
+
+    /// Log of the number of leaves.
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// Blocks and the vectors behind them; behind the last one there are only fractions `0 / 1`.
+    pub fn blocks(&self) -> &[(usize, Block<'a>)] {
+        &self.blocks
     }
 
     /// Vectors before those that hold only `0 / 1`.

@@ -35,7 +35,7 @@ fn parse(text: &str) -> Result<Choice, String> {
 /// Where a command does its heavy work.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Where {
-    /// Encode and hash what is committed to on: cpu, cuda:N (a GPU of `circlet devices`), or auto (a GPU, if there is one).
+    /// Encode, hash, and prove lookups and folds on: cpu, cuda:N (a GPU of `circlet devices`), or auto (a GPU, if there is one).
     /// Proofs are the same
     #[arg(long, value_name = "WHERE", value_parser = parse, default_value = "cpu")]
     device: Choice,

@@ -10,8 +10,10 @@ use circlet_core::transcript::Label;
 
 use super::channel::Channel;
 use crate::backend::bottom::{Above, LeafSumcheck};
+use crate::backend::device::{Device, Error};
 use crate::backend::field::LOG_LANES;
 use crate::backend::fractions::{Children, LayerSumcheck, Workspace, parents};
+use crate::backend::gpu::fractions as gpu;
 use crate::backend::leaves::{Leaves, Numbers};
 use crate::backend::merkle::BulkHash;
 use crate::backend::rounds::Sums;
@@ -19,12 +21,13 @@ use crate::execute::{Cells, Trace, form_values};
 
 /// Proves that all lookups hold; leaves two claims on the columns.
 pub fn prove<S: BulkHash>(
+    device: &Device,
     protocol: &Protocol,
     trace: &Trace,
     lists: &[Vec<u32>],
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
-) {
+) -> Result<(), Error> {
     channel.work(protocol.profile.g_lookup);
     let alpha = channel.challenge(Label::LookupChallenge);
     let beta = channel.challenge(Label::LookupChallenge);
@@ -32,11 +35,18 @@ pub fn prove<S: BulkHash>(
 
     let leaves = leaves(protocol, trace, challenges);
     let depth = protocol.leaves.depth as usize;
-    // Layers from the bottom up, but the two lowest of a large tree, which are not stored.
-    let (mut layers, stored) = if leaves.are_many() {
-        (vec![parents(&Above(&leaves))], depth - 2)
-    } else {
-        (vec![leaves.stored()], depth)
+    let mut on_gpu = match device {
+        Device::Gpu(machine) => gpu::Layers::new(machine, &leaves)?,
+        Device::Cpu => gpu::Layers::default(),
+    };
+    // Layers from the bottom up, but those on a GPU, and on the processor the two lowest of a large tree, which are not
+    // stored.
+    let above = on_gpu.above()?;
+    let computed = above.is_none() && leaves.are_many();
+    let (mut layers, stored) = match above {
+        Some((layer, log)) => (vec![layer], log),
+        None if computed => (vec![parents(&Above(&leaves))], depth - 2),
+        None => (vec![leaves.stored()], depth),
     };
     while layers.len() < stored {
         let next = parents(&layers[layers.len() - 1]);
@@ -46,44 +56,55 @@ pub fn prove<S: BulkHash>(
     let start = top.first();
     let [root] = channel.send(Label::LookupRoot, [start[1]]);
 
-    let room =
+    let mut room =
         if layers.len() > 1 { Workspace::new(Children::vectors(&layers[0])) } else { Workspace::default() };
-    let mut state = Layers { claim: (QM31::ZERO, root), point: Vec::new(), start: start.into(), room };
+    let mut state = Layers { claim: (QM31::ZERO, root), point: Vec::new(), start: start.into() };
     while let Some(children) = layers.pop() {
-        state.prove(channel, |lambda, start, point, room| {
-            LayerSumcheck::new(&children, lambda, start, point, room)
-        });
+        room = state.prove(channel, |lambda, start, point| {
+            Ok(LayerSumcheck::new(&children, lambda, start, point, room))
+        })?;
         // The lowest stored layer is as large as what the two below it need.
-        if leaves.are_many() && layers.is_empty() {
-            state.room = children.into_workspace();
+        if computed && layers.is_empty() {
+            room = children.into_workspace();
         }
     }
-    if leaves.are_many() {
+    if computed {
         let above = Above(&leaves);
-        state.prove(channel, |lambda, start, point, room| {
-            LayerSumcheck::new(&above, lambda, start, point, room)
-        });
-        state.prove(channel, |lambda, start, point, room| {
-            LeafSumcheck::new(&leaves, lambda, start, point, room)
-        });
+        room = state.prove(channel, |lambda, start, point| {
+            Ok(LayerSumcheck::new(&above, lambda, start, point, room))
+        })?;
+        state.prove(channel, |lambda, start, point| {
+            Ok(LeafSumcheck::new(&leaves, lambda, start, point, room))
+        })?;
+    }
+    // A layer is as large as the nodes of the layer below.
+    let mut room = None;
+    while let Some(children) = on_gpu.pop() {
+        state.prove(channel, |lambda, _, point| gpu::LayerSumcheck::new(&children, lambda, point, room))?;
+        room = Some(children.into_room());
     }
     let ends = [state.claim.0, state.claim.1];
     claim(protocol, lists, challenges, &state.point, ends, claims);
+    Ok(())
 }
 
 /// The sumcheck of a layer.
 trait Sumcheck {
+    /// What is left for the next.
+    type Room;
     fn round(&self) -> Sums;
-    fn bind(&mut self, r: QM31, below: &[QM31]);
-    fn finish(self) -> (Ends, Workspace);
+    fn bind(&mut self, r: QM31, below: &[QM31]) -> Result<(), Error>;
+    fn finish(self) -> (Ends, Self::Room);
 }
 
 impl<C: Children> Sumcheck for LayerSumcheck<'_, C> {
+    type Room = Workspace;
     fn round(&self) -> Sums {
         self.round()
     }
-    fn bind(&mut self, r: QM31, below: &[QM31]) {
+    fn bind(&mut self, r: QM31, below: &[QM31]) -> Result<(), Error> {
         self.bind(r, below);
+        Ok(())
     }
     fn finish(self) -> (Ends, Workspace) {
         self.finish()
@@ -91,14 +112,29 @@ impl<C: Children> Sumcheck for LayerSumcheck<'_, C> {
 }
 
 impl Sumcheck for LeafSumcheck<'_> {
+    type Room = Workspace;
     fn round(&self) -> Sums {
         self.round()
     }
-    fn bind(&mut self, r: QM31, below: &[QM31]) {
+    fn bind(&mut self, r: QM31, below: &[QM31]) -> Result<(), Error> {
         self.bind(r, below);
+        Ok(())
     }
     fn finish(self) -> (Ends, Workspace) {
         self.finish()
+    }
+}
+
+impl Sumcheck for gpu::LayerSumcheck<'_> {
+    type Room = ();
+    fn round(&self) -> Sums {
+        self.round()
+    }
+    fn bind(&mut self, r: QM31, below: &[QM31]) -> Result<(), Error> {
+        self.bind(r, below)
+    }
+    fn finish(self) -> (Ends, ()) {
+        (self.finish(), ())
     }
 }
 
@@ -109,21 +145,20 @@ struct Layers {
     point: Vec<QM31>,
     /// The fraction at the point with its highest coordinate at zero, as it is.
     start: (QM31, QM31),
-    room: Workspace,
 }
 
 impl Layers {
-    /// Reduces the claim to one on the next layer.
+    /// Reduces the claim to one on the next layer, by a sumcheck that begins with a challenge, its first `t(0)` and the point.
     fn prove<S: BulkHash, T: Sumcheck>(
         &mut self,
         channel: &mut Channel<'_, S>,
-        begin: impl FnOnce(QM31, QM31, &[QM31], Workspace) -> T,
-    ) {
+        begin: impl FnOnce(QM31, QM31, &[QM31]) -> Result<T, Error>,
+    ) -> Result<T::Room, Error> {
         let lambda = channel.challenge(Label::LookupLambda);
         let (numerator, denominator) = self.claim;
         let mut claim = numerator + lambda * denominator;
-        let (point, room) = (&self.point, std::mem::take(&mut self.room));
-        let mut sumcheck = begin(lambda, self.start.0 + lambda * self.start.1, point, room);
+        let point = &self.point;
+        let mut sumcheck = begin(lambda, self.start.0 + lambda * self.start.1, point)?;
         let mut next: Vec<QM31> = Vec::new();
         for j in (0..point.len()).rev() {
             let (t0, t2) = sumcheck.round();
@@ -133,7 +168,7 @@ impl Layers {
             let message = channel.send(Label::LookupRound, [t1, t2]);
             let r = channel.challenge(Label::LookupRound);
             claim = univariate(&round(claim, z, message), r);
-            sumcheck.bind(r, &point[..j.saturating_sub(1)]);
+            sumcheck.bind(r, &point[..j.saturating_sub(1)])?;
             next.push(r);
         }
         next.reverse();
@@ -143,7 +178,8 @@ impl Layers {
         next.push(top);
         self.claim = merge(ends, top);
         self.start = (children[0], children[2]);
-        (self.point, self.room) = (next, room);
+        self.point = next;
+        Ok(room)
     }
 }
 

@@ -78,8 +78,8 @@ pub fn prove_trace<S: BulkHash>(
 
     let mut claims = Claims::new(&protocol.numbers);
     tracing::info_span!("lookup").in_scope(|| {
-        lookup::prove(protocol, trace, &statement.lists, &mut channel, &mut claims);
-    });
+        lookup::prove(&key.device, protocol, trace, &statement.lists, &mut channel, &mut claims)
+    })?;
     tracing::info_span!("relation").in_scope(|| {
         relation::prove(protocol, trace, &statement.lists, &mut channel, &mut claims);
     });

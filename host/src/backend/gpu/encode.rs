@@ -9,14 +9,9 @@ use circlet_cuda::merkle::{DIGEST, Rows, parents};
 use circlet_cuda::{Buffer, Error, Machine};
 use rayon::prelude::*;
 
-use super::field::{B, LANES};
-use super::merkle::{BLOCK, BulkHash, Tree, dropped};
-
-/// Bytes of a word.
-const WORD: u64 = 4;
-
-/// The share of free memory that is used: a fifth is left.
-const SHARE: (u64, u64) = (4, 5);
+use super::{WORD, refused, usable};
+use crate::backend::field::{B, LANES};
+use crate::backend::merkle::{BLOCK, BulkHash, Tree, dropped};
 
 /// A code on a GPU.
 #[derive(Debug)]
@@ -47,20 +42,26 @@ impl Encoder {
         Ok(Self { machine: machine.clone(), code, log_message, log_codeword })
     }
 
+    /// The GPU.
+    pub fn machine(&self) -> &Arc<dyn Machine> {
+        &self.machine
+    }
+
+    /// Log of the length of a codeword.
+    pub fn log_codeword(&self) -> u32 {
+        self.log_codeword
+    }
+
     /// How many columns are encoded at once where `reserved` bytes are needed beside them: blocks of the hash, as many as
     /// fit, and the last few.
     fn at_once(&self, columns: usize, reserved: u64) -> Result<usize, Error> {
-        let (free, _) = self.machine.memory()?;
-        let usable = (free / SHARE.1 * SHARE.0).saturating_sub(reserved);
+        let (free, usable) = usable(&*self.machine)?;
+        let usable = usable.saturating_sub(reserved);
         let column = WORD * ((1 << self.log_message) + (1 << self.log_codeword));
         let fitting = usize::try_from(usable / column).unwrap_or(usize::MAX) / BLOCK * BLOCK;
         if fitting == 0 && columns as u64 * column > usable {
             let needed = column * BLOCK.min(columns) as u64 + reserved;
-            return Err(Error::Memory {
-                device: self.machine.describe(),
-                needed: needed / SHARE.0 * SHARE.1,
-                free,
-            });
+            return Err(refused(&*self.machine, needed, free));
         }
         // No more in a launch than a grid has rows.
         Ok(fitting.clamp(BLOCK, 1 << 15))
@@ -73,6 +74,11 @@ impl Encoder {
             buffer.write(index << self.log_message, bytemuck::cast_slice(message))?;
         }
         self.code.encode(&buffer, messages.len())
+    }
+
+    /// The codewords of messages that are on the GPU and fit its memory.
+    pub fn encode_there(&self, messages: &Buffer) -> Result<Buffer, Error> {
+        self.code.encode(messages, messages.len() >> self.log_message)
     }
 
     /// Codewords that are on the GPU.
@@ -141,20 +147,29 @@ pub struct Leaves {
 impl Leaves {
     /// The tree over them.
     pub fn tree<S: BulkHash>(self, cap_log: u32) -> Result<Tree<S>, Error> {
-        let Self { machine, rows, height } = self;
-        let begin = initial_state(blake2s::NODE);
-        let mut level = rows.digests();
-        let dropped = dropped(height, cap_log);
-        for _ in 0..dropped {
-            level = parents(&machine, &level, begin)?;
-        }
-        let mut levels = vec![digests::<S>(&level)?];
-        for _ in dropped..height.saturating_sub(cap_log) {
-            level = parents(&machine, &level, begin)?;
-            levels.push(digests::<S>(&level)?);
-        }
-        Ok(Tree::of_levels(levels, dropped, height))
+        tree(&self.machine, self.rows.digests(), self.height, cap_log)
     }
+}
+
+/// The tree of a height over leaves that are on a GPU.
+pub fn tree<S: BulkHash>(
+    machine: &Arc<dyn Machine>,
+    leaves: Buffer,
+    height: u32,
+    cap_log: u32,
+) -> Result<Tree<S>, Error> {
+    let begin = initial_state(blake2s::NODE);
+    let mut level = leaves;
+    let dropped = dropped(height, cap_log);
+    for _ in 0..dropped {
+        level = parents(machine, &level, begin)?;
+    }
+    let mut levels = vec![digests::<S>(&level)?];
+    for _ in dropped..height.saturating_sub(cap_log) {
+        level = parents(machine, &level, begin)?;
+        levels.push(digests::<S>(&level)?);
+    }
+    Ok(Tree::of_levels(levels, dropped, height))
 }
 
 /// A level that is on the GPU.

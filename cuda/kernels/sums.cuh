@@ -1,0 +1,31 @@
+// Sums over the threads of a block.
+#pragma once
+
+#include "dialect.cuh"
+#include "extension.cuh"
+
+// Threads of a block of a sum.
+#define WIDTH 256
+
+// The sums over a block's threads, in place `blockIdx.x`.
+template <int count>
+INLINE void sum_block(const Ext (&sums)[count], uint4* out) {
+  SHARED_ARRAY(uint4, shared, count * WIDTH);
+#pragma unroll
+  for (int k = 0; k < count; k++) shared[k * WIDTH + threadIdx.x] = words(sums[k]);
+#pragma unroll 1
+  for (u32 half = WIDTH / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) {
+#pragma unroll
+      for (int k = 0; k < count; k++) {
+        uint4* own = shared + k * WIDTH + threadIdx.x;
+        own[0] = words(element(own[0]) + element(own[half]));
+      }
+    }
+  }
+  if (threadIdx.x == 0) {
+#pragma unroll
+    for (int k = 0; k < count; k++) out[blockIdx.x * count + k] = shared[k * WIDTH];
+  }
+}

@@ -1,0 +1,66 @@
+//! Sums of a round of a sumcheck on a machine (`kernels/sums.cu`).
+
+use std::sync::Arc;
+
+use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
+
+pub(crate) static FAMILY: Family = Family { name: "sums", ptx: include_str!("../ptx/sums.ptx") };
+static TOTAL: Kernel = Kernel { family: &FAMILY, name: "total" };
+
+/// The coordinates of an element of the extension, canonical.
+pub type Element = [u32; 4];
+
+/// Words of an element.
+pub(crate) const EXTENSION: usize = 4;
+
+/// Log of the number of threads of a block.
+pub(crate) const WIDTH: u32 = 8;
+
+/// Blocks of a sum, at most, for each multiprocessor.
+const BLOCKS: u32 = 8;
+
+/// What a round says: a value at 0, and a leading coefficient.
+pub type Sums = [Element; 2];
+
+/// Where blocks leave their sums.
+#[derive(Debug)]
+pub(crate) struct Total {
+    machine: Arc<dyn Machine>,
+    /// The sum of all, then theirs.
+    sums: Buffer,
+    blocks: u32,
+}
+
+impl Total {
+    pub fn new(machine: &Arc<dyn Machine>) -> Result<Self, Error> {
+        let blocks = BLOCKS * machine.multiprocessors();
+        let sums = Buffer::new(machine, size_of::<Sums>() / size_of::<u32>() * (blocks as usize + 1))?;
+        Ok(Self { machine: machine.clone(), sums, blocks })
+    }
+
+    /// Launches a kernel that sums over so many tiles, each with a place for every thread of a block, and gives the sums. It
+    /// is given where blocks leave theirs between the other arguments.
+    ///
+    /// # Safety
+    /// As [`Machine::launch`].
+    pub unsafe fn launch(
+        &self,
+        kernel: &Kernel,
+        tiles: usize,
+        before: &[Argument],
+        after: &[Argument],
+    ) -> Result<Sums, Error> {
+        let blocks = self.blocks.min(tiles as u32);
+        let grid = Grid { blocks: [blocks, 1, 1], threads: 1 << WIDTH, shared: 0 };
+        let parts = self.sums.address_of(2 * EXTENSION);
+        // SAFETY: the caller answers for the kernel; there is room for the sums of so many blocks.
+        unsafe {
+            self.machine.launch(kernel, grid, &[before, &[parts], after].concat())?;
+            let one = Grid { blocks: [1, 1, 1], ..grid };
+            self.machine.launch(&TOTAL, one, &[parts, self.sums.address(), Argument::Word(blocks)])?;
+        }
+        let mut sums = [[0; EXTENSION]; 2];
+        self.sums.read(0, sums.as_flattened_mut())?;
+        Ok(sums)
+    }
+}

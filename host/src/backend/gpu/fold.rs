@@ -1,0 +1,126 @@
+//! The rounds of the opening over rows on a GPU, with the words that are folded there.
+
+use std::sync::Arc;
+
+use circlet_core::field::{M31, QM31};
+use circlet_core::hash::blake2s::{self, initial_state};
+use circlet_core::opening::MESSAGE;
+pub use circlet_cuda::fold::Twiddles;
+use circlet_cuda::fold::{ARITY, LAST, Tables, Word};
+use circlet_cuda::{Error, Machine};
+
+use super::encode::{Encoder, tree};
+use super::{WORD, element, fits, words};
+use crate::backend::field::{E, unpack};
+use crate::backend::merkle::{BulkHash, Tree};
+use crate::backend::table::{Table, low_round};
+
+/// A message, the weight on it, and its codeword.
+pub struct Rows {
+    machine: Arc<dyn Machine>,
+    state: State,
+    word: Word,
+    /// Words that are committed to.
+    layers: Vec<Word>,
+}
+
+enum State {
+    Many(Tables, [QM31; MESSAGE]),
+    Few([Table; 2]),
+}
+
+/// Elements of words for a GPU.
+fn all_words(vectors: &[E]) -> Vec<[u32; 4]> {
+    unpack(vectors).into_iter().map(words).collect()
+}
+
+/// A table that was on a GPU.
+fn table(all: Vec<[u32; 4]>) -> Table {
+    Table::new(all.into_iter().map(element).collect())
+}
+
+impl Rows {
+    /// Whether so many rows are better off on a GPU.
+    pub fn are_many(log_rows: u32) -> bool {
+        1 << log_rows >= LAST
+    }
+
+    /// The rounds over a message and the weight on it, in vectors; [`Self::are_many`].
+    pub fn new(encoder: &Encoder, [message, weight]: [&[E]; 2]) -> Result<Self, Error> {
+        let machine = encoder.machine();
+        let [message, weight] = [message, weight].map(all_words);
+        // Messages and codewords of four coordinates, and the word that they become, with what it folds to.
+        let word = (4 * WORD) << encoder.log_codeword();
+        fits(
+            &**machine,
+            Tables::memory(message.len()) + 4 * WORD * message.len() as u64 + 2 * word + word / 8,
+        )?;
+        let tables = Tables::new(machine, [&message, &weight])?;
+        let word = Word::of_codewords(machine, &encoder.encode_there(&tables.coordinates()?)?)?;
+        let sums = tables.first()?.map(element);
+        Ok(Self { machine: machine.clone(), state: State::Many(tables, sums), word, layers: Vec::new() })
+    }
+
+    /// The tree over groups of the word, which is committed to.
+    pub fn commit<S: BulkHash>(&mut self, cap_log: u32) -> Result<Tree<S>, Error> {
+        let leaves = self.word.leaves(initial_state(blake2s::LEAF))?;
+        tree(&self.machine, leaves, self.word.log() - ARITY, cap_log)
+    }
+
+    /// `[s_0, s_2]` of the round that binds the lowest coordinate.
+    pub fn round(&self) -> [QM31; MESSAGE] {
+        match &self.state {
+            State::Many(_, sums) => *sums,
+            State::Few([message, weight]) => low_round(message, weight),
+        }
+    }
+
+    /// Binds that coordinate.
+    pub fn bind(&mut self, r: QM31) -> Result<(), Error> {
+        match &mut self.state {
+            State::Many(tables, sums) if tables.len() > LAST => *sums = tables.bind(words(r))?.map(element),
+            _ => {
+                for table in self.few()? {
+                    table.bind_low(r);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables, which are on the processor from now on.
+    fn few(&mut self) -> Result<&mut [Table; 2], Error> {
+        if let State::Many(tables, _) = &self.state {
+            self.state = State::Few(tables.read()?.map(table));
+        }
+        let State::Few(tables) = &mut self.state else { unreachable!("they have just been read") };
+        Ok(tables)
+    }
+
+    /// Folds the word, level by level.
+    pub fn fold(&mut self, twiddles: &Twiddles, challenges: &[QM31]) -> Result<(), Error> {
+        let factors = std::array::from_fn(|k| {
+            let r = challenges[k];
+            [(QM31::ONE - r) * QM31::HALF, r * QM31::HALF].map(words)
+        });
+        let folded = self.word.fold(twiddles, factors)?;
+        self.layers.push(std::mem::replace(&mut self.word, folded));
+        Ok(())
+    }
+
+    /// What is left of the message, in whose place comes what was sent of it.
+    pub fn message(&mut self, send: impl FnOnce(&mut Vec<QM31>)) -> Result<(), Error> {
+        let [message, _] = self.few()?;
+        let mut elements = message.elements();
+        send(&mut elements);
+        *message = Table::new(elements);
+        Ok(())
+    }
+
+    /// Groups of a committed word, by index.
+    pub fn groups(&self, layer: usize, indices: &[u32]) -> Result<Vec<Vec<M31>>, Error> {
+        let word = self.layers.get(layer).unwrap_or(&self.word);
+        let cells = |group: [u32; 64]| group.map(|cell| M31::reduce(cell.into())).to_vec();
+        Ok(word.groups(indices)?.into_iter().map(cells).collect())
+    }
+}
