@@ -191,7 +191,7 @@ impl<S: BulkHash> ProvingKey<S> {
         let twiddles = Twiddles::new(&protocol, device)?.into();
         let (fixed, encoder, device) = (fixed.into(), encoder.into(), device.clone());
         let digest = verifying.digest();
-        Ok(Self { digest, verifying, data, columns, protocol, fixed, device, encoder, twiddles })
+        Ok(Self { verifying, digest, data, columns, protocol, fixed, device, encoder, twiddles })
     }
 
     /// The circuit.
