@@ -243,3 +243,27 @@ impl Draft {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit::tests::program;
+
+    /// Up to 2^15 anything can be registered; beyond, only entries below 2^28 of which no sum is bounded.
+    #[test]
+    fn large_entries_have_no_bound_on_sums() {
+        let registered = |weight: i64, bias: i64| {
+            let mut program = program();
+            let [first, second, ..] = &mut program.constants[..] else { unreachable!("it has four") };
+            (first.bound, first.row_l1) = (weight, weight.max(620));
+            // No less than it could be.
+            (second.bound, second.row_l1) = (bias, bias * i64::from(second.cols));
+            circuits(&program).map(|circuits| circuits.len()).map_err(|error| error.to_string())
+        };
+        let refused = |weight, bias| registered(weight, bias).unwrap_err().contains("cannot be registered");
+        assert_eq!(registered(SMALL, SMALL), Ok(1));
+        assert_eq!(registered(31, LARGE - 1), Ok(1));
+        assert!(refused(31, LARGE));
+        assert!(refused(SMALL + 1, 1000));
+    }
+}

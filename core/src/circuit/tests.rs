@@ -18,7 +18,7 @@ fn constant(rows: u32, cols: u32, bound: i64, row_l1: i64) -> Constant {
 }
 
 /// `3 x 20 -> 3 x 13`, a transpose of the result, a LayerNorm, a table and a product of activations.
-pub(super) fn program() -> Program {
+pub(crate) fn program() -> Program {
     let (t, c) = (TensorId, ConstantId);
     Program {
         name: "p".to_owned(),
