@@ -21,6 +21,7 @@ use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
 use circlet_cuda::emulated::{Emulator, Schedule};
 use circlet_tests::programs;
+use circlet_verifier::verify;
 
 /// Memory that is enough for all of these.
 const ENOUGH: u64 = 1 << 30;
@@ -52,7 +53,9 @@ fn proven<S: BulkHash>(
     profile: ProfileId,
 ) -> (Vec<u8>, Vec<u8>) {
     let key = ProvingKey::<S>::on(device, model.program.clone(), model.data.clone(), profile).unwrap();
-    (key.verifying.to_bytes(), prove(&key, inputs).unwrap().1)
+    let (statement, proof) = prove(&key, inputs).unwrap();
+    assert_eq!(verify(&key.verifying, &statement, &proof), Ok(()));
+    (key.verifying.to_bytes(), proof)
 }
 
 #[test]
