@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(256) word_split(const uint4* word, 
 // Folds each group of sixteen neighbours, `count` of them, by four challenges. Of a challenge r, `factors` has `(1 - r) / 2`
 // and `r / 2`; `inverses` has twice the inverse coordinates of all pairs, level by level, those of the first of these levels
 // being `pairs`.
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(256)
     word_fold(const uint4* word, uint4* folded, const u32* inverses, const uint4* factors, u32 pairs, u32 count) {
   const u32 group = blockIdx.x * blockDim.x + threadIdx.x;
   if (group >= count) return;

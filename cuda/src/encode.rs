@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 
 pub(crate) static FAMILY: Family = Family { name: "encode", ptx: include_str!("../ptx/encode.ptx") };
-static PASS: Kernel = Kernel { family: &FAMILY, name: "encode_pass" };
+static PASS: Kernel = FAMILY.kernel("encode_pass");
 
 /// Threads of a block, and of a block with a tile for all of them to have a group of butterflies.
 const THREADS: u32 = 512;

@@ -8,25 +8,17 @@ use crate::sums::{EXTENSION, Element, Sums, Total, WIDTH};
 
 pub(crate) static FAMILY: Family = Family { name: "fold", ptx: include_str!("../ptx/fold.ptx") };
 
-const fn kernel(name: &'static str) -> Kernel {
-    Kernel { family: &FAMILY, name }
-}
-static SUM: Kernel = kernel("tables_sum");
-static BIND: Kernel = kernel("tables_bind");
-static JOIN: Kernel = kernel("word_join");
-static SPLIT: Kernel = kernel("word_split");
-static FOLD: Kernel = kernel("word_fold");
+static SUM: Kernel = FAMILY.kernel("tables_sum");
+static BIND: Kernel = FAMILY.kernel("tables_bind");
+static JOIN: Kernel = FAMILY.kernel("word_join");
+static SPLIT: Kernel = FAMILY.kernel("word_split");
+static FOLD: Kernel = FAMILY.kernel("word_fold");
 
 /// Log of the number of neighbours that become one element of a folded word.
 pub const ARITY: u32 = 4;
 
 /// Entries that are left in tables at their end here.
 pub const LAST: usize = 4 << WIDTH;
-
-/// A thread for each of so many.
-fn threads(count: usize, threads: u32) -> Grid {
-    Grid { blocks: [(count as u32).div_ceil(threads), 1, 1], threads, shared: 0 }
-}
 
 /// Two tables of as many elements, in the rounds of a sumcheck over the sum of their products, from the lowest coordinate up.
 #[derive(Debug)]
@@ -94,7 +86,7 @@ impl Tables {
         let coordinates = Buffer::new(&self.machine, EXTENSION * self.len)?;
         let arguments = [self.pair[0][0].address(), coordinates.address(), Argument::Word(self.len as u32)];
         // SAFETY: there are so many elements, and room for their coordinates.
-        unsafe { self.machine.launch(&SPLIT, threads(self.len, 256), &arguments)? }
+        unsafe { self.machine.launch(&SPLIT, Grid::of(self.len), &arguments)? }
         Ok(coordinates)
     }
 
@@ -152,7 +144,7 @@ impl Word {
         let elements = Buffer::new(machine, codewords.len())?;
         let arguments = [codewords.address(), elements.address(), Argument::Word(count as u32)];
         // SAFETY: there are so many coordinates of each kind, and room for so many elements.
-        unsafe { machine.launch(&JOIN, threads(count, 256), &arguments)? }
+        unsafe { machine.launch(&JOIN, Grid::of(count), &arguments)? }
         Ok(Self { machine: machine.clone(), elements, log: count.ilog2() })
     }
 
@@ -189,7 +181,7 @@ impl Word {
             Argument::Word(1 << log),
         ];
         // SAFETY: there are so many groups, inverse coordinates of all pairs of four levels, as was just checked, and room.
-        unsafe { self.machine.launch(&FOLD, threads(1 << log, 128), &arguments)? }
+        unsafe { self.machine.launch(&FOLD, Grid::of(1 << log), &arguments)? }
         Ok(Self { machine: self.machine.clone(), elements, log })
     }
 }

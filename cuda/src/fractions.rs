@@ -7,34 +7,27 @@ use crate::sums::{EXTENSION, Element, Sums, Total, WIDTH};
 
 pub(crate) static FAMILY: Family = Family { name: "fractions", ptx: include_str!("../ptx/fractions.ptx") };
 
-const fn kernel(name: &'static str) -> Kernel {
-    Kernel { family: &FAMILY, name }
-}
-static FILL: Kernel = kernel("leaves_fill");
-static ADD: Kernel = kernel("leaves_add");
-static ADD_NARROW: Kernel = kernel("leaves_add_narrow");
-static SUBTRACT: Kernel = kernel("leaves_subtract");
+static FILL: Kernel = FAMILY.kernel("leaves_fill");
+static ADD: Kernel = FAMILY.kernel("leaves_add");
+static ADD_NARROW: Kernel = FAMILY.kernel("leaves_add_narrow");
+static SUBTRACT: Kernel = FAMILY.kernel("leaves_subtract");
 /// Each over children in the extension, and over leaves.
-static ABOVE: [Kernel; 2] = [kernel("layer_above"), kernel("layer_above_leaves")];
-static FIRST: [Kernel; 2] = [kernel("layer_first"), kernel("layer_first_leaves")];
-static BIND: [Kernel; 2] = [kernel("layer_bind"), kernel("layer_bind_leaves")];
-static BIND_NODES: Kernel = kernel("nodes_bind");
-static WEIGHTS: Kernel = kernel("weights");
+static ABOVE: [Kernel; 2] = [FAMILY.kernel("layer_above"), FAMILY.kernel("layer_above_leaves")];
+static FIRST: [Kernel; 2] = [FAMILY.kernel("layer_first"), FAMILY.kernel("layer_first_leaves")];
+static BIND: [Kernel; 2] = [FAMILY.kernel("layer_bind"), FAMILY.kernel("layer_bind_leaves")];
+static BIND_NODES: Kernel = FAMILY.kernel("nodes_bind");
+static WEIGHTS: Kernel = FAMILY.kernel("weights");
 
-/// Numbers that lie in memory of the machine at once on their way to leaves.
-const STAGED: usize = 1 << 24;
+/// Words of memory for numbers on their way to `2^log` leaves, which come a part at a time.
+fn staged(log: u32) -> usize {
+    1 << log.saturating_sub(2).min(24)
+}
 
 /// The log of the least number of fractions in a layer whose sumcheck is run here.
 pub const LEAST: u32 = WIDTH + 3;
 
 /// Nodes that are left when a sumcheck is at its end here.
 pub const LAST: usize = 2 << WIDTH;
-
-/// A thread for each of so many.
-fn threads(count: usize) -> Grid {
-    const THREADS: u32 = 256;
-    Grid { blocks: [(count as u32).div_ceil(THREADS), 1, 1], threads: THREADS, shared: 0 }
-}
 
 /// The words as arguments.
 fn numbers<const N: usize>(words: [usize; N]) -> [Argument; N] {
@@ -70,7 +63,7 @@ impl Leaves {
     /// Bytes of memory for a tree over `2^log` leaves, and for all its sumchecks.
     pub fn memory(log: u32) -> u64 {
         let words = |count: usize| 4 * count as u64;
-        let leaves = words(((EXTENSION + 1) << log) + STAGED.min(1 << log));
+        let leaves = words(((EXTENSION + 1) << log) + staged(log));
         // All layers above are as large as one of so many fractions; the last sumcheck has the greatest weights.
         let above = words((2 * EXTENSION) << log);
         leaves + above + words(Weights::words(log.saturating_sub(2).max(WIDTH)))
@@ -85,7 +78,7 @@ impl Leaves {
             log,
             leaves: true,
         };
-        Ok(Self { fractions, staged: Buffer::new(machine, STAGED.min(1 << log))? })
+        Ok(Self { fractions, staged: Buffer::new(machine, staged(log))? })
     }
 
     /// `count` leaves from one on are `numerator / denominator`.
@@ -104,7 +97,7 @@ impl Leaves {
         let [first, words] = numbers([first, count]);
         let arguments = [q, p, first, words, Argument::Element(denominator), Argument::Word(numerator)];
         // SAFETY: there are so many leaves.
-        unsafe { self.fractions.machine.launch(&FILL, threads(count), &arguments) }
+        unsafe { self.fractions.machine.launch(&FILL, Grid::of(count), &arguments) }
     }
 
     /// These leaves, from one on.
@@ -143,7 +136,7 @@ impl Leaves {
         let [first, words] = numbers([first, count]);
         let arguments = [q, self.staged.address(), first, words, Argument::Element(factor)];
         // SAFETY: there are so many leaves, and so many numbers that are staged.
-        unsafe { self.fractions.machine.launch(kernel, threads(count), &arguments) }
+        unsafe { self.fractions.machine.launch(kernel, Grid::of(count), &arguments) }
     }
 
     /// Numerators from one on: minus these numbers.
@@ -156,7 +149,7 @@ impl Leaves {
             let [place, count] = numbers([place, own.len()]);
             let arguments = [p, self.staged.address(), place, count];
             // SAFETY: there are so many leaves, and so many numbers that are staged.
-            unsafe { self.fractions.machine.launch(&SUBTRACT, threads(own.len()), &arguments)? }
+            unsafe { self.fractions.machine.launch(&SUBTRACT, Grid::of(own.len()), &arguments)? }
         }
         Ok(())
     }
@@ -198,7 +191,7 @@ impl Fractions {
         let arguments = [q, p, above_q, above_p, Argument::Word(1 << log)];
         let kernel = &ABOVE[usize::from(self.leaves)];
         // SAFETY: there are so many fractions in either layer.
-        unsafe { self.machine.launch(kernel, threads(1 << log), &arguments)? }
+        unsafe { self.machine.launch(kernel, Grid::of(1 << log), &arguments)? }
         Ok(above)
     }
 
@@ -242,7 +235,7 @@ impl Weights {
             let from = coordinates.address_of(EXTENSION * first as usize);
             let arguments = [from, this.0.address_of(to), Argument::Word(count)];
             // SAFETY: there are so many coordinates, and there is room for two to their power elements twice.
-            unsafe { machine.launch(&WEIGHTS, threads(2 << count), &arguments)? }
+            unsafe { machine.launch(&WEIGHTS, Grid::of(2 << count), &arguments)? }
         }
         Ok(this)
     }

@@ -41,6 +41,11 @@ pub struct Family {
 }
 
 impl Family {
+    /// One of its kernels.
+    pub const fn kernel(&'static self, name: &'static str) -> Kernel {
+        Kernel { family: self, name }
+    }
+
     /// The names of its kernels.
     pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
         self.ptx.lines().filter_map(|line| line.strip_prefix(".visible .entry ")?.strip_suffix('('))
@@ -65,6 +70,14 @@ pub struct Grid {
     pub threads: u32,
     /// Bytes of dynamic shared memory of a block.
     pub shared: u32,
+}
+
+impl Grid {
+    /// A thread for each of so many, in blocks of 256 threads.
+    pub fn of(count: usize) -> Self {
+        const THREADS: u32 = 256;
+        Self { blocks: [(count as u32).div_ceil(THREADS), 1, 1], threads: THREADS, shared: 0 }
+    }
 }
 
 /// What a kernel is given.

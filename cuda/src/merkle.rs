@@ -5,22 +5,16 @@ use std::sync::Arc;
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 
 pub(crate) static FAMILY: Family = Family { name: "merkle", ptx: include_str!("../ptx/merkle.ptx") };
-static ABSORB: Kernel = Kernel { family: &FAMILY, name: "absorb_columns" };
-static HASH_ROWS: Kernel = Kernel { family: &FAMILY, name: "hash_rows" };
-static GATHER_ROWS: Kernel = Kernel { family: &FAMILY, name: "gather_rows" };
-static PARENTS: Kernel = Kernel { family: &FAMILY, name: "parents" };
+static ABSORB: Kernel = FAMILY.kernel("absorb_columns");
+static HASH_ROWS: Kernel = FAMILY.kernel("hash_rows");
+static GATHER_ROWS: Kernel = FAMILY.kernel("gather_rows");
+static PARENTS: Kernel = FAMILY.kernel("parents");
 
 /// Words of a digest.
 pub const DIGEST: usize = 8;
 
 /// Columns whose cells fill a block of the hash.
 const BLOCK: usize = 16;
-
-/// A thread for each of so many.
-fn threads(count: usize) -> Grid {
-    const THREADS: u32 = 256;
-    Grid { blocks: [(count as u32).div_ceil(THREADS), 1, 1], threads: THREADS, shared: 0 }
-}
 
 /// Rows of a matrix that are being hashed.
 #[derive(Debug)]
@@ -58,7 +52,7 @@ impl Rows {
         let words = [count, self.count, self.absorbed, self.length].map(|word| Argument::Word(word as u32));
         let buffers = [columns.address(), self.states.address(), Argument::Words(self.begin)];
         // SAFETY: there are so many columns of so many rows, and a state for every row.
-        unsafe { self.machine.launch(&ABSORB, threads(self.count), &[&buffers[..], &words[..]].concat())? }
+        unsafe { self.machine.launch(&ABSORB, Grid::of(self.count), &[&buffers[..], &words[..]].concat())? }
         self.absorbed = after;
         Ok(())
     }
@@ -83,7 +77,7 @@ pub fn hash_rows(
     let words = [row / BLOCK, rows].map(|word| Argument::Word(word as u32));
     let buffers = [cells.address(), digests.address(), Argument::Words(begin)];
     // SAFETY: there are so many rows, and a digest for every one.
-    unsafe { machine.launch(&HASH_ROWS, threads(rows), &[&buffers[..], &words[..]].concat())? }
+    unsafe { machine.launch(&HASH_ROWS, Grid::of(rows), &[&buffers[..], &words[..]].concat())? }
     Ok(digests)
 }
 
@@ -102,7 +96,7 @@ pub fn gather_rows(
     let words = [row / 4, indices.len()].map(|word| Argument::Word(word as u32));
     let buffers = [cells.address(), places.address(), gathered.address()];
     if !indices.is_empty() {
-        let grid = threads(indices.len() * row / 4);
+        let grid = Grid::of(indices.len() * row / 4);
         // SAFETY: there are rows of all these indices, as was just checked, and room for so many.
         unsafe { machine.launch(&GATHER_ROWS, grid, &[&buffers[..], &words[..]].concat())? }
     }
@@ -130,5 +124,5 @@ pub fn parents_into(
     assert_eq!(above.len(), count * DIGEST, "no room for the parents");
     let arguments = [level.address(), above.address(), Argument::Words(begin), Argument::Word(count as u32)];
     // SAFETY: the level has two nodes for each of these, and there is so much memory for them.
-    unsafe { machine.launch(&PARENTS, threads(count), &arguments) }
+    unsafe { machine.launch(&PARENTS, Grid::of(count), &arguments) }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 
 pub(crate) static FAMILY: Family = Family { name: "sums", ptx: include_str!("../ptx/sums.ptx") };
-static TOTAL: Kernel = Kernel { family: &FAMILY, name: "total" };
+static TOTAL: Kernel = FAMILY.kernel("total");
 
 /// The coordinates of an element of the extension, canonical.
 pub type Element = [u32; 4];

@@ -1,6 +1,6 @@
 //! The heavy forms of the prover, on SIMD lanes and threads: encoding, hashing, folding, fraction trees,
-//! sums of products, grinding. What a GPU can
-//! compute too is asked for through [`device`]. Each has a slow twin in `circlet-core` that its tests compare it with.
+//! sums of products, grinding. What a GPU can compute too is in [`gpu`], and chosen by [`device`]. Each has a slow twin in
+//! `circlet-core` that its tests compare it with.
 
 pub mod bottom;
 pub mod contract;

@@ -66,7 +66,10 @@ pub fn prove<S: BulkHash>(
     let mut rows = rows::begin(encoder, twiddles, u, w, channel.adversary.meddles())?;
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "row rounds").entered();
-    rows.commit(protocol, Label::FoldedRoot, claim, channel)?;
+    let cap_log = |layer| protocol.cap_log(protocol.fold_height(layer));
+    rows.show(Label::FoldedRoot, claim, channel.adversary);
+    let tree = rows.commit(Label::FoldedRoot, cap_log(0), channel.adversary)?;
+    channel.cap(Label::FoldedRoot, tree.cap());
     let folds = schedule.layers * FoldSchedule::ARITY_LOG;
     // Challenges by which the last committed word is not folded yet.
     let mut challenges: Vec<QM31> = Vec::new();
@@ -80,11 +83,17 @@ pub fn prove<S: BulkHash>(
         rows.bind(r)?;
         challenges.push(r);
         if bound == folds {
-            rows.finish(claim, channel)?;
+            rows.show(Label::FinalMessage, claim, channel.adversary);
+            let mut message = rows.message()?;
+            channel.send_slice(Label::FinalMessage, &mut message);
+            rows.replace(message)?;
         } else if bound < folds && bound % FoldSchedule::ARITY_LOG == 0 {
             rows.fold(bound - FoldSchedule::ARITY_LOG, &challenges)?;
             challenges.clear();
-            rows.commit(protocol, Label::FoldRoot, claim, channel)?;
+            rows.show(Label::FoldRoot, claim, channel.adversary);
+            let tree =
+                rows.commit(Label::FoldRoot, cap_log(bound / FoldSchedule::ARITY_LOG), channel.adversary)?;
+            channel.cap(Label::FoldRoot, tree.cap());
         }
     }
     drop(stage);
@@ -137,7 +146,8 @@ fn answer<S: BulkHash>(
             *position >>= FoldSchedule::ARITY_LOG;
         }
         positions.dedup();
-        words.open(layer, &positions, channel)?;
+        let tree = words.tree(layer);
+        open(&words.groups(layer, &tree.needed(&positions))?, tree, &positions, channel);
     }
     Ok(())
 }

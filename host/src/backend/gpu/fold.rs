@@ -88,8 +88,8 @@ impl Rows {
         Ok(())
     }
 
-    /// The tables, which are on the processor from now on.
-    fn few(&mut self) -> Result<&mut [Table; 2], Error> {
+    /// The tables of message and weight, which are on the processor from now on.
+    pub fn few(&mut self) -> Result<&mut [Table; 2], Error> {
         if let State::Many(tables, _) = &self.state {
             self.state = State::Few(tables.read()?.map(table));
         }
@@ -97,23 +97,10 @@ impl Rows {
         Ok(tables)
     }
 
-    /// Folds the word, level by level.
-    pub fn fold(&mut self, twiddles: &Twiddles, challenges: &[QM31]) -> Result<(), Error> {
-        let factors = std::array::from_fn(|k| {
-            let r = challenges[k];
-            [(QM31::ONE - r) * QM31::HALF, r * QM31::HALF].map(words)
-        });
-        let folded = self.word.fold(twiddles, factors)?;
+    /// Folds the word, level by level; of each challenge r, `(1 - r) / 2` and `r / 2`.
+    pub fn fold(&mut self, twiddles: &Twiddles, factors: [[QM31; 2]; ARITY as usize]) -> Result<(), Error> {
+        let folded = self.word.fold(twiddles, factors.map(|factors| factors.map(words)))?;
         self.layers.push(std::mem::replace(&mut self.word, folded));
-        Ok(())
-    }
-
-    /// What is left of the message, in whose place comes what was sent of it.
-    pub fn message(&mut self, send: impl FnOnce(&mut Vec<QM31>)) -> Result<(), Error> {
-        let [message, _] = self.few()?;
-        let mut elements = message.elements();
-        send(&mut elements);
-        *message = Table::new(elements);
         Ok(())
     }
 

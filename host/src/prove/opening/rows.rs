@@ -7,7 +7,6 @@ use circlet_core::stacking::FoldSchedule;
 use circlet_core::transcript::Label;
 use rayon::prelude::*;
 
-use super::open;
 use crate::backend::device::{Device, Error};
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, E, Ext, LANES, pack, to_stwo, to_stwo_base, unpack};
@@ -15,7 +14,7 @@ use crate::backend::gpu::fold as gpu;
 use crate::backend::matrix::Rows;
 use crate::backend::merkle::{BulkHash, Tree};
 use crate::backend::table::{Table, low_round};
-use crate::prove::channel::Channel;
+use crate::prove::adversary::Adversary;
 
 /// Inverse coordinates of the folds of a code, level by level, in vectors; and on the GPU if one folds.
 pub struct Twiddles {
@@ -102,20 +101,26 @@ pub trait RowRounds<S: BulkHash> {
     fn round(&self) -> [QM31; MESSAGE];
     /// Binds the lowest coordinate.
     fn bind(&mut self, r: QM31) -> Result<(), Error>;
-    /// Commits to the word and sends the cap; an adversary sees what is left, and its claim, before.
-    fn commit(
-        &mut self,
-        protocol: &Protocol,
-        label: Label,
-        claim: QM31,
-        channel: &mut Channel<'_, S>,
-    ) -> Result<(), Error>;
     /// Folds the word, from a level of the code on.
     fn fold(&mut self, level: u32, challenges: &[QM31]) -> Result<(), Error>;
-    /// Sends what is left of the message.
-    fn finish(&mut self, claim: QM31, channel: &mut Channel<'_, S>) -> Result<(), Error>;
-    /// Opens a committed word at groups.
-    fn open(&self, layer: usize, groups: &[u32], channel: &mut Channel<'_, S>) -> Result<(), Error>;
+    /// Shows what is left, of which an inner product is claimed, to who might change it: before a word or the last message
+    /// is sent.
+    fn show(&mut self, _label: Label, _claim: QM31, _adversary: &mut dyn Adversary) {}
+    /// The tree over groups of the word, up to a cap of `2^cap_log` digests.
+    fn commit(
+        &mut self,
+        label: Label,
+        cap_log: u32,
+        adversary: &mut dyn Adversary,
+    ) -> Result<&Tree<S>, Error>;
+    /// What is left of the message.
+    fn message(&mut self) -> Result<Vec<QM31>, Error>;
+    /// Goes on with what was sent of it.
+    fn replace(&mut self, message: Vec<QM31>) -> Result<(), Error>;
+    /// The tree over a committed word.
+    fn tree(&self, layer: usize) -> &Tree<S>;
+    /// The groups of a committed word that have these indices, and maybe others.
+    fn groups(&self, layer: usize, indices: &[u32]) -> Result<Rows<'_>, Error>;
 }
 
 /// Begins with a message `u` and the weight on it; `shown` where an adversary may change what is left of them.
@@ -148,17 +153,6 @@ struct OnProcessor<'a, S: BulkHash> {
     layers: Vec<Layer<S>>,
 }
 
-impl<S: BulkHash> OnProcessor<'_, S> {
-    /// Shows what is left to who might change it.
-    fn show(&mut self, label: Label, claim: QM31, channel: &mut Channel<'_, S>) {
-        if channel.adversary.meddles() {
-            let mut message = self.u.elements();
-            channel.adversary.remaining(label, &mut message, &self.w.elements(), claim);
-            self.u = Table::new(message);
-        }
-    }
-}
-
 impl<S: BulkHash> RowRounds<S> for OnProcessor<'_, S> {
     fn round(&self) -> [QM31; MESSAGE] {
         low_round(&self.u, &self.w)
@@ -170,39 +164,45 @@ impl<S: BulkHash> RowRounds<S> for OnProcessor<'_, S> {
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        protocol: &Protocol,
-        label: Label,
-        claim: QM31,
-        channel: &mut Channel<'_, S>,
-    ) -> Result<(), Error> {
-        self.show(label, claim, channel);
-        channel.adversary.word(label, &mut self.word);
-        let height = protocol.fold_height(self.layers.len() as u32);
-        let layer = Layer::new(&self.word, protocol.cap_log(height));
-        channel.cap(label, layer.tree.cap());
-        self.layers.push(layer);
-        Ok(())
-    }
-
     fn fold(&mut self, level: u32, challenges: &[QM31]) -> Result<(), Error> {
         self.word = fold(&self.word, &self.twiddles[level as usize..], challenges);
         Ok(())
     }
 
-    fn finish(&mut self, claim: QM31, channel: &mut Channel<'_, S>) -> Result<(), Error> {
-        self.show(Label::FinalMessage, claim, channel);
-        let mut message = self.u.elements();
-        channel.send_slice(Label::FinalMessage, &mut message);
+    fn show(&mut self, label: Label, claim: QM31, adversary: &mut dyn Adversary) {
+        if adversary.meddles() {
+            let mut message = self.u.elements();
+            adversary.remaining(label, &mut message, &self.w.elements(), claim);
+            self.u = Table::new(message);
+        }
+    }
+
+    fn commit(
+        &mut self,
+        label: Label,
+        cap_log: u32,
+        adversary: &mut dyn Adversary,
+    ) -> Result<&Tree<S>, Error> {
+        adversary.word(label, &mut self.word);
+        self.layers.push(Layer::new(&self.word, cap_log));
+        Ok(self.tree(self.layers.len() - 1))
+    }
+
+    fn message(&mut self) -> Result<Vec<QM31>, Error> {
+        Ok(self.u.elements())
+    }
+
+    fn replace(&mut self, message: Vec<QM31>) -> Result<(), Error> {
         self.u = Table::new(message);
         Ok(())
     }
 
-    fn open(&self, layer: usize, groups: &[u32], channel: &mut Channel<'_, S>) -> Result<(), Error> {
-        let Layer { columns, tree } = &self.layers[layer];
-        open(&Rows::Of(columns), tree, groups, channel);
-        Ok(())
+    fn tree(&self, layer: usize) -> &Tree<S> {
+        &self.layers[layer].tree
+    }
+
+    fn groups(&self, layer: usize, _: &[u32]) -> Result<Rows<'_>, Error> {
+        Ok(Rows::Of(&self.layers[layer].columns))
     }
 }
 
@@ -222,34 +222,30 @@ impl<S: BulkHash> RowRounds<S> for OnGpu<'_, S> {
         self.rows.bind(r)
     }
 
-    fn commit(
-        &mut self,
-        protocol: &Protocol,
-        label: Label,
-        _: QM31,
-        channel: &mut Channel<'_, S>,
-    ) -> Result<(), Error> {
-        let height = protocol.fold_height(self.trees.len() as u32);
-        let tree = self.rows.commit(protocol.cap_log(height))?;
-        channel.cap(label, tree.cap());
-        self.trees.push(tree);
-        Ok(())
-    }
-
     fn fold(&mut self, _: u32, challenges: &[QM31]) -> Result<(), Error> {
-        self.rows.fold(self.twiddles, challenges)
+        self.rows.fold(self.twiddles, std::array::from_fn(|k| halves(challenges[k])))
     }
 
-    fn finish(&mut self, _: QM31, channel: &mut Channel<'_, S>) -> Result<(), Error> {
-        self.rows.message(|message| channel.send_slice(Label::FinalMessage, message))
+    fn commit(&mut self, _: Label, cap_log: u32, _: &mut dyn Adversary) -> Result<&Tree<S>, Error> {
+        self.trees.push(self.rows.commit(cap_log)?);
+        Ok(self.tree(self.trees.len() - 1))
     }
 
-    fn open(&self, layer: usize, groups: &[u32], channel: &mut Channel<'_, S>) -> Result<(), Error> {
-        let tree = &self.trees[layer];
-        let needed = tree.needed(groups);
-        let rows = needed.iter().copied().zip(self.rows.groups(layer, &needed)?).collect();
-        open(&Rows::Some(rows), tree, groups, channel);
+    fn message(&mut self) -> Result<Vec<QM31>, Error> {
+        Ok(self.rows.few()?[0].elements())
+    }
+
+    fn replace(&mut self, message: Vec<QM31>) -> Result<(), Error> {
+        self.rows.few()?[0] = Table::new(message);
         Ok(())
+    }
+
+    fn tree(&self, layer: usize) -> &Tree<S> {
+        &self.trees[layer]
+    }
+
+    fn groups(&self, layer: usize, indices: &[u32]) -> Result<Rows<'_>, Error> {
+        Ok(Rows::Some(indices.iter().copied().zip(self.rows.groups(layer, indices)?).collect()))
     }
 }
 
@@ -266,15 +262,17 @@ fn encode_extension(encoder: &Encoder, message: &[E]) -> Result<Vec<QM31>, Error
     Ok(word)
 }
 
+/// By what neighbours `u` and `v` are folded at `r`: `(1 - r) / 2` times `u + v`, and `r / 2` times `u - v` over the coordinate.
+fn halves(r: QM31) -> [QM31; 2] {
+    [(QM31::ONE - r) * QM31::HALF, r * QM31::HALF]
+}
+
 /// Folds each group of sixteen neighbours to one value, level by level.
 fn fold(word: &[QM31], twiddles: &[Vec<B>], challenges: &[QM31]) -> Vec<QM31> {
-    let half = E::splat(QM31::HALF);
-    // Sums `x` and differences `y` of neighbours, the latter over the coordinate: `((1 - r) x + r y) / 2`.
-    let factors: Vec<(E, E)> =
-        challenges.iter().map(|&r| (E::splat(QM31::ONE - r) * half, E::splat(r) * half)).collect();
+    let factors: Vec<[E; 2]> = challenges.iter().map(|&r| halves(r).map(E::splat)).collect();
     let fold_block = |(block, values): (usize, &[QM31])| -> Vec<QM31> {
         let mut vectors = pack(values);
-        for (&(low, high), inverses) in factors.iter().zip(twiddles) {
+        for (&[low, high], inverses) in factors.iter().zip(twiddles) {
             let len = vectors.len() / 2;
             for i in 0..len {
                 let (u, v) = vectors[2 * i].deinterleave(vectors[2 * i + 1]);
