@@ -40,8 +40,9 @@ pub struct Emulator {
 struct State {
     /// Allocations, by address, and their bytes.
     live: BTreeMap<u64, u64>,
-    /// The bytes of all.
+    /// The bytes of all, and the most that there were.
     used: u64,
+    peak: u64,
     /// Launches so far, and the kernels that were to run.
     launches: u64,
     launched: Vec<&'static str>,
@@ -109,6 +110,14 @@ impl Emulator {
     pub fn fail_launch(&self, n: u64) {
         let mut state = self.state();
         state.lost_at = (n > 0).then(|| state.launches + n);
+    }
+
+    /// Bytes that are allocated, and the most that were since this was asked last.
+    pub fn used(&self) -> (u64, u64) {
+        let mut state = self.state();
+        let (used, peak) = (state.used, state.peak);
+        state.peak = used;
+        (used, peak)
     }
 
     /// The kernels of all launches so far, in their order.
@@ -185,6 +194,7 @@ impl Machine for Emulator {
         let address = memory.expose_provenance() as u64;
         state.live.insert(address, bytes);
         state.used += bytes;
+        state.peak = state.peak.max(state.used);
         Ok(address)
     }
 

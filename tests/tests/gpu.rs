@@ -154,6 +154,23 @@ fn memory_is_planned() {
         }
     }
     assert!((1..18).contains(&refused), "{refused}");
+
+    // In the least memory in which there is a proof about a fifth of what was free stays so: what does not fit is refused
+    // before it is tried.
+    let used = |memory| {
+        let emulator = emulator(memory);
+        let key = key(&Device::Gpu(emulator.clone())).ok()?;
+        let (held, _) = emulator.used();
+        prove(&key, &inputs).ok()?;
+        Some((memory - held, emulator.used().1 - held))
+    };
+    let (mut few, mut enough) = (1 << 12, ENOUGH);
+    while enough - few > few / 64 {
+        let between = few.midpoint(enough);
+        *(if used(between).is_some() { &mut enough } else { &mut few }) = between;
+    }
+    let (free, taken) = used(enough).unwrap();
+    assert!((70..=82).contains(&(100 * taken / free)), "{taken} of {free}");
 }
 
 /// Wherever the GPU fails there is an error that names it, and the next proof is right.
