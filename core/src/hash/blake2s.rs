@@ -63,7 +63,8 @@ impl<const N: usize> Lanes<N> {
     #[inline(always)]
     fn zip(self, rhs: Self, f: impl Fn(u32, u32) -> u32) -> Self {
         let mut out = self.0;
-        for (a, b) in out.iter_mut().zip(rhs.0) {
+        // By reference: compilers take minutes for what an array's own iterator becomes in a compression.
+        for (a, &b) in out.iter_mut().zip(&rhs.0) {
             *a = f(*a, b);
         }
         Self(out)

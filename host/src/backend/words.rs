@@ -1,7 +1,8 @@
 //! Sixteen words side by side, for sixteen hashes at once.
 //!
-//! With AVX-512 they are one register: the compiler, left to itself, prefers registers of half the length there and
-//! then has too few of them for a compression.
+//! With AVX-512 they are one register, with AVX2 two. The compiler, left to itself, prefers registers of half the length
+//! with AVX-512 and then has too few of them for a compression; and to find out that loops over lanes are registers takes it
+//! minutes.
 
 pub use kernels::Wide;
 
@@ -74,7 +75,93 @@ mod kernels {
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_feature = "avx512f")))]
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2", not(target_feature = "avx512f")))]
+mod kernels {
+    use std::arch::x86_64::{
+        __m256i, _mm256_add_epi32, _mm256_or_si256, _mm256_set1_epi32, _mm256_setr_epi32,
+        _mm256_shuffle_epi8, _mm256_sllv_epi32, _mm256_srlv_epi32, _mm256_xor_si256,
+    };
+    use std::mem::transmute;
+
+    use circlet_core::hash::blake2s::Word;
+
+    use super::LANES;
+
+    /// Sixteen words.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Wide([__m256i; 2]);
+
+    impl Wide {
+        /// Words in the order of lanes.
+        #[inline(always)]
+        pub fn new(words: [u32; LANES]) -> Self {
+            // SAFETY: both are 64 bytes of plain data.
+            Self(unsafe { transmute::<[u32; LANES], [__m256i; 2]>(words) })
+        }
+
+        /// The words.
+        #[inline(always)]
+        pub fn to_array(self) -> [u32; LANES] {
+            // SAFETY: both are 64 bytes of plain data.
+            unsafe { transmute::<[__m256i; 2], [u32; LANES]>(self.0) }
+        }
+
+        /// The words in even and in odd lanes of both, those of `self` first.
+        #[inline(always)]
+        pub fn halves(self, other: Self) -> [Self; 2] {
+            super::halves(self.to_array(), other.to_array()).map(Self::new)
+        }
+
+        #[inline(always)]
+        fn each(self, rhs: Self, f: impl Fn(__m256i, __m256i) -> __m256i) -> Self {
+            Self([f(self.0[0], rhs.0[0]), f(self.0[1], rhs.0[1])])
+        }
+    }
+
+    impl Word for Wide {
+        #[inline(always)]
+        fn splat(value: u32) -> Self {
+            // SAFETY: this module is compiled only where AVX2 is enabled for the whole build.
+            Self([unsafe { _mm256_set1_epi32(value as i32) }; 2])
+        }
+        #[inline(always)]
+        fn add(self, rhs: Self) -> Self {
+            // SAFETY: as above.
+            self.each(rhs, |a, b| unsafe { _mm256_add_epi32(a, b) })
+        }
+        #[inline(always)]
+        fn xor(self, rhs: Self) -> Self {
+            // SAFETY: as above.
+            self.each(rhs, |a, b| unsafe { _mm256_xor_si256(a, b) })
+        }
+        #[inline(always)]
+        fn rotate_right<const R: u32>(self) -> Self {
+            // Whole bytes are moved, by so many in every word of four.
+            let bytes = |first: i32| {
+                let word = |i: i32| first + 0x0404_0404 * i;
+                // SAFETY: as above.
+                unsafe {
+                    _mm256_setr_epi32(word(0), word(1), word(2), word(3), word(0), word(1), word(2), word(3))
+                }
+            };
+            self.each(self, |a, _| {
+                // SAFETY: as above.
+                unsafe {
+                    match R {
+                        8 => _mm256_shuffle_epi8(a, bytes(0x0003_0201)),
+                        16 => _mm256_shuffle_epi8(a, bytes(0x0100_0302)),
+                        _ => {
+                            let [right, left] = [R, 32 - R].map(|bits| _mm256_set1_epi32(bits as i32));
+                            _mm256_or_si256(_mm256_srlv_epi32(a, right), _mm256_sllv_epi32(a, left))
+                        }
+                    }
+                }
+            })
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
 mod kernels {
     use circlet_core::hash::blake2s::{Lanes, Word};
 
@@ -100,13 +187,7 @@ mod kernels {
         /// The words in even and in odd lanes of both, those of `self` first.
         #[inline(always)]
         pub fn halves(self, other: Self) -> [Self; 2] {
-            const HALF: usize = LANES / 2;
-            let (a, b) = (self.to_array(), other.to_array());
-            [0, 1].map(|odd| {
-                Self::new(std::array::from_fn(|i| {
-                    if i < HALF { a[2 * i + odd] } else { b[2 * (i - HALF) + odd] }
-                }))
-            })
+            super::halves(self.to_array(), other.to_array()).map(Self::new)
         }
     }
 
@@ -130,6 +211,15 @@ mod kernels {
     }
 }
 
+/// The words in even and in odd lanes of both, one after the other.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx512f")))]
+#[inline(always)]
+fn halves(a: [u32; LANES], b: [u32; LANES]) -> [[u32; LANES]; 2] {
+    const HALF: usize = LANES / 2;
+    let half = |odd| std::array::from_fn(|i| if i < HALF { a[2 * i + odd] } else { b[2 * (i - HALF) + odd] });
+    [half(0), half(1)]
+}
+
 #[cfg(test)]
 mod tests {
     use circlet_core::hash::blake2s::Word;
@@ -145,6 +235,9 @@ mod tests {
         assert_eq!(x.add(y).to_array(), each(&u32::wrapping_add));
         assert_eq!(x.xor(y).to_array(), each(&|a, b| a ^ b));
         assert_eq!(x.rotate_right::<7>().to_array(), each(&|a, _| a.rotate_right(7)));
+        assert_eq!(x.rotate_right::<8>().to_array(), each(&|a, _| a.rotate_right(8)));
+        assert_eq!(x.rotate_right::<12>().to_array(), each(&|a, _| a.rotate_right(12)));
+        assert_eq!(x.rotate_right::<16>().to_array(), each(&|a, _| a.rotate_right(16)));
         assert_eq!(Wide::splat(5).to_array(), [5; LANES]);
         let both = [a, b].concat();
         for (odd, half) in x.halves(y).into_iter().enumerate() {
