@@ -8,6 +8,7 @@ use circlet_core::hash::blake2s::{self, initial_state};
 use circlet_core::hash::{Blake2sTrees, Trees};
 use circlet_core::lookup::summand;
 use circlet_core::poly::{bind_high, bind_low, eq_table};
+use circlet_cuda::columns::{Columns, RUNS, Slot, Slots};
 use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{self, Tables, Twiddles, Word};
 use circlet_cuda::fractions::{Fractions, LAST, LEAST, Leaves, Numbers, Sumcheck};
@@ -19,8 +20,14 @@ use circlet_cuda::{Buffer, Error, Machine};
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 5] =
-    [("encode", encode), ("merkle", trees), ("fractions", fractions), ("tables", tables), ("words", folds)];
+pub const CHECKS: [(&str, Check); 6] = [
+    ("encode", encode),
+    ("merkle", trees),
+    ("fractions", fractions),
+    ("tables", tables),
+    ("words", folds),
+    ("columns", columns),
+];
 
 /// Canonical words, edges among them.
 fn words(count: usize, seed: u32) -> Vec<u32> {
@@ -62,7 +69,7 @@ fn encode(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         let domain = Domain::new(all);
         let code = Code::new(machine, log, all, &coordinates(&domain, log, all))?;
         let messages = words(count * size, log);
-        let codewords = read(&code.encode(&buffer(machine, &messages)?, count)?)?;
+        let codewords = read(&code.encode(&buffer(machine, &messages)?, 0..count)?)?;
         for (message, codeword) in messages.chunks(size).zip(codewords.chunks(1 << all)) {
             let message: Vec<QM31> = message.iter().map(|&word| M31::reduce(word.into()).into()).collect();
             for position in (0..1u32 << all).step_by(((1usize << all) / 32).max(1)) {
@@ -297,5 +304,61 @@ fn folds(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     let all: Vec<u32> = (0..expected.len() as u32 >> fold::ARITY).collect();
     let folded: Vec<u32> = word.groups(&all)?.into_iter().flatten().collect();
     assert_eq!(folded, expected.iter().flat_map(|x| x.coordinates().map(M31::value)).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Contractions of columns with patterns of all sizes, their combinations, and cells in some rows; some zeros are `P`.
+fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    let log = 11;
+    let cells = words(9 << log, 1).into_iter().map(|word| if word == 0 { P } else { word });
+    let cells: Vec<u32> = cells.collect();
+    let cell = |column: usize, row: usize| M31::reduce(cells[(column << log) + row].into());
+    for (count, log_run) in [(1, 4), (3, 5), (4, 6), (9, 4)] {
+        let mut columns = Columns::new(machine, count, log)?;
+        for (column, cells) in cells.chunks(1 << log).take(count).enumerate() {
+            columns.write(column, cells)?;
+        }
+        let (run, tiles) = (1usize << log_run, 1u32 << log >> log_run >> RUNS.ilog2());
+        let patterns = elements(run * (RUNS + 3), 2);
+        let slot = |tile, pattern, step| Slot { tile, pattern, step };
+        let mut all = vec![slot(0, 2, 0), slot(0, 3, 1), slot(0, RUNS as u32 + 2, 0)];
+        all.extend((2..tiles).map(|tile| slot(tile, tile % 4, tile % 2)));
+        let words: Vec<Element> = patterns.iter().map(|x| x.0).collect();
+        let slots = Slots::new(machine, log_run, &words, &all)?;
+        for range in [0..count, count / 2..count] {
+            let found = read(&columns.contract(&slots, range.clone())?)?;
+            assert_eq!(found.len(), range.len() * slots.words());
+            let mut found = found.as_chunks::<RUNS>().0.as_chunks::<4>().0.iter();
+            for column in range {
+                for (slot, sums) in all.iter().zip(found.by_ref()) {
+                    for k in 0..RUNS {
+                        let first = (slot.tile as usize * RUNS + k) * run;
+                        let pattern =
+                            &patterns[(slot.pattern as usize + k * slot.step as usize) * run..][..run];
+                        let expected = (0..run).map(|i| pattern[i].1 * cell(column, first + i)).sum();
+                        assert_eq!(
+                            element(std::array::from_fn(|c| sums[c][k])),
+                            expected,
+                            "{slot:?}, run {k}"
+                        );
+                    }
+                }
+            }
+        }
+        assert!(columns.contract(&Slots::new(machine, log_run, &words, &[])?, 0..count)?.is_empty());
+
+        let weights = elements(count, 3);
+        let found = read(&columns.combine(&weights.iter().map(|w| w.0).collect::<Vec<_>>())?)?;
+        for row in 0..1 << log {
+            let expected = weights.iter().enumerate().map(|(column, w)| w.1 * cell(column, row)).sum();
+            assert_eq!(element(std::array::from_fn(|c| found[(c << log) + row])), expected);
+        }
+
+        let rows = [0, 77, 77, (1 << log) - 1];
+        let expected =
+            rows.iter().flat_map(|&row| (0..count).map(move |column| (column << log) + row as usize));
+        assert_eq!(columns.gather(&rows)?, expected.map(|at| cells[at]).collect::<Vec<_>>());
+        assert!(columns.gather(&[])?.is_empty());
+    }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use circlet_core::hash::blake2s::{self, initial_state};
+use circlet_cuda::columns::{Columns, Slot, Slots};
 use circlet_cuda::driver::{Gpu, Info, devices};
 use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{ARITY, Tables, Twiddles, Word};
@@ -145,8 +146,38 @@ fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
     Ok(rows)
 }
 
+/// What the opening does with a matrix, in bytes that are read.
+fn matrices(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Error> {
+    const LOG_RUN: u32 = 6;
+    let (log, count) = (18, 256);
+    let columns = Columns::of(machine, filled(machine, count << log)?, log);
+    let bytes = 4.0 * (count << log) as f64;
+    let mut rows = Vec::new();
+    let mut row = |kernel: String, seconds: f64| {
+        rows.push(Row { kernel, seconds, rate: bytes / seconds, unit: "B/s", most: bandwidth });
+    };
+    for each in [1, 3] {
+        let tiles = 1u32 << (log - LOG_RUN - 4);
+        let slots: Vec<Slot> =
+            (0..tiles * each).map(|k| Slot { tile: k / each, pattern: k % each, step: 0 }).collect();
+        let slots = Slots::new(machine, LOG_RUN, &vec![CHALLENGE; (each as usize) << LOG_RUN], &slots)?;
+        let contract = || columns.contract(&slots, 0..count).map(drop);
+        row(
+            format!("contraction of {count} x 2^{log} with {each} slots a tile"),
+            seconds(machine, contract)?,
+        );
+    }
+    let weights = vec![CHALLENGE; count];
+    row(
+        format!("combination of {count} x 2^{log}"),
+        seconds(machine, || columns.combine(&weights).map(drop))?,
+    );
+    Ok(rows)
+}
+
 fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
     let mut rows = sumchecks(machine, info.bandwidth as f64)?;
+    rows.extend(matrices(machine, info.bandwidth as f64)?);
     let bandwidth = info.bandwidth as f64;
     let lanes = f64::from(info.multiprocessors) * 64.0 * f64::from(info.clock) * 1000.0;
     for (log, blowup, count) in [(14, 2, 64), (18, 2, 16), (22, 2, 1), (24, 0, 1)] {
@@ -155,7 +186,7 @@ fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
         let code = Code::new(machine, log, all, &vec![1; Code::twiddles(log, all)])?;
         let messages = filled(machine, count << log)?;
         let mut codewords = Buffer::new(machine, count << all)?;
-        let seconds = seconds(machine, || code.encode_into(&messages, count, &mut codewords))?;
+        let seconds = seconds(machine, || code.encode_into(&messages, 0..count, &mut codewords, 0))?;
         // The first pass reads messages.
         let written = 4.0 * (count << all) as f64;
         let bytes = written * (2 * code.passes() - 1) as f64 + 4.0 * (count << log) as f64;

@@ -1,5 +1,6 @@
 //! Encoding on a machine (`kernels/encode.cu`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
@@ -94,19 +95,27 @@ impl Code {
         Ok(Self { machine: machine.clone(), twiddles, log_message, log_codeword })
     }
 
-    /// The codewords of `count` messages of canonical words, which lie one after the other, as they do. There are at most
+    /// The codewords of some of the messages of canonical words that lie one after the other, as they do. There are at most
     /// 65,535.
-    pub fn encode(&self, messages: &Buffer, count: usize) -> Result<Buffer, Error> {
-        let mut codewords = Buffer::new(&self.machine, count << self.log_codeword)?;
-        self.encode_into(messages, count, &mut codewords)?;
+    pub fn encode(&self, messages: &Buffer, range: Range<usize>) -> Result<Buffer, Error> {
+        let mut codewords = Buffer::new(&self.machine, range.len() << self.log_codeword)?;
+        self.encode_into(messages, range, &mut codewords, 0)?;
         Ok(codewords)
     }
 
-    /// [`Self::encode`] into a buffer that is there.
-    pub fn encode_into(&self, messages: &Buffer, count: usize, codewords: &mut Buffer) -> Result<(), Error> {
-        assert_eq!(messages.len(), count << self.log_message, "other messages");
-        assert_eq!(codewords.len(), count << self.log_codeword, "no room for the codewords");
-        let mut from = (messages, self.log_message);
+    /// [`Self::encode`] into a buffer that is there, from a codeword on.
+    pub fn encode_into(
+        &self,
+        messages: &Buffer,
+        range: Range<usize>,
+        codewords: &mut Buffer,
+        first: usize,
+    ) -> Result<(), Error> {
+        let count = range.len();
+        assert!(messages.len() >= range.end << self.log_message, "other messages");
+        assert!(codewords.len() >= (first + count) << self.log_codeword, "no room for the codewords");
+        let to = codewords.address_of(first << self.log_codeword);
+        let mut from = (messages.address_of(range.start << self.log_message), self.log_message);
         for pass in passes(self.log_message, tile(&*self.machine)) {
             let size = pass.layers + pass.run;
             let grid = Grid {
@@ -115,13 +124,13 @@ impl Code {
                 shared: shared(size),
             };
             let words = [from.1, self.log_codeword, pass.low, pass.layers, pass.run].map(Argument::Word);
-            let buffers = [from.0, &*codewords, &self.twiddles].map(Buffer::address);
+            let buffers = [from.0, to, self.twiddles.address()];
             // SAFETY: tiles cover all words of every codeword once and read messages below their length; the passes' layers
             // are those that there are twiddles of.
             unsafe {
                 self.machine.launch(&PASS, grid, &[&buffers[..], &words[..]].concat())?;
             }
-            from = (codewords, self.log_codeword);
+            from = (to, self.log_codeword);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 //!
 //! Nothing here needs CUDA to build, and without a driver every function says so: none panics.
 
+pub mod columns;
 #[cfg(feature = "driver")]
 pub mod driver;
 #[cfg(feature = "emulate")]
@@ -19,7 +20,7 @@ pub mod merkle;
 pub mod sums;
 
 /// All files of kernels.
-pub const FAMILIES: [&Family; 5] =
-    [&encode::FAMILY, &fold::FAMILY, &fractions::FAMILY, &merkle::FAMILY, &sums::FAMILY];
+pub const FAMILIES: [&Family; 6] =
+    [&columns::FAMILY, &encode::FAMILY, &fold::FAMILY, &fractions::FAMILY, &merkle::FAMILY, &sums::FAMILY];
 
 pub use machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};

@@ -219,14 +219,14 @@ fn every_answer_is_checked() {
 fn codewords<S: BulkHash>(commitment: &mut Commitment<S>) -> &mut Vec<Vec<B>> {
     match &mut commitment.matrix {
         Matrix::Kept { codewords, .. } => codewords,
-        Matrix::Made { .. } => panic!("they are kept"),
+        Matrix::OnGpu(_) | Matrix::Made { .. } => panic!("they are kept"),
     }
 }
 
 fn kept<S: BulkHash>(commitment: &Commitment<S>) -> &Vec<Vec<B>> {
     match &commitment.matrix {
         Matrix::Kept { codewords, .. } => codewords,
-        Matrix::Made { .. } => panic!("they are kept"),
+        Matrix::OnGpu(_) | Matrix::Made { .. } => panic!("they are kept"),
     }
 }
 

@@ -20,6 +20,7 @@ use circlet_core::decoder::{Text, Turn};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
 use circlet_cuda::emulated::{Emulator, Schedule};
+use circlet_cuda::fractions::Leaves;
 use circlet_tests::programs;
 use circlet_verifier::verify;
 
@@ -133,27 +134,35 @@ fn memory_is_planned() {
     };
     let cpu = key(&Device::Cpu).unwrap();
     let proof = prove(&cpu, &inputs).unwrap();
-    let mut refused = 0;
-    for log in 12..30 {
-        match key(&gpu(1 << log)) {
+    let (mut refused, mut ways) = (0, BTreeSet::new());
+    for memory in (12..30).flat_map(|log| (8..16).map(move |k| k << (log - 3))) {
+        let emulator = emulator(memory);
+        match key(&Device::Gpu(emulator.clone())) {
             Ok(key) => {
                 assert!(key.verifying == cpu.verifying);
+                let before = emulator.launched().len();
                 match prove(&key, &inputs) {
-                    Ok(same) => assert!(same == proof, "2^{log} bytes"),
+                    Ok(same) => assert!(same == proof, "{memory} bytes"),
                     Err(error) => {
                         assert!(matches!(error.downcast_ref(), Some(Error::Memory { .. })), "{error}");
                         refused += 1;
+                        continue;
                     }
                 }
+                let launched = emulator.launched().split_off(before);
+                let count = |kernel| launched.iter().filter(|launched| **launched == kernel).count();
+                ways.insert(["columns_contract", "columns_gather", "encode_pass"].map(count));
             }
             Err(KeyError::Device(Error::Memory { needed, free, .. })) => {
-                assert!(needed > free && free <= 1 << log, "{needed} of {free}");
+                assert!(needed > free && free <= memory, "{needed} of {free}");
                 refused += 1;
             }
             Err(error) => panic!("{error}"),
         }
     }
-    assert!((1..18).contains(&refused), "{refused}");
+    assert!((1..18 * 8).contains(&refused), "{refused}");
+    // Both matrices lie on the GPU, with codewords, or one without; or one lies there alone.
+    assert_eq!(ways.into_iter().collect::<Vec<_>>(), [[1, 1, 3], [2, 2, 2], [2, 2, 3]]);
 
     // In the least memory in which there is a proof about a fifth of what was free stays so: what does not fit is refused
     // before it is tried.
@@ -171,6 +180,9 @@ fn memory_is_planned() {
     }
     let (free, taken) = used(enough).unwrap();
     assert!((70..=82).contains(&(100 * taken / free)), "{taken} of {free}");
+    // What stays there takes nothing from the lookups, of which this is what they need.
+    let lookups = Leaves::memory(cpu.protocol.sizes().gkr_log);
+    assert!(free / 5 * 4 < lookups + lookups / 32, "{free} for {lookups}");
 }
 
 /// Wherever the GPU fails there is an error that names it, and the next proof is right.

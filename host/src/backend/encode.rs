@@ -1,5 +1,7 @@
 //! Encoding: one forward circle FFT for each column of a matrix, on the processor or on a GPU.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use stwo::core::fields::m31::M31 as StwoM31;
 use stwo::core::poly::circle::CanonicCoset;
@@ -11,7 +13,8 @@ use stwo::prover::poly::twiddles::TwiddleTree;
 
 use super::device::{Device, Error};
 use super::field::{B, LANES, LOG_LANES};
-use super::gpu::encode as gpu;
+use super::gpu::{encode as gpu, matrix};
+use super::matrix::Matrix;
 use super::merkle::{Absorbed, BulkHash, Tree};
 
 /// A code, as what computes it holds it; made once for a key.
@@ -25,7 +28,7 @@ enum Means {
     /// The processor, with twiddles.
     Cpu { log_message: u32, twiddles: TwiddleTree<SimdBackend> },
     /// A GPU.
-    Gpu(gpu::Encoder),
+    Gpu(Arc<gpu::Encoder>),
 }
 
 impl Encoder {
@@ -37,7 +40,7 @@ impl Encoder {
                 let half_coset = CanonicCoset::new(log_codeword).circle_domain().half_coset;
                 Means::Cpu { log_message, twiddles: SimdBackend::precompute_twiddles(half_coset) }
             }
-            Device::Gpu(machine) => Means::Gpu(gpu::Encoder::new(machine, log_message, log_blowup)?),
+            Device::Gpu(machine) => Means::Gpu(gpu::Encoder::new(machine, log_message, log_blowup)?.into()),
         };
         Ok(Self { log_codeword, means })
     }
@@ -58,18 +61,28 @@ impl Encoder {
         }
     }
 
-    /// The codewords of a matrix, with the tree over their rows up to a cap of `2^cap_log` digests.
+    /// A matrix with the tree over the rows of its codewords up to a cap of `2^cap_log` digests. It is kept where it is
+    /// encoded, if so many bytes of a GPU's memory are free beside it.
     pub fn commit<S: BulkHash>(
         &self,
-        messages: &[Vec<B>],
+        messages: Vec<Vec<B>>,
         cap_log: u32,
-    ) -> Result<(Vec<Vec<B>>, Tree<S>), Error> {
-        if let Means::Gpu(encoder) = &self.means {
-            return encoder.commit(messages, cap_log);
-        }
-        let codewords = self.encode_all(messages)?;
-        let tree = Tree::new(&codewords, cap_log);
-        Ok((codewords, tree))
+        later: u64,
+    ) -> Result<(Matrix, Tree<S>), Error> {
+        let (codewords, tree) = match &self.means {
+            Means::Gpu(encoder) => {
+                if let Some((matrix, tree)) = matrix::Matrix::commit(encoder, &messages, cap_log, later)? {
+                    return Ok((Matrix::OnGpu(matrix), tree));
+                }
+                encoder.commit(&messages, cap_log)?
+            }
+            Means::Cpu { .. } => {
+                let codewords = self.encode_all(&messages)?;
+                let tree = Tree::new(&codewords, cap_log);
+                (codewords, tree)
+            }
+        };
+        Ok((Matrix::Kept { messages, codewords }, tree))
     }
 
     /// The tree over the rows of a matrix of so many columns whose messages come in groups: multiples of sixteen, but for

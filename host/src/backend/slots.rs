@@ -107,6 +107,26 @@ impl Slots {
         self.all[index]
     }
 
+    /// All slots, each with its tile, in the order of tiles.
+    pub fn all(&self) -> impl Iterator<Item = (u32, Slot)> {
+        let tiles = (0u32..).zip(self.starts.windows(2));
+        tiles.flat_map(|(tile, ends)| (ends[0]..ends[1]).map(move |_| tile)).zip(self.all.iter().copied())
+    }
+
+    /// Log of the cells of a run.
+    pub fn log_run(&self) -> u32 {
+        (self.run * LANES).ilog2()
+    }
+
+    /// All patterns, one after the other.
+    pub fn elements(&self) -> impl Iterator<Item = QM31> {
+        let len = self.run * LANES;
+        let element = move |pattern: &[u64], at: usize| {
+            QM31::from_coordinates(std::array::from_fn(|c| M31::reduce(pattern[c * len + at])))
+        };
+        self.patterns.chunks_exact(4 * len).flat_map(move |p| (0..len).map(move |at| element(p, at)))
+    }
+
     /// The coordinates of a pattern, one after the other.
     fn pattern(&self, number: u32) -> &[u64] {
         let len = 4 * self.run * LANES;

@@ -9,6 +9,7 @@ use circlet_core::opening::MESSAGE;
 use circlet_core::stacking::Stacking;
 use rayon::prelude::*;
 
+use super::device::Error;
 use super::field::{E, Ext};
 use super::matrix::Matrix;
 use super::slots::{Slots, Sparse};
@@ -38,17 +39,13 @@ impl Stack {
         matrices: [Option<&Matrix>; 4],
         weights: [Vec<Sparse>; 4],
         stacking: &Stacking,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let mut columns: Vec<Option<Column>> = Vec::new();
         for (matrix, weights) in matrices.into_iter().zip(weights).take(1 << stacking.log_trees) {
             let end = columns.len() + (1 << stacking.log_columns);
-            let mut weights = weights.into_iter();
-            for (matrix, range) in matrix.iter().flat_map(|matrix| matrix.groups().map(move |g| (matrix, g)))
-            {
-                let messages = matrix.messages(range);
-                let weights: Vec<Sparse> = weights.by_ref().take(messages.len()).collect();
-                columns.par_extend(messages.par_iter().zip(weights).map(|(cells, w)| {
-                    let f = slots.contract(cells);
+            if let Some(matrix) = matrix {
+                let contracted = matrix.contracted(slots)?;
+                columns.par_extend(contracted.into_par_iter().zip(weights).map(|(f, w)| {
                     let product = w.dot(&f);
                     Some(Column { f, w, scale: QM31::ONE, product })
                 }));
@@ -57,7 +54,7 @@ impl Stack {
         }
         let mut stack = Self { columns, cross: Vec::new() };
         stack.cross();
-        stack
+        Ok(stack)
     }
 
     fn cross(&mut self) {

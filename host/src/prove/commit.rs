@@ -12,7 +12,8 @@ use super::adversary::Adversary;
 use crate::backend::device::Error;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, LANES, pack_base};
-use crate::backend::matrix::Matrix;
+use crate::backend::gpu::matrix::later;
+use crate::backend::matrix::{Matrix, groups};
 use crate::backend::merkle::{BulkHash, Tree};
 use crate::execute::{Cells, Fixed};
 
@@ -43,12 +44,14 @@ impl<S: BulkHash> Commitment<S> {
         let columns = placed(protocol, columns);
         let messages = stack(&columns, 0..stacking.matrix_columns[which.index()], 1 << stacking.log_rows);
         let cap_log = protocol.cap_log(protocol.codeword_log());
-        let (mut codewords, mut tree) = encoder.commit(&messages, cap_log)?;
         if adversary.meddles() {
+            let mut codewords = encoder.encode_all(&messages)?;
             adversary.codewords(label, &mut codewords);
-            tree = Tree::new(&codewords, cap_log);
+            let tree = Tree::new(&codewords, cap_log);
+            return Ok(Self { matrix: Matrix::Kept { messages, codewords }, tree });
         }
-        Ok(Self { matrix: Matrix::Kept { messages, codewords }, tree })
+        let (matrix, tree) = encoder.commit(messages, cap_log, later(protocol, which))?;
+        Ok(Self { matrix, tree })
     }
 
     /// The same for the fixed tree with nothing in memory but the tree: messages and codewords are made from the columns
@@ -67,10 +70,9 @@ impl<S: BulkHash> Commitment<S> {
                 places.iter().map(|&(offset, id)| (offset, columns.cells(id))).collect();
             stack(&columns, range, rows)
         };
-        let matrix = Matrix::Made { count, make: Box::new(make) };
-        let groups = matrix.groups().map(|range| matrix.messages(range).into_owned());
-        let tree = encoder.tree(count, groups, protocol.cap_log(protocol.codeword_log()))?;
-        Ok(Self { matrix, tree })
+        let tree =
+            encoder.tree(count, groups(count).map(&make), protocol.cap_log(protocol.codeword_log()))?;
+        Ok(Self { matrix: Matrix::Made { count, make: Box::new(make) }, tree })
     }
 }
 

@@ -9,17 +9,15 @@ use circlet_core::poly::univariate;
 use circlet_core::protocol::{Outline, Protocol};
 use circlet_core::stacking::FoldSchedule;
 use circlet_core::transcript::Label;
-use rayon::prelude::*;
 
 use super::channel::Channel;
 use super::commit::Commitment;
 use super::weight::Weight;
 use crate::backend::device::Error;
 use crate::backend::encode::Encoder;
-use crate::backend::field::{B, E};
-use crate::backend::matrix::{Matrix, Rows};
+use crate::backend::field::E;
+use crate::backend::matrix::{Matrix, Rows, plus};
 use crate::backend::merkle::{BulkHash, Tree};
-use crate::backend::slots::combine;
 use crate::backend::stack::Stack;
 use rows::RowRounds;
 pub use rows::Twiddles;
@@ -42,7 +40,7 @@ pub fn prove<S: BulkHash>(
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "contract").entered();
     let matrices = commitments.map(|c| c.map(|c| &c.matrix));
-    let mut stack = Stack::new(&slots, matrices, factors, stacking);
+    let mut stack = Stack::new(&slots, matrices, factors, stacking)?;
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "stack rounds").entered();
     let mut point = Vec::new();
@@ -59,7 +57,7 @@ pub fn prove<S: BulkHash>(
     point.reverse();
     let w = slots.expand(&stack.finish());
     let weights = column_weights(&point, stacking.log_columns);
-    let u = combine_all(matrices, &weights);
+    let u = combine_all(matrices, &weights)?;
     drop(stage);
 
     let stage = tracing::debug_span!(target: "opening", "encode").entered();
@@ -102,26 +100,14 @@ pub fn prove<S: BulkHash>(
     answer(protocol, encoder, commitments, &*rows, channel)
 }
 
-/// `sum weight column` over all matrix columns.
-fn combine_all(matrices: [Option<&Matrix>; 4], weights: &[Vec<QM31>]) -> Vec<E> {
-    let weighted =
-        || matrices.into_iter().zip(weights).filter_map(|(matrix, weights)| Some((matrix?, weights)));
-    let mut columns: Vec<(&[B], QM31)> = Vec::new();
-    for (matrix, weights) in weighted() {
-        if let Matrix::Kept { messages, .. } = matrix {
-            columns.extend(messages.iter().map(Vec::as_slice).zip(weights.iter().copied()));
-        }
+/// `sum weight column` over the columns of all matrices.
+fn combine_all(matrices: [Option<&Matrix>; 4], weights: &[Vec<QM31>]) -> Result<Vec<E>, Error> {
+    let mut sum: Option<Vec<E>> = None;
+    for (matrix, weights) in matrices.into_iter().zip(weights).filter_map(|(m, w)| Some((m?, w))) {
+        let part = matrix.combined(weights)?;
+        sum = Some(if let Some(sum) = sum { plus(sum, part) } else { part });
     }
-    let mut sum = combine(&columns);
-    for (matrix, weights) in weighted().filter(|(matrix, _)| matches!(matrix, Matrix::Made { .. })) {
-        for range in matrix.groups() {
-            let messages = matrix.messages(range.clone());
-            let part: Vec<_> =
-                messages.iter().map(Vec::as_slice).zip(weights[range].iter().copied()).collect();
-            sum.par_iter_mut().zip(combine(&part)).for_each(|(sum, part)| *sum += part);
-        }
-    }
-    sum
+    Ok(sum.unwrap_or_default())
 }
 
 /// Opens everything at the queried positions.

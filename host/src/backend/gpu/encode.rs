@@ -1,5 +1,6 @@
 //! Encoding and hashing on a GPU: what is committed to, in groups of columns that fit its memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use circlet_core::code::Domain;
@@ -9,9 +10,12 @@ use circlet_cuda::merkle::{DIGEST, Rows, parents};
 use circlet_cuda::{Buffer, Error, Machine};
 use rayon::prelude::*;
 
-use super::{WORD, refused, usable};
+use super::{WORD, groups, refused, usable};
 use crate::backend::field::{B, LANES};
 use crate::backend::merkle::{BLOCK, BulkHash, Tree, dropped};
+
+/// Columns of a launch, at most: a grid has no more rows.
+const MOST: usize = 1 << 15;
 
 /// A code on a GPU.
 #[derive(Debug)]
@@ -47,14 +51,23 @@ impl Encoder {
         &self.machine
     }
 
+    /// Log of the length of a message.
+    pub fn log_message(&self) -> u32 {
+        self.log_message
+    }
+
     /// Log of the length of a codeword.
     pub fn log_codeword(&self) -> u32 {
         self.log_codeword
     }
 
-    /// How many columns are encoded at once where `reserved` bytes are needed beside them: blocks of the hash, as many as
-    /// fit, and the last few.
-    fn at_once(&self, columns: usize, reserved: u64) -> Result<usize, Error> {
+    /// Columns in groups that are encoded at once where `reserved` bytes are needed beside them: blocks of the hash, as many
+    /// as fit, and the last few.
+    pub fn groups(
+        &self,
+        columns: usize,
+        reserved: u64,
+    ) -> Result<impl Iterator<Item = Range<usize>> + use<>, Error> {
         let (free, usable) = usable(&*self.machine)?;
         let usable = usable.saturating_sub(reserved);
         let column = WORD * ((1 << self.log_message) + (1 << self.log_codeword));
@@ -63,8 +76,7 @@ impl Encoder {
             let needed = column * BLOCK.min(columns) as u64 + reserved;
             return Err(refused(&*self.machine, needed, free));
         }
-        // No more in a launch than a grid has rows.
-        Ok(fitting.clamp(BLOCK, 1 << 15))
+        Ok(groups(columns, fitting.clamp(BLOCK, MOST)))
     }
 
     /// The codewords of messages, on the GPU.
@@ -73,12 +85,17 @@ impl Encoder {
         for (index, message) in messages.iter().enumerate() {
             buffer.write(index << self.log_message, bytemuck::cast_slice(message))?;
         }
-        self.code.encode(&buffer, messages.len())
+        self.encode_there(&buffer, 0..messages.len())
     }
 
-    /// The codewords of messages that are on the GPU and fit its memory.
-    pub fn encode_there(&self, messages: &Buffer) -> Result<Buffer, Error> {
-        self.code.encode(messages, messages.len() >> self.log_message)
+    /// The codewords of some of the messages that are on the GPU and fit its memory with them.
+    pub fn encode_there(&self, messages: &Buffer, range: Range<usize>) -> Result<Buffer, Error> {
+        let mut codewords = Buffer::new(&self.machine, range.len() << self.log_codeword)?;
+        for part in groups(range.len(), MOST) {
+            let from = range.start + part.start..range.start + part.end;
+            self.code.encode_into(messages, from, &mut codewords, part.start)?;
+        }
+        Ok(codewords)
     }
 
     /// Codewords that are on the GPU.
@@ -94,8 +111,8 @@ impl Encoder {
     /// The codewords of many messages.
     pub fn encode_all(&self, messages: &[Vec<B>]) -> Result<Vec<Vec<B>>, Error> {
         let mut codewords = Vec::with_capacity(messages.len());
-        for messages in messages.chunks(self.at_once(messages.len(), 0)?) {
-            codewords.extend(self.fetch(&self.encode(messages)?)?);
+        for range in self.groups(messages.len(), 0)? {
+            codewords.extend(self.fetch(&self.encode(&messages[range])?)?);
         }
         Ok(codewords)
     }
@@ -108,16 +125,16 @@ impl Encoder {
     ) -> Result<(Vec<Vec<B>>, Tree<S>), Error> {
         let mut codewords = Vec::with_capacity(messages.len());
         let mut leaves = self.leaves(messages.len())?;
-        for messages in messages.chunks(self.at_once(messages.len(), self.reserved())?) {
-            let encoded = self.encode(messages)?;
-            leaves.rows.absorb(&encoded, messages.len())?;
+        for range in self.groups(messages.len(), self.reserved())? {
+            let encoded = self.encode(&messages[range.clone()])?;
+            leaves.absorb(&encoded, range.len())?;
             codewords.extend(self.fetch(&encoded)?);
         }
         Ok((codewords, leaves.tree(cap_log)?))
     }
 
     /// Bytes that a tree takes beside its leaves: the level above.
-    fn reserved(&self) -> u64 {
+    pub fn reserved(&self) -> u64 {
         (DIGEST as u64 * WORD) << (self.log_codeword - 1)
     }
 
@@ -129,8 +146,8 @@ impl Encoder {
 
     /// Encodes the next columns and absorbs them: a multiple of sixteen, unless they are the last.
     pub fn absorb(&self, leaves: &mut Leaves, messages: &[Vec<B>]) -> Result<(), Error> {
-        for messages in messages.chunks(self.at_once(messages.len(), self.reserved())?) {
-            leaves.rows.absorb(&self.encode(messages)?, messages.len())?;
+        for range in self.groups(messages.len(), self.reserved())? {
+            leaves.absorb(&self.encode(&messages[range.clone()])?, range.len())?;
         }
         Ok(())
     }
@@ -145,6 +162,11 @@ pub struct Leaves {
 }
 
 impl Leaves {
+    /// Absorbs the next columns' codewords: a multiple of sixteen of them, unless they are the last.
+    pub fn absorb(&mut self, codewords: &Buffer, count: usize) -> Result<(), Error> {
+        self.rows.absorb(codewords, count)
+    }
+
     /// The tree over them.
     pub fn tree<S: BulkHash>(self, cap_log: u32) -> Result<Tree<S>, Error> {
         tree(&self.machine, self.rows.digests(), self.height, cap_log)

@@ -45,18 +45,20 @@ impl Rows {
         1 << log_rows >= LAST
     }
 
+    /// Bytes that they take.
+    pub fn memory(log_rows: u32, log_codeword: u32) -> u64 {
+        // Messages and codewords of four coordinates, and the word that they become, with what it folds to.
+        let word = (4 * WORD) << log_codeword;
+        Tables::memory(1 << log_rows) + ((4 * WORD) << log_rows) + 2 * word + word / 8
+    }
+
     /// The rounds over a message and the weight on it, in vectors; [`Self::are_many`].
     pub fn new(encoder: &Encoder, [message, weight]: [&[E]; 2]) -> Result<Self, Error> {
         let machine = encoder.machine();
         let [message, weight] = [message, weight].map(all_words);
-        // Messages and codewords of four coordinates, and the word that they become, with what it folds to.
-        let word = (4 * WORD) << encoder.log_codeword();
-        fits(
-            &**machine,
-            Tables::memory(message.len()) + 4 * WORD * message.len() as u64 + 2 * word + word / 8,
-        )?;
+        fits(&**machine, Self::memory(encoder.log_message(), encoder.log_codeword()))?;
         let tables = Tables::new(machine, [&message, &weight])?;
-        let word = Word::of_codewords(machine, &encoder.encode_there(&tables.coordinates()?)?)?;
+        let word = Word::of_codewords(machine, &encoder.encode_there(&tables.coordinates()?, 0..4)?)?;
         let sums = tables.first()?.map(element);
         Ok(Self { machine: machine.clone(), state: State::Many(tables, sums), word, layers: Vec::new() })
     }

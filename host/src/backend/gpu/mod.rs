@@ -3,6 +3,9 @@
 pub mod encode;
 pub mod fold;
 pub mod fractions;
+pub mod matrix;
+
+use std::ops::Range;
 
 use circlet_core::field::{M31, QM31};
 use circlet_cuda::{Error, Machine};
@@ -38,4 +41,9 @@ fn words(x: QM31) -> [u32; 4] {
 /// An element from a GPU.
 fn element(words: [u32; 4]) -> QM31 {
     QM31::from_coordinates(words.map(|word| M31::reduce(word.into())))
+}
+
+/// So many columns in groups of at most so many.
+fn groups(columns: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..columns).step_by(at_once).map(move |first| first..columns.min(first.saturating_add(at_once)))
 }

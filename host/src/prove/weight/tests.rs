@@ -216,7 +216,7 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
         }
     }
     let matrices = messages.clone().map(|messages| Matrix::Kept { messages, codewords: Vec::new() });
-    let mut stack = Stack::new(&slots, matrices.each_ref().map(Some), factors, &stacking);
+    let mut stack = Stack::new(&slots, matrices.each_ref().map(Some), factors, &stacking).unwrap();
     let mut point = Vec::new();
     for _ in 0..stacking.stack_variables() {
         assert_eq!(stack.round(), dense_round(&f, &w));

@@ -1,0 +1,155 @@
+//! Matrices that stay on a GPU between forms: their messages, and their codewords too where there is room.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use circlet_core::circuit::Tree as Which;
+use circlet_core::field::{M31, QM31};
+use circlet_core::protocol::Outline;
+use circlet_cuda::Error;
+use circlet_cuda::columns::{self, Columns, Slot};
+use circlet_cuda::fractions::{LEAST, Leaves};
+use circlet_cuda::merkle::DIGEST;
+
+use super::encode::Encoder;
+use super::{WORD, fold, groups, refused, usable, words};
+use crate::backend::field::{B, E, LANES};
+use crate::backend::merkle::{BLOCK, BulkHash, Tree};
+use crate::backend::slots::Slots;
+
+/// Bytes that are needed beside the matrix of a tree once that is committed to: by the matrices of the trees that come after
+/// it, and by what takes most of all that is computed then.
+pub fn later(outline: &Outline, which: Which) -> u64 {
+    let (log_rows, log_codeword) = (outline.stacking.log_rows, outline.codeword_log());
+    let log = outline.sizes().gkr_log;
+    let lookups = if log < LEAST { 0 } else { Leaves::memory(log) };
+    let most =
+        lookups.max(fold::Rows::memory(log_rows, log_codeword)).max(committing(log_rows, log_codeword));
+    let [_, others @ ..] = outline.stacking.matrix_columns;
+    let held = |columns| Columns::memory(columns, log_rows) + Columns::memory(columns, log_codeword);
+    most + if which == Which::Fixed { others.into_iter().map(held).sum() } else { 0 }
+}
+
+/// Bytes that it takes to commit to columns, or to open them, a few at a time.
+fn committing(log_message: u32, log_codeword: u32) -> u64 {
+    let few = Columns::memory(BLOCK, log_message) + Columns::memory(BLOCK, log_codeword);
+    few + hashing(log_codeword)
+}
+
+/// Bytes of the digests of all rows, and of the level above.
+fn hashing(log_codeword: u32) -> u64 {
+    (3 * DIGEST as u64 * WORD) << (log_codeword - 1)
+}
+
+/// A matrix on a GPU.
+pub struct Matrix {
+    encoder: Arc<Encoder>,
+    messages: Columns,
+    /// If there is room for them; else they are made again.
+    codewords: Option<Columns>,
+}
+
+impl Matrix {
+    /// Commits to a matrix that stays on the GPU, if there is room for its messages at least beside so many bytes that are
+    /// needed later.
+    pub fn commit<S: BulkHash>(
+        encoder: &Arc<Encoder>,
+        messages: &[Vec<B>],
+        cap_log: u32,
+        later: u64,
+    ) -> Result<Option<(Self, Tree<S>)>, Error> {
+        let (machine, count) = (encoder.machine(), messages.len());
+        let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
+        let (_, usable) = usable(&**machine)?;
+        let [held, all] = [log_message, log_codeword].map(|log| Columns::memory(count, log));
+        if held + later.max(committing(log_message, log_codeword)) > usable {
+            return Ok(None);
+        }
+        let keeps = held + all + later.max(hashing(log_codeword)) <= usable;
+        let mut columns = Columns::new(machine, count, log_message)?;
+        for (column, message) in messages.iter().enumerate() {
+            columns.write(column, bytemuck::cast_slice(message))?;
+        }
+        let mut leaves = encoder.leaves(count)?;
+        let codewords = if keeps {
+            let codewords = encoder.encode_there(columns.cells(), 0..count)?;
+            leaves.absorb(&codewords, count)?;
+            Some(Columns::of(machine, codewords, log_codeword))
+        } else {
+            for range in encoder.groups(count, encoder.reserved())? {
+                let codewords = encoder.encode_there(columns.cells(), range.clone())?;
+                leaves.absorb(&codewords, range.len())?;
+            }
+            None
+        };
+        let matrix = Self { encoder: encoder.clone(), messages: columns, codewords };
+        Ok(Some((matrix, leaves.tree(cap_log)?)))
+    }
+
+    /// Number of columns.
+    pub fn count(&self) -> usize {
+        self.messages.count()
+    }
+
+    /// What every column is contracted to, see [`Slots::contract`].
+    pub fn contracted(&self, slots: &Slots) -> Result<Vec<Vec<E>>, Error> {
+        let there = slots.all().map(|(tile, slot)| Slot { tile, pattern: slot.pattern, step: slot.step });
+        let there: Vec<Slot> = there.collect();
+        let patterns: Vec<[u32; 4]> = slots.elements().map(words).collect();
+        let fixed = columns::Slots::memory(patterns.len(), there.len());
+        let column = WORD * (slots.len() * VECTORS * LANES) as u64;
+        let machine = self.encoder.machine();
+        let (free, usable) = usable(&**machine)?;
+        let at_once = usable.saturating_sub(fixed) / column.max(1);
+        if at_once == 0 {
+            return Err(refused(&**machine, fixed + column, free));
+        }
+        let there = columns::Slots::new(machine, slots.log_run(), &patterns, &there)?;
+        let mut all = Vec::with_capacity(self.count());
+        let mut vectors: Vec<B> = Vec::new();
+        for range in groups(self.count(), usize::try_from(at_once).unwrap_or(usize::MAX)) {
+            vectors.resize(range.len() * slots.len() * VECTORS, bytemuck::Zeroable::zeroed());
+            self.messages.contract(&there, range.clone())?.read(0, bytemuck::cast_slice_mut(&mut vectors))?;
+            let mut sums = vectors.as_chunks::<VECTORS>().0.iter().map(|&sum| E::from_packed_m31s(sum));
+            all.extend(range.map(|_| sums.by_ref().take(slots.len()).collect::<Vec<E>>()));
+        }
+        Ok(all)
+    }
+
+    /// `sum weight column` over all columns.
+    pub fn combined(&self, weights: &[QM31]) -> Result<Vec<E>, Error> {
+        let weights: Vec<[u32; 4]> = weights[..self.count()].iter().copied().map(words).collect();
+        let sums = self.messages.combine(&weights)?;
+        let mut coordinates: Vec<B> = vec![bytemuck::Zeroable::zeroed(); sums.len() / LANES];
+        sums.read(0, bytemuck::cast_slice_mut(&mut coordinates))?;
+        let rows = coordinates.len() / VECTORS;
+        let row = |row| E::from_packed_m31s(std::array::from_fn(|c| coordinates[c * rows + row]));
+        Ok((0..rows).map(row).collect())
+    }
+
+    /// The rows of codewords with these indices.
+    pub fn rows(&self, indices: &[u32]) -> Result<BTreeMap<u32, Vec<M31>>, Error> {
+        let mut rows: BTreeMap<u32, Vec<M31>> = indices.iter().map(|&index| (index, Vec::new())).collect();
+        let mut extend = |columns: &Columns| {
+            let cells = columns.gather(indices)?;
+            for (index, cells) in indices.iter().zip(cells.chunks_exact(columns.count())) {
+                let cells = cells.iter().map(|&cell| M31::reduce(cell.into()));
+                rows.entry(*index).or_default().extend(cells);
+            }
+            Ok(())
+        };
+        if let Some(codewords) = &self.codewords {
+            extend(codewords)?;
+        } else {
+            let encoder = &self.encoder;
+            for range in encoder.groups(self.count(), 0)? {
+                let codewords = encoder.encode_there(self.messages.cells(), range)?;
+                extend(&Columns::of(encoder.machine(), codewords, encoder.log_codeword()))?;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Coordinates of an element, each in a vector.
+const VECTORS: usize = 4;
