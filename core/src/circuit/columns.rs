@@ -276,3 +276,91 @@ impl Declared {
         self.names.get(id.0 as usize).map_or("", String::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(rows: u32, cols: u32) -> Shape {
+        Shape { rows, cols }
+    }
+
+    #[test]
+    fn blocks_lie_by_falling_size() {
+        let mut sizes = Sizes::default();
+        for (log, nth) in [(3, 0), (0, 0), (3, 1), (5, 0), (0, 1), (3, 2)] {
+            assert_eq!(sizes.push(log), nth);
+        }
+        assert!(sizes.logs().eq([0, 3, 5]));
+        assert_eq!([0, 1, 2, 3, 4, 5, 6].map(|log| sizes.count(log)), [2, 0, 0, 3, 0, 1, 0]);
+        assert_eq!(sizes.cells(), 2 + 3 * 8 + 32);
+        let starts = sizes.starts();
+        assert_eq!([starts.offset(5, 0), starts.offset(3, 0), starts.offset(3, 2)], [0, 32, 48]);
+        assert_eq!([starts.offset(0, 0), starts.offset(0, 1)], [56, 57]);
+        assert_eq!(Sizes::default().logs().next(), None);
+    }
+
+    /// Columns are what they were declared as, whatever came between, and in a second pass the same.
+    #[test]
+    fn columns_are_as_declared() {
+        let bounds =
+            [Interval { low: 0, high: 1 }, Interval { low: -1, high: 1 }, Interval { low: 0, high: 2 }];
+        let trees = [Tree::Fixed, Tree::Witness, Tree::State, Tree::Past];
+        // Neighbours that are alike and such that are not, more sorts than there are hashes, and sorts that come again.
+        let all: Vec<(Shape, Interval, Tree)> = (0..3000u32)
+            .map(|i| {
+                let i = if i % 5 == 4 { i - 1 } else { i % 1700 };
+                (shape(1 + i % 40, 1 + i % 7), bounds[i as usize % 3], trees[i as usize / 11 % 4])
+            })
+            .collect();
+        let mut columns = Columns::default();
+        assert!(columns.is_empty());
+        for pass in 0..2 {
+            for (i, &(shape, bound, tree)) in all.iter().enumerate() {
+                assert_eq!(columns.declare(shape, bound, tree), ColumnId(i as u32), "{pass}");
+                assert_eq!(columns.len(), i + 1);
+                assert!(!columns.is_empty());
+            }
+            for (id, &(shape, bound, tree)) in columns.ids().zip(&all) {
+                assert_eq!((columns.shape(id), columns.bound(id), columns.tree(id)), (shape, bound, tree));
+                let alike = |other: &&(Shape, Interval, Tree)| {
+                    (other.0.log_size(), other.2) == (shape.log_size(), tree)
+                };
+                let before = all[..id.0 as usize].iter().filter(alike).count() as u32;
+                assert_eq!(columns.block(id), (shape.log_size(), tree, before));
+            }
+            let sorts: alloc::collections::BTreeSet<_> = all.iter().copied().collect();
+            assert_eq!(columns.classes(), sorts.len());
+            assert_eq!(columns.cells(), all.iter().map(|column| column.0.cells()).sum::<u64>());
+            columns.again();
+        }
+    }
+
+    #[test]
+    fn trees_hold_what_is_declared_in_them() {
+        let mut columns = Columns::default();
+        columns.declare(shape(1, 1), Interval::bits(1), Tree::Witness);
+        let has = |columns: &Columns| {
+            [Tree::Fixed, Tree::Witness, Tree::State, Tree::Past].map(|tree| columns.has(tree))
+        };
+        assert_eq!(has(&columns), [false, true, false, false]);
+        let same = columns.clone();
+        columns.declare(shape(1, 1), Interval::bits(1), Tree::Past);
+        assert_eq!(has(&columns), [false, true, false, true]);
+        assert!(columns != same && same == same.clone());
+    }
+
+    /// Beyond the most that there may be they are counted, and nothing more.
+    #[test]
+    fn too_many_columns_are_only_counted() {
+        let mut columns = Columns::default();
+        for _ in 0..limits::PARTS {
+            columns.declare(shape(1, 1), Interval::bits(1), Tree::Witness);
+        }
+        let last = ColumnId(limits::PARTS as u32 - 1);
+        assert_eq!((columns.cells(), columns.shape(last)), (limits::PARTS as u64, shape(1, 1)));
+        let beyond = columns.declare(shape(2, 1), Interval::bits(1), Tree::Witness);
+        assert_eq!((beyond.0, columns.len()), (limits::PARTS as u32, limits::PARTS + 1));
+        assert_eq!(columns.cells(), limits::PARTS as u64);
+    }
+}

@@ -348,4 +348,55 @@ mod tests {
             }
         }
     }
+    /// Sets of channels: those before the one that a list names, the last entry standing for all rows after it, and those
+    /// beyond a number.
+    #[test]
+    fn sets_of_channels_are_their_extensions() {
+        let element =
+            |seed: u32| QM31::from_coordinates([1, 2, 3, 4].map(|k| M31::reduce((seed * 77 + k).into())));
+        let (rows, cols) = ([1, 2].map(element), [3, 4, 5].map(element));
+        let lists = [vec![3, 0, 11, 8], vec![5], vec![2, 7, 1], Vec::new()];
+        let below = (0..5).flat_map(|list| [0, 1, 4, 9].map(|first| Indicator::Below { list, first }));
+        for set in below.chain((0..=8).map(|cols| Indicator::Beyond { cols })) {
+            let mut cells = Vec::new();
+            for (t, c) in (0..4).flat_map(|t| (0..8).map(move |c| (t, c))) {
+                let inside = match set {
+                    Indicator::Below { list, first } => match lists.get(list).map(Vec::as_slice) {
+                        None | Some([]) => false,
+                        Some(entries) => first + (c as u32) < entries[t.min(entries.len() - 1)],
+                    },
+                    Indicator::Beyond { cols } => c >= cols as usize,
+                    Indicator::Future { .. } => unreachable!("there are none"),
+                };
+                assert_eq!(set.contains(&lists, t, c), inside, "{set:?} ({t}, {c})");
+                if inside {
+                    cells.push(eq_index(&rows, t as u64) * eq_index(&cols, c as u64));
+                }
+            }
+            assert_eq!(set.evaluate(&lists, &rows, &cols), cells.into_iter().sum(), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_form() {
+        let column = Form::from(ColumnId(3));
+        assert!(!column.is_known());
+        assert!(column.clone().plus_constant(-1).is_known());
+        assert!(column.clone().plus_indicator(2, Indicator::Beyond { cols: 1 }).is_known());
+        assert!(Form::constant(5).is_known() && !Form::constant(0).is_known());
+        let value = Value::from(column.clone());
+        assert!(value.form == column && value.products.is_empty() && value.sums.is_empty());
+    }
+
+    /// How many products are summed in a cell.
+    #[test]
+    fn kinds_have_their_summands() {
+        let (a, b) = (Shape { rows: 2, cols: 5 }, Shape { rows: 2, cols: 7 });
+        let summands = |kind| Product::new(kind, (Form::default(), a), (Form::default(), b)).summands();
+        assert_eq!(summands(Kind::Entrywise), 1);
+        assert_eq!(summands(Kind::FromHeads { tokens: 1 }), 7);
+        for kind in [Kind::RowDot, Kind::Contract, Kind::ContractTransposed, Kind::ToHeads { channels: 1 }] {
+            assert_eq!(summands(kind), 5);
+        }
+    }
 }

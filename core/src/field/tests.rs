@@ -36,7 +36,13 @@ fn base_arithmetic_is_integer_arithmetic_mod_p() {
             assert_eq!(u64::from((x - y).value()), (a + p - b) % p);
             assert_eq!(u64::from((x * y).value()), a * b % p);
         }
-        assert_eq!(M31::from_i64(i64::from(M31::new(a).unwrap().signed())).value(), a);
+        let x = M31::new(a).unwrap();
+        assert_eq!(M31::from_i64(i64::from(x.signed())), x);
+        assert!(i64::from(x.signed()).abs() <= i64::from(P / 2));
+        assert_eq!((-x).value(), (P - a) % P);
+    }
+    for value in [0, 1, -1, i64::from(P), -i64::from(P), -2 * i64::from(P), 1 - i64::from(P), i64::MAX] {
+        assert_eq!(i64::from(M31::from_i64(value).value()), value.rem_euclid(i64::from(P)));
     }
     for value in [u64::MAX, p * p, p * p - 1, 1 << 62, (1 << 62) - 1, (1 << 63) + 5] {
         assert_eq!(u64::from(M31::reduce(value).value()), value % p);
