@@ -96,3 +96,49 @@ pub fn wiring_degree(wiring: &Wiring) -> u64 {
     let cells = wiring.to.iter().map(|p| u64::from(p.rows.take) * u64::from(p.cols.take));
     cells.fold(0, u64::saturating_add).saturating_sub(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::circuit::{ColumnId, Interval, Rows, Tree};
+
+    /// Which rows of a column are listed, and with what sign.
+    #[derive(Default)]
+    struct Listed(Vec<(ColumnId, QM31, Vec<u32>)>);
+
+    impl Terms for Listed {
+        fn add(
+            &mut self,
+            _: &Columns,
+            _: u32,
+            coefficient: QM31,
+            terms: &[(i64, ColumnId)],
+            rows: Reading<'_>,
+            _: Reading<'_>,
+        ) {
+            if let Reading::Listed { list, .. } = rows {
+                self.0.push((terms[0].1, coefficient, list.to_vec()));
+            }
+        }
+    }
+
+    /// Each row that a list names is read in the one block that has it, also where a block has fewer rows than its padding.
+    #[test]
+    fn rows_are_gathered_from_the_block_that_has_them() {
+        let mut columns = Columns::default();
+        let mut column = |rows| columns.declare(Shape { rows, cols: 2 }, Interval::bits(1), Tree::Witness);
+        let (first, second, output) = (column(3), column(6), column(4));
+        let gather =
+            Gather { source: vec![(0, first), (3, second)], rows: Rows::Given(vec![2, 3, 8, 0, 9]), output };
+        let mut found = Listed::default();
+        gather_terms(&columns, 0, &gather, &[], &mut found);
+        let none = u32::MAX;
+        let expected = [
+            (first, -QM31::ONE, vec![2, none, none, 0, none]),
+            (second, -QM31::ONE, vec![none, 0, 5, none, none]),
+        ];
+        assert_eq!(found.0, expected);
+    }
+}

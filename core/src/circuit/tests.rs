@@ -241,6 +241,10 @@ fn extents_and_bounds_are_checked() {
         malformed(|p| p.constants[0].rows = rows);
         malformed(|p| p.constants[0].cols = rows);
     }
+    for (rows, cols) in [(1 << 24, 1), (1, 1 << 24)] {
+        assert!(change(|p| p.tensors.push(tensor(rows, cols, (1 << 30) - 1))).is_ok());
+        assert!(change(|p| p.constants.push(constant(rows, cols, (1 << 30) - 1, 0))).is_ok());
+    }
     malformed(|p| p.tensors.push(tensor(1 << 15, (1 << 15) + 1, 1)));
     assert!(change(|p| p.tensors.push(tensor(1 << 15, 1 << 15, 1))).is_ok());
     // Constants may be larger, but not a column of theirs.

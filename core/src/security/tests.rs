@@ -295,6 +295,7 @@ fn hashes_are_rows() {
     assert_eq!(row(&found, "tree hash").regime, None);
     let weak = report(&P100_U, &Sizes { transcript_bits: 62, ..small_model() });
     close(weak.bits, 62.0);
+    close(weak.conjectured.random_words, 62.0);
     assert_eq!(weak.limited_by, "transcript hash");
 }
 
