@@ -415,6 +415,38 @@ fn products_of_one_op_share_operands_in_order_of_use() {
 }
 
 /// `n` transposes of `rows x cols` numbers, one after the other.
+/// Counts the relations of every op.
+#[derive(Default)]
+struct Ops(alloc::vec::Vec<u32>);
+
+impl Reader for Ops {
+    fn op(&mut self) {
+        self.0.push(0);
+    }
+    fn lookup(&mut self, _: &Declared, _: Looked<'_>) {}
+    fn relation(&mut self, _: &Declared, _: &Relation) {
+        *self.0.last_mut().unwrap() += 1;
+    }
+    fn wiring(&mut self, _: &Declared, _: Wiring) {}
+    fn gather(&mut self, _: &Declared, _: Gather) {}
+    fn pick(&mut self, _: &Declared, _: Pick) {}
+}
+
+/// Whether it is read from a program or from its circuit, a relation belongs to the same op: operands are numbered by them.
+#[test]
+fn ops_begin_where_they_do_in_the_program() {
+    let program = program();
+    let relations = |source: &dyn Source| {
+        let mut ops = Ops::default();
+        source.read(Columns::default(), &mut ops).unwrap();
+        ops.0.retain(|&relations| relations > 0);
+        ops.0
+    };
+    let ops = relations(&program);
+    assert!(ops.len() > 2 && ops.iter().any(|&relations| relations > 1), "{ops:?}");
+    assert_eq!(relations(&spelled(&program).unwrap()), ops);
+}
+
 fn transposes(n: u32, rows: u32, cols: u32) -> Program {
     let mut p = program();
     p.tensors = (0..=n).map(|_| tensor(rows * cols, 1, 127)).collect();
