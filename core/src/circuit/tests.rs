@@ -417,7 +417,7 @@ fn products_of_one_op_share_operands_in_order_of_use() {
 /// `n` transposes of `rows x cols` numbers, one after the other.
 /// Counts the relations of every op.
 #[derive(Default)]
-struct Ops(alloc::vec::Vec<u32>);
+struct Ops(Vec<u32>);
 
 impl Reader for Ops {
     fn op(&mut self) {
