@@ -15,9 +15,6 @@ static GATHER: Kernel = FAMILY.kernel("columns_gather");
 /// Runs of a tile.
 pub const RUNS: usize = 16;
 
-/// Columns of a launch, at most: as many rows as a grid has.
-const MOST: usize = (1 << 16) - 1;
-
 /// A pattern in a tile. Run `i` of the tile meets pattern `pattern + i step`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -45,8 +42,7 @@ impl Slots {
         16 * (elements + slots) as u64
     }
 
-    /// Patterns of `2^log_run` canonical elements each, at least four, one after the other, and slots in increasing order of
-    /// tiles.
+    /// Patterns of `2^log_run` canonical elements each, at least four, one after the other, and slots.
     pub fn new(
         machine: &Arc<dyn Machine>,
         log_run: u32,
@@ -123,8 +119,8 @@ impl Columns {
             "no such cells"
         );
         let sums = Buffer::new(&self.machine, range.len() * slots.words())?;
-        for first in range.clone().step_by(MOST).filter(|_| slots.count > 0) {
-            let count = MOST.min(range.end - first);
+        for first in range.clone().step_by(Grid::ROWS).filter(|_| slots.count > 0) {
+            let count = Grid::ROWS.min(range.end - first);
             let mut grid = Grid::of(RUNS * slots.count);
             grid.blocks[1] = count as u32;
             let buffers = [

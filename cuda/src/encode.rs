@@ -95,27 +95,33 @@ impl Code {
         Ok(Self { machine: machine.clone(), twiddles, log_message, log_codeword })
     }
 
-    /// The codewords of some of the messages of canonical words that lie one after the other, as they do. There are at most
-    /// 65,535.
+    /// The codewords of some of the messages of canonical words that lie one after the other, as they do.
     pub fn encode(&self, messages: &Buffer, range: Range<usize>) -> Result<Buffer, Error> {
         let mut codewords = Buffer::new(&self.machine, range.len() << self.log_codeword)?;
-        self.encode_into(messages, range, &mut codewords, 0)?;
+        self.encode_into(messages, range, &mut codewords)?;
         Ok(codewords)
     }
 
-    /// [`Self::encode`] into a buffer that is there, from a codeword on.
+    /// [`Self::encode`] into a buffer that is there.
     pub fn encode_into(
         &self,
         messages: &Buffer,
         range: Range<usize>,
         codewords: &mut Buffer,
-        first: usize,
     ) -> Result<(), Error> {
-        let count = range.len();
         assert!(messages.len() >= range.end << self.log_message, "other messages");
-        assert!(codewords.len() >= (first + count) << self.log_codeword, "no room for the codewords");
-        let to = codewords.address_of(first << self.log_codeword);
-        let mut from = (messages.address_of(range.start << self.log_message), self.log_message);
+        assert!(codewords.len() >= range.len() << self.log_codeword, "no room for the codewords");
+        for part in (0..range.len()).step_by(Grid::ROWS) {
+            let from = messages.address_of((range.start + part) << self.log_message);
+            let to = codewords.address_of(part << self.log_codeword);
+            self.launch(from, to, Grid::ROWS.min(range.len() - part))?;
+        }
+        Ok(())
+    }
+
+    /// Encodes so many messages, at most as many as a grid has rows.
+    fn launch(&self, messages: Argument, to: Argument, count: usize) -> Result<(), Error> {
+        let mut from = (messages, self.log_message);
         for pass in passes(self.log_message, tile(&*self.machine)) {
             let size = pass.layers + pass.run;
             let grid = Grid {

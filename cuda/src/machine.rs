@@ -73,6 +73,9 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// Blocks along the second axis, at most.
+    pub const ROWS: usize = (1 << 16) - 1;
+
     /// A thread for each of so many, in blocks of 256 threads.
     pub fn of(count: usize) -> Self {
         const THREADS: u32 = 256;

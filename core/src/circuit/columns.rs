@@ -330,6 +330,7 @@ mod tests {
                 assert_eq!(columns.block(id), (shape.log_size(), tree, before));
             }
             let sorts: alloc::collections::BTreeSet<_> = all.iter().copied().collect();
+            assert!(sorts.len() > HASHES);
             assert_eq!(columns.classes(), sorts.len());
             assert_eq!(columns.cells(), all.iter().map(|column| column.0.cells()).sum::<u64>());
             columns.again();

@@ -348,6 +348,7 @@ mod tests {
             }
         }
     }
+
     /// Sets of channels: those before the one that a list names, the last entry standing for all rows after it, and those
     /// beyond a number.
     #[test]

@@ -414,7 +414,6 @@ fn products_of_one_op_share_operands_in_order_of_use() {
     }
 }
 
-/// `n` transposes of `rows x cols` numbers, one after the other.
 /// Counts the relations of every op.
 #[derive(Default)]
 struct Ops(Vec<u32>);
@@ -447,6 +446,7 @@ fn ops_begin_where_they_do_in_the_program() {
     assert_eq!(relations(&spelled(&program).unwrap()), ops);
 }
 
+/// `n` transposes of `rows x cols` numbers, one after the other.
 fn transposes(n: u32, rows: u32, cols: u32) -> Program {
     let mut p = program();
     p.tensors = (0..=n).map(|_| tensor(rows * cols, 1, 127)).collect();

@@ -14,9 +14,6 @@ use super::{WORD, groups, refused, usable};
 use crate::backend::field::{B, LANES};
 use crate::backend::merkle::{BLOCK, BulkHash, Tree, dropped};
 
-/// Columns of a launch, at most: a grid has no more rows.
-const MOST: usize = 1 << 15;
-
 /// A code on a GPU.
 #[derive(Debug)]
 pub struct Encoder {
@@ -76,7 +73,7 @@ impl Encoder {
             let needed = column * BLOCK.min(columns) as u64 + reserved;
             return Err(refused(&*self.machine, needed, free));
         }
-        Ok(groups(columns, fitting.clamp(BLOCK, MOST)))
+        Ok(groups(columns, fitting.max(BLOCK)))
     }
 
     /// The codewords of messages, on the GPU.
@@ -90,12 +87,7 @@ impl Encoder {
 
     /// The codewords of some of the messages that are on the GPU and fit its memory with them.
     pub fn encode_there(&self, messages: &Buffer, range: Range<usize>) -> Result<Buffer, Error> {
-        let mut codewords = Buffer::new(&self.machine, range.len() << self.log_codeword)?;
-        for part in groups(range.len(), MOST) {
-            let from = range.start + part.start..range.start + part.end;
-            self.code.encode_into(messages, from, &mut codewords, part.start)?;
-        }
-        Ok(codewords)
+        self.code.encode(messages, range)
     }
 
     /// Codewords that are on the GPU.
