@@ -1,13 +1,14 @@
 """A device says of the proofs of a corpus what is said there: cases.py CIRCLET FOLDER BOARD PORT [KIND...]
 
-Sends one forged proof for each reason, and the honest ones that are not large, or all cases if CIRCLET_CASES is "all". KINDs
-are beginnings of keys' files, if the device is not to have others. Files that cannot be used never reach a device, and one
+Sends one forged proof for each reason, one more for what is said of turns, and the honest ones that are not large, or all
+cases if CIRCLET_CASES is "all". KINDs are beginnings of keys' files, if the device is not to have others. Files that cannot be used never reach a device, and one
 with a proof under another key than the one that it names is judged under that.
 """
 
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -46,19 +47,27 @@ def judged(case):
     return len(named) == DIGEST and not (case["reason"] or "").startswith("the proof is for the key ")
 
 
+def kind(reason):
+    """What a reason says, of whatever numbers, of a proof alone or of one of a conversation's turns."""
+    return re.sub(r"[0-9]+", "0", re.sub(r"^turn [0-9]+: ", "", reason or ""))
+
+
 start = time.monotonic()
 cases = [case for case in json.loads((folder / "cases.json").read_text()) if judged(case)]
 # What is sent for a reason is the smallest file that has it.
 cases.sort(key=lambda case: (folder / case["proof"]).stat().st_size)
-reasons, sent = set(), 0
+reasons, turns, sent = set(), False, 0
 for case in cases:
     large = (folder / case["proof"]).stat().st_size > LARGE
-    if (large if case["ok"] else case["reason"] in reasons) and os.environ.get("CIRCLET_CASES") != "all":
+    turn = (case["reason"] or "").startswith("turn ")
+    known = kind(case["reason"]) in reasons and (turns or not turn)
+    if (large if case["ok"] else known) and os.environ.get("CIRCLET_CASES") != "all":
         continue
     send(case)
     sent += 1
     if not case["ok"]:
-        reasons.add(case["reason"])
+        reasons.add(kind(case["reason"]))
+        turns |= turn
 if len(reasons) < 15 or sent == len(reasons):
     sys.exit(f"firmware-test: {board}: only {len(reasons)} reasons in {sent} of {len(cases)} cases")
 seconds = time.monotonic() - start
