@@ -13,6 +13,7 @@ use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{self, Tables, Twiddles, Word};
 use circlet_cuda::fractions::{Fractions, LAST, LEAST, Leaves, Numbers, Sumcheck};
 use circlet_cuda::merkle::{self, DIGEST, Rows};
+use circlet_cuda::stack::{self, Factors, Join, Product, Side, Span};
 use circlet_cuda::sums::Element;
 use circlet_cuda::{Buffer, Error, Machine};
 
@@ -20,13 +21,15 @@ use circlet_cuda::{Buffer, Error, Machine};
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 6] = [
+pub const CHECKS: [(&str, Check); 8] = [
     ("encode", encode),
     ("merkle", trees),
     ("fractions", fractions),
     ("tables", tables),
     ("words", folds),
     ("columns", columns),
+    ("matrices", matrices),
+    ("stack", stack),
 ];
 
 /// Canonical words, edges among them.
@@ -225,17 +228,15 @@ fn layer_sumcheck(layer: &Fractions, p: &[QM31], q: &[QM31], room: Option<Buffer
     Ok(())
 }
 
-/// Rounds over two tables, and the coordinates of the first.
+/// Rounds over two tables.
 fn tables(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     let len = fold::LAST << 3;
     let [first, second] = [1, 2].map(|seed| elements(len, seed));
     let [mut a, mut b] = [&first, &second].map(|all| all.iter().map(|x| x.1).collect::<Vec<QM31>>());
     let [first, second] = [first, second].map(|all| all.into_iter().map(|x| x.0).collect::<Vec<Element>>());
-    let mut tables = Tables::new(machine, [&first, &second])?;
-    let coordinates = read(&tables.coordinates()?)?;
-    for (i, element) in first.iter().enumerate() {
-        assert_eq!(*element, std::array::from_fn(|k| coordinates[k * len + i]));
-    }
+    let tables = [first, second].map(|table| buffer(machine, table.as_flattened()));
+    let [first, second] = tables;
+    let mut tables = Tables::new(machine, [first?, second?])?;
     let sums = |a: &[QM31], b: &[QM31]| {
         let mut sums = [QM31::ZERO; 2];
         for (a, b) in a.chunks_exact(2).zip(b.chunks_exact(2)) {
@@ -324,7 +325,7 @@ fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         let mut all = vec![slot(0, 2, 0), slot(0, 3, 1), slot(0, RUNS as u32 + 2, 0)];
         all.extend((2..tiles).map(|tile| slot(tile, tile % 4, tile % 2)));
         let words: Vec<Element> = patterns.iter().map(|x| x.0).collect();
-        let slots = Slots::new(machine, log_run, &words, &all)?;
+        let slots = Slots::new(machine, log_run, &words, tiles as usize, &all)?;
         for range in [0..count, count / 2..count] {
             let found = read(&columns.contract(&slots, range.clone())?)?;
             assert_eq!(found.len(), range.len() * slots.words());
@@ -345,13 +346,40 @@ fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
                 }
             }
         }
-        assert!(columns.contract(&Slots::new(machine, log_run, &words, &[])?, 0..count)?.is_empty());
+        let none = Slots::new(machine, log_run, &words, tiles as usize, &[])?;
+        assert!(columns.contract(&none, 0..count)?.is_empty());
+
+        let (multiples, scale) = (elements(all.len() * RUNS, 4), elements(1, 5)[0]);
+        let at = |slot: usize, c: usize, k: usize| multiples[slot * RUNS + k].0[c];
+        let by_coordinate: Vec<u32> = (0..all.len())
+            .flat_map(|slot| (0..4).flat_map(move |c| (0..RUNS).map(move |k| at(slot, c, k))))
+            .collect();
+        let found =
+            read(&slots.expand(&buffer(machine, &[&[7; 12], &by_coordinate[..]].concat())?, 12, scale.0)?)?;
+        for (row, found) in found.as_chunks().0.iter().enumerate() {
+            let (tile, k) = (row >> log_run >> RUNS.ilog2(), (row >> log_run) % RUNS);
+            let own = all.iter().enumerate().filter(|(_, slot)| slot.tile as usize == tile);
+            let multiple = |(index, slot): (usize, &Slot)| {
+                let pattern = (slot.pattern as usize + k * slot.step as usize) * run;
+                multiples[index * RUNS + k].1 * patterns[pattern + row % run].1
+            };
+            assert_eq!(element(*found), own.map(multiple).sum::<QM31>() * scale.1, "row {row}");
+        }
+        let nothing = buffer(machine, &[])?;
+        assert!(read(&none.expand(&nothing, 0, scale.0)?)?.iter().all(|&word| word == 0));
 
         let weights = elements(count, 3);
-        let found = read(&columns.combine(&weights.iter().map(|w| w.0).collect::<Vec<_>>())?)?;
-        for row in 0..1 << log {
-            let expected = weights.iter().enumerate().map(|(column, w)| w.1 * cell(column, row)).sum();
-            assert_eq!(element(std::array::from_fn(|c| found[(c << log) + row])), expected);
+        let given: Vec<Element> = weights.iter().map(|w| w.0).collect();
+        let mut sum = None;
+        for times in 1..3 {
+            let all = columns.combine(&given, sum.take())?;
+            let found = read(&all)?;
+            for row in 0..1 << log {
+                let once: QM31 = weights.iter().enumerate().map(|(column, w)| w.1 * cell(column, row)).sum();
+                let found = element(std::array::from_fn(|c| found[(c << log) + row]));
+                assert_eq!(found, once * QM31::from_i64(times));
+            }
+            sum = Some(all);
         }
 
         let rows = [0, 77, 77, (1 << log) - 1];
@@ -360,5 +388,152 @@ fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         assert_eq!(columns.gather(&rows)?, expected.map(|at| cells[at]).collect::<Vec<_>>());
         assert!(columns.gather(&[])?.is_empty());
     }
+    Ok(())
+}
+
+/// Sums over the rows of matrices, in one part and in several.
+fn matrices(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    let log = 15;
+    let all: Vec<u32> = words(1 << log, 3).into_iter().map(|word| if word == 0 { P } else { word }).collect();
+    let columns = Columns::of(machine, buffer(machine, &all)?, log);
+    let cell = |at: usize| M31::reduce(all[at].into());
+    let given = |all: &[(Element, QM31)]| all.iter().map(|x| x.0).collect::<Vec<_>>();
+    for (first, count, rows, width) in
+        [(0, 1, 1, 1), (8, 3, 7, 4), (12, 1, 300, 64), (0, 2, 40, 256), (256, 5, 3, 2), (4, 1, 5, 2048)]
+    {
+        let cells = first..first + count * rows * width;
+        let by_row = elements(rows, 4);
+        let over_rows = columns.over_rows(cells, width, &given(&by_row))?;
+        assert_eq!(over_rows.len(), count * width);
+        for (k, sum) in over_rows.into_iter().enumerate() {
+            let begin = first + k / width * rows * width + k % width;
+            let expected = by_row.iter().enumerate().map(|(t, w)| w.1 * cell(begin + t * width)).sum();
+            assert_eq!(element(sum), expected, "column {k} of {count} matrices of {rows} rows, {width} wide");
+        }
+    }
+    assert!(columns.over_rows(0..0, 4, &given(&elements(3, 1)))?.is_empty());
+    Ok(())
+}
+
+/// Weights on contracted columns, and the joins of rounds, with columns that are alone and columns that stay as they are.
+fn stack(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    let (log, log_run, count) = (11, 4, 5);
+    let (tiles, log_runs) = (8usize, log - log_run);
+    let cells = words(count << log, 1);
+    let columns = Columns::of(machine, buffer(machine, &cells)?, log);
+    // Two patterns in every tile, a third one in two of them, and one for each run in another.
+    let patterns = elements((3 + RUNS) << log_run, 2);
+    let mut all: Vec<Slot> = Vec::new();
+    let mut slot_of = vec![vec![None; 3]; tiles];
+    for (tile, of) in slot_of.iter_mut().enumerate() {
+        for pattern in (0..3).filter(|&p| p < 2 || tile == 1 || tile == 6) {
+            of[pattern] = Some(all.len() as u32);
+            all.push(Slot { tile: tile as u32, pattern: pattern as u32, step: 0 });
+        }
+    }
+    let own = all.len() as u32;
+    all.push(Slot { tile: 7, pattern: 3, step: 1 });
+    let given: Vec<Element> = patterns.iter().map(|x| x.0).collect();
+    let slots = Slots::new(machine, log_run, &given, tiles, &all)?;
+
+    // Columns from the second on have weights: on a range of the first of them, on one that ends in the next, and on the
+    // last; of the zeros some have no slot.
+    let (outer, values) = (elements(40, 3), elements(24, 4));
+    let zero = ([0; 4], QM31::ZERO);
+    let inner: Vec<(u32, (Element, QM31))> = values
+        .iter()
+        .enumerate()
+        .map(|(i, &x)| if i % 8 == 5 { (2, zero) } else { (i as u32 % 2, x) })
+        .collect();
+    let coefficients = elements(5, 5);
+    let product = |k: usize, outer, inner, log_inner| Product {
+        outer,
+        inner,
+        log_inner,
+        coefficient: coefficients[k].0,
+    };
+    let products = [
+        product(0, 0, 0, 3),
+        product(1, 4, 8, 4),
+        product(2, 8, 8, 3),
+        product(3, 0, 0, 0),
+        product(4, 38, 16, 3),
+    ];
+    let spans = [(0, 64, 0..2), (96, 64, 2..3), (200, 1, 3..4), (496, 16, 4..5)];
+    let spans = spans.map(|(first, runs, products)| Span { first, runs, products });
+    let there = |all: &[(Element, QM31)]| all.iter().map(|x| x.0).collect::<Vec<Element>>();
+    let given: Vec<(u32, Element)> = inner.iter().map(|&(pattern, x)| (pattern, x.0)).collect();
+    let factors = Factors::new(machine, &there(&outer), &given, &slot_of, all.len())?;
+    let mut stack = stack::Stack::new(machine, count, all.len())?;
+    stack.contract(0, &columns, &slots)?;
+    stack.weigh((1, count - 1), log_runs, &factors, &spans, &products)?;
+    stack.own(&[[0, own], [3, own]])?;
+
+    let size = all.len() * RUNS;
+    let mut w = vec![vec![QM31::ZERO; size]; count];
+    for span in &spans {
+        for run in 0..span.runs as usize {
+            let place = span.first as usize + run;
+            let (column, at) = (1 + (place >> log_runs), place & ((1 << log_runs) - 1));
+            for k in span.products.start as usize..span.products.end as usize {
+                let Product { outer: first, inner: begin, log_inner, .. } = products[k];
+                let (pattern, x) = inner[begin as usize + (run & ((1 << log_inner) - 1))];
+                let weight = coefficients[k].1 * outer[first as usize + (run >> log_inner)].1 * x.1;
+                if weight != QM31::ZERO {
+                    let slot = slot_of[at / RUNS][pattern as usize].unwrap_or(u32::MAX) as usize;
+                    w[column][slot * RUNS + at % RUNS] += weight;
+                }
+            }
+        }
+    }
+    for column in [0, 3] {
+        w[column][own as usize * RUNS..][..RUNS].fill(QM31::ONE);
+    }
+    let of = |words: &[u32]| -> Vec<QM31> {
+        let slots = words.as_chunks::<RUNS>().0.as_chunks::<4>().0.iter();
+        slots.flat_map(|slot| (0..RUNS).map(|k| element(std::array::from_fn(|c| slot[c][k])))).collect()
+    };
+    let contracted = read(&columns.contract(&slots, 0..count)?)?;
+    let mut f: Vec<Vec<QM31>> = contracted.chunks_exact(slots.words()).map(of).collect();
+
+    let r = elements(12, 6);
+    let alone = |column| Side { column, with: None };
+    let with = |column, k: usize, other| Side { column, with: Some((r[k].0, other, r[k + 1].0)) };
+    let join = |a, b| Join { a, b };
+    let rounds = [
+        (0..count as u32).map(|c| join(alone(c), Some(alone(c)))).collect(),
+        vec![join(alone(0), Some(alone(3))), join(alone(1), Some(alone(4)))],
+        vec![join(with(0, 0, 3), Some(with(2, 2, 1))), join(alone(4), None)],
+        vec![join(with(0, 4, 2), Some(alone(4)))],
+        vec![join(with(4, 6, 0), None)],
+        vec![],
+    ];
+    for (round, joins) in rounds.into_iter().enumerate() {
+        let found = stack.join(&joins)?;
+        let mut expected = Vec::new();
+        for join in &joins {
+            for side in [Some(join.a), join.b].into_iter().flatten() {
+                if let Some((low, other, high)) = side.with {
+                    for table in [&mut f, &mut w] {
+                        let other = table[other as usize].clone();
+                        let own = table[side.column as usize].iter_mut().zip(other);
+                        own.for_each(|(x, y)| *x = *x * element(low) + y * element(high));
+                    }
+                }
+            }
+            let dot = |a: &[QM31], b: &[QM31]| -> QM31 { a.iter().zip(b).map(|(&a, &b)| a * b).sum() };
+            expected.push(join.b.map_or(QM31::ZERO, |b| {
+                let (a, b) = (join.a.column as usize, b.column as usize);
+                dot(&f[a], &w[b]) + dot(&f[b], &w[a])
+            }));
+        }
+        assert_eq!(found.into_iter().map(element).collect::<Vec<_>>(), expected, "round {round}");
+        for (column, w) in w.iter().enumerate() {
+            assert!(of(&stack.weight(column)?) == *w, "the weight on column {column} in round {round}");
+        }
+    }
+    let whole = buffer(machine, &stack.weight(4)?)?;
+    let expected = read(&slots.expand(&whole, 0, r[9].0)?)?;
+    assert_eq!(read(&stack.expand(4, &slots, r[9].0)?)?, expected);
     Ok(())
 }

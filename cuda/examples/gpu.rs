@@ -15,6 +15,7 @@ use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{ARITY, Tables, Twiddles, Word};
 use circlet_cuda::fractions::{LAST, Leaves, Sumcheck};
 use circlet_cuda::merkle::{DIGEST, Rows, parents_into};
+use circlet_cuda::stack::{Join, Side, Stack};
 use circlet_cuda::sums::Element;
 use circlet_cuda::{Buffer, Error, Machine};
 
@@ -124,8 +125,7 @@ fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
         row(format!("third round, 2^{log} leaves"), 24.0 * all, seconds_each(machine, bound, bind)?);
         row(format!("all rounds, 2^{log} leaves"), 104.0 * all, seconds_each(machine, begin, all_rounds)?);
 
-        let elements = vec![CHALLENGE; 1 << log];
-        let begin = || Tables::new(machine, [&elements, &elements]);
+        let begin = || Tables::new(machine, [filled(machine, 4 << log)?, filled(machine, 4 << log)?]);
         let tables = begin()?;
         row(
             format!("first round, tables of 2^{log}"),
@@ -160,7 +160,13 @@ fn matrices(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Erro
         let tiles = 1u32 << (log - LOG_RUN - 4);
         let slots: Vec<Slot> =
             (0..tiles * each).map(|k| Slot { tile: k / each, pattern: k % each, step: 0 }).collect();
-        let slots = Slots::new(machine, LOG_RUN, &vec![CHALLENGE; (each as usize) << LOG_RUN], &slots)?;
+        let slots = Slots::new(
+            machine,
+            LOG_RUN,
+            &vec![CHALLENGE; (each as usize) << LOG_RUN],
+            tiles as usize,
+            &slots,
+        )?;
         let contract = || columns.contract(&slots, 0..count).map(drop);
         row(
             format!("contraction of {count} x 2^{log} with {each} slots a tile"),
@@ -170,8 +176,28 @@ fn matrices(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Erro
     let weights = vec![CHALLENGE; count];
     row(
         format!("combination of {count} x 2^{log}"),
-        seconds(machine, || columns.combine(&weights).map(drop))?,
+        seconds(machine, || columns.combine(&weights, None).map(drop))?,
     );
+    let weights = vec![CHALLENGE; (count << log) >> 12];
+    row(
+        format!("sums over {} rows of 2^12", weights.len()),
+        seconds(machine, || columns.over_rows(0..count << log, 1 << 12, &weights).map(drop))?,
+    );
+    drop(columns);
+    let (pairs, slots) = (64, 1 << 13);
+    let mut stack = Stack::new(machine, 2 * pairs, slots)?;
+    let alone = |column| Side { column, with: None };
+    let meet = |k| Join { a: alone(k), b: Some(alone(k + pairs as u32)) };
+    let joins: Vec<Join> = (0..pairs as u32).map(meet).collect();
+    let seconds = seconds(machine, || stack.join(&joins).map(drop))?;
+    let bytes = Stack::memory(2 * pairs, slots) as f64;
+    rows.push(Row {
+        kernel: format!("round over {pairs} pairs of columns of 2^13 slots"),
+        seconds,
+        rate: bytes / seconds,
+        unit: "B/s",
+        most: bandwidth,
+    });
     Ok(rows)
 }
 

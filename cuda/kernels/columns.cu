@@ -1,5 +1,5 @@
 // What the opening asks of the columns of a matrix: their inner products with patterns, run by run; their sum, each times a
-// weight; and their cells in a few rows.
+// weight; and their cells in a few rows. What relations ask of matrices of numbers that lie in them: weighted sums of rows.
 #include "dialect.cuh"
 #include "extension.cuh"
 
@@ -40,11 +40,8 @@ extern "C" __global__ void __launch_bounds__(256)
   for (int c = 0; c < 4; c++) out[c * RUNS] = sum.x[c];
 }
 
-// The sum of `count` columns of `length` cells, each times its weight, coordinate by coordinate.
-extern "C" __global__ void __launch_bounds__(256)
-    columns_combine(const u32* columns, const uint4* weights, u32* sums, u32 count, u32 length) {
-  const u32 place = blockIdx.x * blockDim.x + threadIdx.x;
-  if (place >= length) return;
+// The sum of the cells in one place of `count` columns of `length` cells, each times its weight.
+INLINE Ext weighted(const u32* columns, const uint4* weights, u32 count, u64 length, u64 place) {
   Ext sum = {};
 #pragma unroll 2
   for (u32 first = 0; first < count; first += 4) {
@@ -53,13 +50,69 @@ extern "C" __global__ void __launch_bounds__(256)
 #pragma unroll
     for (u32 k = 0; k < 4; k++) {
       const bool there = first + k < count;
-      x[k] = there ? columns[(u64)(first + k) * length + place] : 0;
+      x[k] = there ? columns[(first + k) * length + place] : 0;
       y[k] = there ? weights[first + k] : make_uint4(0, 0, 0, 0);
     }
     sum = sum + dot(x, y);
   }
+  return sum;
+}
+
+// The sum of `count` columns of `length` cells, each times its weight, coordinate by coordinate; added to what is there
+// if `more`.
+extern "C" __global__ void __launch_bounds__(256)
+    columns_combine(const u32* columns, const uint4* weights, u32* sums, u32 count, u32 length, u32 more) {
+  const u32 place = blockIdx.x * blockDim.x + threadIdx.x;
+  if (place >= length) return;
+  const Ext sum = weighted(columns, weights, count, length, place);
 #pragma unroll
-  for (int c = 0; c < 4; c++) sums[(u64)c * length + place] = sum.x[c];
+  for (int c = 0; c < 4; c++) {
+    u32* out = sums + (u64)c * length + place;
+    *out = more ? add(*out, sum.x[c]) : sum.x[c];
+  }
+}
+
+// The weight of each of `count` rows: the sum over the slots of its tile of a multiple of the pattern that its run has.
+// Multiples are coordinate by coordinate, of a slot the first ones of all runs, then the second ones; they are scaled.
+// `starts` has the first slot of each tile, and the end of the last one's.
+extern "C" __global__ void __launch_bounds__(256)
+    columns_expand(const u32* multiples, const uint4* slots, const u32* starts, const uint4* patterns, uint4* out, u32 log_run,
+                   u32 count, Ext scale_) {
+  const u32 row = blockIdx.x * blockDim.x + threadIdx.x;
+  if (row >= count) return;
+  const u32 run = (row >> log_run) % RUNS, tile = (row >> log_run) / RUNS;
+  Ext sum = {};
+#pragma unroll 1
+  for (u32 slot = starts[tile]; slot < starts[tile + 1]; slot++) {
+    const uint4 own = slots[slot];
+    const u32* at = multiples + (u64)slot * 4 * RUNS + run;
+    const Ext multiple = {{at[0], at[RUNS], at[2 * RUNS], at[3 * RUNS]}};
+    const u64 place = ((u64)(own.y + run * own.z) << log_run) + (row & ((1u << log_run) - 1));
+    sum = sum + multiple * element(patterns[place]);
+  }
+  out[row] = words(sum * scale_);
+}
+
+// The weighted sums of the rows of matrices, which lie one after the other: `count` rows of `2^log_width` cells each. Sums
+// are of `part` rows, and those of part `blockIdx.y` of all matrices lie together: there are `sums` of them.
+extern "C" __global__ void __launch_bounds__(256) matrices_over_rows(const u32* cells, const uint4* weights, uint4* out,
+                                                                      u32 count, u32 log_width, u32 part, u32 sums) {
+  const u32 place = blockIdx.x * blockDim.x + threadIdx.x;
+  if (place >= sums) return;
+  const u32 width = 1u << log_width, first = blockIdx.y * part, matrix = place >> log_width;
+  const u32 rows = part < count - first ? part : count - first;
+  cells += ((u64)matrix * count + first) << log_width;
+  out[(u64)blockIdx.y * sums + place] = words(weighted(cells, weights + first, rows, width, place & (width - 1)));
+}
+
+// The sums of `parts` parts of `count` sums each.
+extern "C" __global__ void __launch_bounds__(256) matrices_total(const uint4* parts, uint4* out, u32 count, u32 number) {
+  const u32 place = blockIdx.x * blockDim.x + threadIdx.x;
+  if (place >= count) return;
+  Ext sum = element(parts[place]);
+#pragma unroll 4
+  for (u32 k = 1; k < number; k++) sum = sum + element(parts[(u64)k * count + place]);
+  out[place] = words(sum);
 }
 
 // The cells of `count` columns of `length` cells in some rows, row by row: `cells` in all.
@@ -70,4 +123,4 @@ extern "C" __global__ void __launch_bounds__(256)
   out[place] = columns[(u64)(place % count) * length + rows[place / count]];
 }
 
-KERNELS(columns_contract, columns_combine, columns_gather)
+KERNELS(columns_contract, columns_combine, columns_expand, columns_gather, matrices_over_rows, matrices_total)

@@ -52,18 +52,6 @@ extern "C" __global__ void __launch_bounds__(256) word_join(const u32* codewords
   word[place] = make_uint4(codewords[place], codewords[place + step], codewords[place + 2 * step], codewords[place + 3 * step]);
 }
 
-// The coordinates of elements, each in an array of its own.
-extern "C" __global__ void __launch_bounds__(256) word_split(const uint4* word, u32* coordinates, u32 count) {
-  const u32 place = blockIdx.x * blockDim.x + threadIdx.x;
-  if (place >= count) return;
-  const uint4 own = word[place];
-  const u64 step = count;
-  coordinates[place] = own.x;
-  coordinates[place + step] = own.y;
-  coordinates[place + 2 * step] = own.z;
-  coordinates[place + 3 * step] = own.w;
-}
-
 // Folds each group of sixteen neighbours, `count` of them, by four challenges. Of a challenge r, `factors` has `(1 - r) / 2`
 // and `r / 2`; `inverses` has twice the inverse coordinates of all pairs, level by level, those of the first of these levels
 // being `pairs`.
@@ -93,4 +81,4 @@ extern "C" __global__ void __launch_bounds__(256)
   folded[group] = words(x[0]);
 }
 
-KERNELS(tables_sum, tables_bind, word_join, word_split, word_fold)
+KERNELS(tables_sum, tables_bind, word_join, word_fold)

@@ -10,10 +10,16 @@ pub(crate) static FAMILY: Family = Family { name: "columns", ptx: include_str!("
 
 static CONTRACT: Kernel = FAMILY.kernel("columns_contract");
 static COMBINE: Kernel = FAMILY.kernel("columns_combine");
+static EXPAND: Kernel = FAMILY.kernel("columns_expand");
 static GATHER: Kernel = FAMILY.kernel("columns_gather");
+static OVER_ROWS: Kernel = FAMILY.kernel("matrices_over_rows");
+static TOTAL: Kernel = FAMILY.kernel("matrices_total");
 
 /// Runs of a tile.
 pub const RUNS: usize = 16;
+
+/// Threads of a sum over rows, at least, for each multiprocessor, where there are enough rows.
+const THREADS: usize = 1 << 10;
 
 /// A pattern in a tile. Run `i` of the tile meets pattern `pattern + i step`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,38 +35,74 @@ pub struct Slot {
 /// What columns are contracted with.
 #[derive(Debug)]
 pub struct Slots {
+    machine: Arc<dyn Machine>,
     patterns: Buffer,
     places: Buffer,
+    /// The first slot of each tile, and the end of the last one's.
+    starts: Buffer,
     log_run: u32,
     count: usize,
     tiles: usize,
 }
 
 impl Slots {
-    /// Bytes of memory for so many elements of patterns and so many slots.
-    pub fn memory(elements: usize, slots: usize) -> u64 {
-        16 * (elements + slots) as u64
+    /// Bytes of memory for so many elements of patterns and so many slots and tiles.
+    pub fn memory(elements: usize, slots: usize, tiles: usize) -> u64 {
+        16 * (elements + slots) as u64 + 4 * (tiles as u64 + 1)
     }
 
-    /// Patterns of `2^log_run` canonical elements each, at least four, one after the other, and slots.
+    /// Patterns of `2^log_run` canonical elements each, at least four, one after the other, and the slots of so many tiles,
+    /// in the order of these.
     pub fn new(
         machine: &Arc<dyn Machine>,
         log_run: u32,
         patterns: &[Element],
+        tiles: usize,
         slots: &[Slot],
     ) -> Result<Self, Error> {
         let count = patterns.len() >> log_run;
         assert!(log_run >= 2 && patterns.len() == count << log_run, "no patterns of this size");
         let last = |slot: &Slot| slot.pattern as usize + (RUNS - 1) * slot.step as usize;
         assert!(slots.iter().all(|slot| last(slot) < count), "patterns that there are not");
+        let in_order = slots.windows(2).all(|pair| pair[0].tile <= pair[1].tile);
+        assert!(
+            in_order && slots.iter().all(|slot| (slot.tile as usize) < tiles),
+            "tiles that are not in order"
+        );
         let words: Vec<[u32; 4]> = slots.iter().map(|slot| [slot.tile, slot.pattern, slot.step, 0]).collect();
-        let buffer = |all: &[[u32; 4]]| {
-            let mut buffer = Buffer::new(machine, 4 * all.len())?;
-            buffer.write(0, all.as_flattened())?;
+        let starts = (0..=tiles as u32).map(|tile| slots.partition_point(|slot| slot.tile < tile) as u32);
+        let buffer = |all: &[u32]| {
+            let mut buffer = Buffer::new(machine, all.len())?;
+            buffer.write(0, all)?;
             Ok(buffer)
         };
-        let tiles = slots.iter().map(|slot| slot.tile as usize + 1).max().unwrap_or(0);
-        Ok(Self { patterns: buffer(patterns)?, places: buffer(&words)?, log_run, count: slots.len(), tiles })
+        Ok(Self {
+            machine: machine.clone(),
+            patterns: buffer(patterns.as_flattened())?,
+            places: buffer(words.as_flattened())?,
+            starts: buffer(&starts.collect::<Vec<_>>())?,
+            log_run,
+            count: slots.len(),
+            tiles,
+        })
+    }
+
+    /// The weights of all rows: in every tile the sum of a multiple of the pattern of each slot. Multiples are those of all
+    /// slots, as [`Columns::contract`] has them, from a word on, and all are scaled.
+    pub fn expand(&self, multiples: &Buffer, first: usize, scale: Element) -> Result<Buffer, Error> {
+        assert!(first + self.words() <= multiples.len(), "other slots");
+        let rows = (self.tiles * RUNS) << self.log_run;
+        let out = Buffer::new(&self.machine, EXTENSION * rows)?;
+        let [places, starts, patterns, to] =
+            [&self.places, &self.starts, &self.patterns, &out].map(Buffer::address);
+        let buffers = [multiples.address_of(first), places, starts, patterns, to];
+        let after = [Argument::Word(self.log_run), Argument::Word(rows as u32), Argument::Element(scale)];
+        if rows > 0 {
+            let arguments = [&buffers[..], &after[..]].concat();
+            // SAFETY: there is a multiple for each run of each slot, and its pattern, and room for all rows.
+            unsafe { self.machine.launch(&EXPAND, Grid::of(rows), &arguments)? }
+        }
+        Ok(out)
     }
 
     /// Words of what a column is contracted to: of each slot the first coordinates of all runs, then the second ones.
@@ -114,11 +156,25 @@ impl Columns {
 
     /// What columns are contracted to, one after the other; they may have `P` for zero.
     pub fn contract(&self, slots: &Slots, range: Range<usize>) -> Result<Buffer, Error> {
+        let sums = Buffer::new(&self.machine, range.len() * slots.words())?;
+        self.contract_to(slots, range, &sums, 0)?;
+        Ok(sums)
+    }
+
+    /// The same into a buffer, from a word on.
+    pub(crate) fn contract_to(
+        &self,
+        slots: &Slots,
+        range: Range<usize>,
+        sums: &Buffer,
+        to: usize,
+    ) -> Result<(), Error> {
         assert!(
-            range.end <= self.count && (slots.tiles * RUNS) << slots.log_run <= 1 << self.log,
+            range.end <= self.count
+                && (slots.tiles * RUNS) << slots.log_run <= 1 << self.log
+                && to + range.len() * slots.words() <= sums.len(),
             "no such cells"
         );
-        let sums = Buffer::new(&self.machine, range.len() * slots.words())?;
         for first in range.clone().step_by(Grid::ROWS).filter(|_| slots.count > 0) {
             let count = Grid::ROWS.min(range.end - first);
             let mut grid = Grid::of(RUNS * slots.count);
@@ -127,25 +183,26 @@ impl Columns {
                 self.cells.address_of(first << self.log),
                 slots.places.address(),
                 slots.patterns.address(),
-                sums.address_of((first - range.start) * slots.words()),
+                sums.address_of(to + (first - range.start) * slots.words()),
             ];
             let words = [1 << (slots.log_run - 2), 1 << (self.log - 2), RUNS * slots.count];
             let words = words.map(|word| Argument::Word(word as u32));
             // SAFETY: tiles lie in columns and patterns are there, as was checked, and there is room for all sums.
             unsafe { self.machine.launch(&CONTRACT, grid, &[&buffers[..], &words[..]].concat())? }
         }
-        Ok(sums)
+        Ok(())
     }
 
-    /// The sum of all columns, each times its weight: the first coordinates of all rows, then the second ones. Columns may
-    /// have `P` for zero.
-    pub fn combine(&self, weights: &[Element]) -> Result<Buffer, Error> {
+    /// The sum of all columns, each times its weight: the first coordinates of all rows, then the second ones; added to a sum
+    /// if there is one. Columns may have `P` for zero.
+    pub fn combine(&self, weights: &[Element], sum: Option<Buffer>) -> Result<Buffer, Error> {
         assert_eq!(weights.len(), self.count, "other weights");
-        let mut by = Buffer::new(&self.machine, EXTENSION * weights.len())?;
-        by.write(0, weights.as_flattened())?;
-        let sums = Buffer::new(&self.machine, EXTENSION << self.log)?;
+        let by = self.elements(weights)?;
+        let more = sum.is_some();
+        let sums = sum.map_or_else(|| Buffer::new(&self.machine, EXTENSION << self.log), Ok)?;
+        assert_eq!(sums.len(), EXTENSION << self.log, "another sum");
         let buffers = [self.cells.address(), by.address(), sums.address()];
-        let words = [self.count as u32, 1 << self.log].map(Argument::Word);
+        let words = [self.count as u32, 1 << self.log, more.into()].map(Argument::Word);
         // SAFETY: there are so many columns of so many cells, a weight for each, and room for the sums of all rows.
         unsafe {
             self.machine.launch(&COMBINE, Grid::of(1 << self.log), &[&buffers[..], &words[..]].concat())?;
@@ -169,5 +226,54 @@ impl Columns {
         unsafe { self.machine.launch(&GATHER, Grid::of(cells.len()), &[&buffers[..], &words[..]].concat())? }
         gathered.read(0, &mut cells)?;
         Ok(cells)
+    }
+
+    /// The sums of the rows of matrices of a power of two of columns, each row times its weight: of the matrices that lie
+    /// one after the other in these cells, one after the other. Cells may be `P` for zero.
+    pub fn over_rows(
+        &self,
+        cells: Range<usize>,
+        width: usize,
+        weights: &[Element],
+    ) -> Result<Vec<Element>, Error> {
+        let rows = weights.len();
+        assert!(
+            width.is_power_of_two() && rows > 0 && cells.len().is_multiple_of(width * rows),
+            "no such matrices"
+        );
+        let sums = cells.len() / rows;
+        // Enough threads, each with some rows at least.
+        let wanted = (THREADS * self.machine.multiprocessors() as usize).div_ceil(sums.max(1));
+        let part = rows.div_ceil(wanted).next_multiple_of(4).max(16);
+        let parts = rows.div_ceil(part);
+        let by = self.elements(weights)?;
+        let mut out = Buffer::new(&self.machine, EXTENSION * parts * sums)?;
+        let buffers = [self.cells.address_of(cells.start), by.address(), out.address()];
+        let words = [rows as u32, width.ilog2(), part as u32, sums as u32].map(Argument::Word);
+        let mut grid = Grid::of(sums);
+        grid.blocks[1] = parts as u32;
+        let end = self.cells.len();
+        assert!(cells.end <= end && parts <= Grid::ROWS && u32::try_from(sums).is_ok(), "no such cells");
+        if sums > 0 {
+            // SAFETY: all these cells are there, a weight for each row, and room for the sums of all parts.
+            unsafe { self.machine.launch(&OVER_ROWS, grid, &[&buffers[..], &words[..]].concat())? }
+        }
+        if parts > 1 {
+            let total = Buffer::new(&self.machine, EXTENSION * sums)?;
+            let words = [sums as u32, parts as u32].map(Argument::Word);
+            let arguments = [out.address(), total.address(), words[0], words[1]];
+            // SAFETY: there are so many sums in so many parts, and room for as many.
+            unsafe { self.machine.launch(&TOTAL, Grid::of(sums), &arguments)? }
+            out = total;
+        }
+        let mut all = vec![[0; EXTENSION]; sums];
+        out.read(0, all.as_flattened_mut())?;
+        Ok(all)
+    }
+
+    fn elements(&self, elements: &[Element]) -> Result<Buffer, Error> {
+        let mut buffer = Buffer::new(&self.machine, EXTENSION * elements.len())?;
+        buffer.write(0, elements.as_flattened())?;
+        Ok(buffer)
     }
 }

@@ -11,7 +11,6 @@ pub(crate) static FAMILY: Family = Family { name: "fold", ptx: include_str!("../
 static SUM: Kernel = FAMILY.kernel("tables_sum");
 static BIND: Kernel = FAMILY.kernel("tables_bind");
 static JOIN: Kernel = FAMILY.kernel("word_join");
-static SPLIT: Kernel = FAMILY.kernel("word_split");
 static FOLD: Kernel = FAMILY.kernel("word_fold");
 
 /// Log of the number of neighbours that become one element of a folded word.
@@ -23,7 +22,6 @@ pub const LAST: usize = 4 << WIDTH;
 /// Two tables of as many elements, in the rounds of a sumcheck over the sum of their products, from the lowest coordinate up.
 #[derive(Debug)]
 pub struct Tables {
-    machine: Arc<dyn Machine>,
     /// Each with room for what it is bound to.
     pair: [[Buffer; 2]; 2],
     len: usize,
@@ -36,17 +34,13 @@ impl Tables {
         12 * (EXTENSION * len) as u64
     }
 
-    /// Tables of so many elements, at least [`LAST`].
-    pub fn new(machine: &Arc<dyn Machine>, tables: [&[Element]; 2]) -> Result<Self, Error> {
-        let len = tables[0].len();
-        assert!(len >= LAST && len.is_power_of_two() && tables[1].len() == len, "no such tables");
-        let table = |elements: &[Element]| {
-            let mut table = Buffer::new(machine, EXTENSION * len)?;
-            table.write(0, elements.as_flattened())?;
-            Ok([table, Buffer::new(machine, EXTENSION * len / 2)?])
-        };
-        let pair = [table(tables[0])?, table(tables[1])?];
-        Ok(Self { machine: machine.clone(), pair, len, total: Total::new(machine)? })
+    /// Tables of these elements, at least [`LAST`] in each.
+    pub fn new(machine: &Arc<dyn Machine>, [a, b]: [Buffer; 2]) -> Result<Self, Error> {
+        let len = a.len() / EXTENSION;
+        assert!(len >= LAST && len.is_power_of_two() && b.len() == a.len(), "no such tables");
+        let half = || Buffer::new(machine, EXTENSION * len / 2);
+        let pair = [[a, half()?], [b, half()?]];
+        Ok(Self { pair, len, total: Total::new(machine)? })
     }
 
     /// Elements that are left in each.
@@ -79,15 +73,6 @@ impl Tables {
         self.pair.iter_mut().for_each(|table| table.swap(0, 1));
         self.len /= 2;
         Ok(sums)
-    }
-
-    /// The coordinates of the first table's elements, each in an array of its own: messages to encode.
-    pub fn coordinates(&self) -> Result<Buffer, Error> {
-        let coordinates = Buffer::new(&self.machine, EXTENSION * self.len)?;
-        let arguments = [self.pair[0][0].address(), coordinates.address(), Argument::Word(self.len as u32)];
-        // SAFETY: there are so many elements, and room for their coordinates.
-        unsafe { self.machine.launch(&SPLIT, Grid::of(self.len), &arguments)? }
-        Ok(coordinates)
     }
 
     /// What is left.
@@ -128,6 +113,17 @@ impl Twiddles {
     }
 }
 
+/// The elements, a power of two of them, whose coordinates four arrays have, one after the other.
+pub fn join(machine: &Arc<dyn Machine>, coordinates: &Buffer) -> Result<Buffer, Error> {
+    let count = coordinates.len() / EXTENSION;
+    assert!(count.is_power_of_two() && coordinates.len() == count * EXTENSION, "no four arrays");
+    let elements = Buffer::new(machine, coordinates.len())?;
+    let arguments = [coordinates.address(), elements.address(), Argument::Word(count as u32)];
+    // SAFETY: there are so many coordinates of each kind, and room for so many elements.
+    unsafe { machine.launch(&JOIN, Grid::of(count), &arguments)? }
+    Ok(elements)
+}
+
 /// A word of elements of the extension.
 #[derive(Debug)]
 pub struct Word {
@@ -139,13 +135,8 @@ pub struct Word {
 impl Word {
     /// The word whose coordinates four codewords are.
     pub fn of_codewords(machine: &Arc<dyn Machine>, codewords: &Buffer) -> Result<Self, Error> {
-        let count = codewords.len() / EXTENSION;
-        assert!(count.is_power_of_two() && codewords.len() == count * EXTENSION, "no four codewords");
-        let elements = Buffer::new(machine, codewords.len())?;
-        let arguments = [codewords.address(), elements.address(), Argument::Word(count as u32)];
-        // SAFETY: there are so many coordinates of each kind, and room for so many elements.
-        unsafe { machine.launch(&JOIN, Grid::of(count), &arguments)? }
-        Ok(Self { machine: machine.clone(), elements, log: count.ilog2() })
+        let elements = join(machine, codewords)?;
+        Ok(Self { machine: machine.clone(), log: (elements.len() / EXTENSION).ilog2(), elements })
     }
 
     /// Log of the number of elements.

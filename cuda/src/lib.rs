@@ -17,10 +17,18 @@ pub mod fold;
 pub mod fractions;
 pub mod machine;
 pub mod merkle;
+pub mod stack;
 pub mod sums;
 
 /// All files of kernels.
-pub const FAMILIES: [&Family; 6] =
-    [&columns::FAMILY, &encode::FAMILY, &fold::FAMILY, &fractions::FAMILY, &merkle::FAMILY, &sums::FAMILY];
+pub const FAMILIES: [&Family; 7] = [
+    &columns::FAMILY,
+    &encode::FAMILY,
+    &fold::FAMILY,
+    &fractions::FAMILY,
+    &merkle::FAMILY,
+    &stack::FAMILY,
+    &sums::FAMILY,
+];
 
 pub use machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};

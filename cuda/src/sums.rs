@@ -17,7 +17,15 @@ pub(crate) const EXTENSION: usize = 4;
 pub(crate) const WIDTH: u32 = 8;
 
 /// Blocks of a sum, at most, for each multiprocessor.
-const BLOCKS: u32 = 8;
+pub(crate) const BLOCKS: u32 = 8;
+
+/// The sum of elements.
+pub(crate) fn sum(elements: &[Element]) -> Element {
+    /// The field's modulus.
+    const P: u64 = (1 << 31) - 1;
+    let coordinate = |c: usize| elements.iter().map(|x| u64::from(x[c])).sum::<u64>() % P;
+    std::array::from_fn(|c| coordinate(c) as u32)
+}
 
 /// What a round says: a value at 0, and a leading coefficient.
 pub type Sums = [Element; 2];

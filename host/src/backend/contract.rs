@@ -51,6 +51,11 @@ pub fn over_rows<T: Integer>(cells: &[T], width: usize, weights: &[QM31]) -> Vec
     sum_rows(cells, width, &weights)
 }
 
+/// The same for matrices that lie one after the other.
+pub fn over_blocks<T: Integer>(cells: &[T], width: usize, weights: &[QM31]) -> Vec<QM31> {
+    cells.chunks(weights.len() * width).flat_map(|cells| over_rows(cells, width, weights)).collect()
+}
+
 fn sum_rows<T: Integer>(cells: &[T], width: usize, weights: &[Weight]) -> Vec<QM31> {
     let height = (TASK / width).next_multiple_of(GROUP).max(GROUP);
     cells

@@ -1,5 +1,6 @@
 //! Encoding: one forward circle FFT for each column of a matrix, on the processor or on a GPU.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -13,7 +14,7 @@ use stwo::prover::poly::twiddles::TwiddleTree;
 
 use super::device::{Device, Error};
 use super::field::{B, LANES, LOG_LANES};
-use super::gpu::{encode as gpu, matrix};
+use super::gpu::{encode as gpu, matrix as gpu_matrix};
 use super::matrix::Matrix;
 use super::merkle::{Absorbed, BulkHash, Tree};
 
@@ -61,21 +62,21 @@ impl Encoder {
         }
     }
 
-    /// A matrix with the tree over the rows of its codewords up to a cap of `2^cap_log` digests. It is kept where it is
-    /// encoded, if so many bytes of a GPU's memory are free beside it.
+    /// A matrix of so many columns, of which `make` makes messages, with the tree over the rows of its codewords up to a cap
+    /// of `2^cap_log` digests. It is kept where it is encoded, if so many bytes of a GPU's memory are free beside it.
     pub fn commit<S: BulkHash>(
         &self,
-        messages: Vec<Vec<B>>,
+        count: usize,
+        make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
         later: u64,
     ) -> Result<(Matrix, Tree<S>), Error> {
+        if let Some((matrix, tree)) = self.commit_there(count, &make, cap_log, later)? {
+            return Ok((matrix, tree));
+        }
+        let messages = make(0..count);
         let (codewords, tree) = match &self.means {
-            Means::Gpu(encoder) => {
-                if let Some((matrix, tree)) = matrix::Matrix::commit(encoder, &messages, cap_log, later)? {
-                    return Ok((Matrix::OnGpu(matrix), tree));
-                }
-                encoder.commit(&messages, cap_log)?
-            }
+            Means::Gpu(encoder) => encoder.commit(&messages, cap_log)?,
             Means::Cpu { .. } => {
                 let codewords = self.encode_all(&messages)?;
                 let tree = Tree::new(&codewords, cap_log);
@@ -83,6 +84,19 @@ impl Encoder {
             }
         };
         Ok((Matrix::Kept { messages, codewords }, tree))
+    }
+
+    /// The same only if it stays on a GPU; messages are made a few at a time.
+    pub fn commit_there<S: BulkHash>(
+        &self,
+        count: usize,
+        make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
+        cap_log: u32,
+        later: u64,
+    ) -> Result<Option<(Matrix, Tree<S>)>, Error> {
+        let Means::Gpu(encoder) = &self.means else { return Ok(None) };
+        let there = gpu_matrix::Matrix::commit(encoder, count, make, cap_log, later)?;
+        Ok(there.map(|(matrix, tree)| (Matrix::OnGpu(matrix), tree)))
     }
 
     /// The tree over the rows of a matrix of so many columns whose messages come in groups: multiples of sixteen, but for

@@ -43,6 +43,15 @@ pub fn at_once(threads: usize) -> usize {
 }
 
 impl Matrix {
+    /// Number of columns.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Kept { messages, .. } => messages.len(),
+            Self::OnGpu(matrix) => matrix.count(),
+            Self::Made { count, .. } => *count,
+        }
+    }
+
     /// What every column is contracted to, in their order.
     pub fn contracted(&self, slots: &Slots) -> Result<Vec<Vec<E>>, Error> {
         let contract = |messages: &[Vec<B>]| -> Vec<Vec<E>> {

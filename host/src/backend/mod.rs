@@ -21,4 +21,5 @@ mod runs;
 pub mod slots;
 pub mod stack;
 pub mod table;
+pub mod weights;
 pub mod words;

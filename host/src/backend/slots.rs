@@ -51,6 +51,14 @@ impl Sparse {
         pairs.fold(zero, |sum, (&slot, &v)| sum + v * x[slot as usize]).total()
     }
 
+    /// All vectors times a factor.
+    #[must_use]
+    pub fn scaled(mut self, factor: QM31) -> Self {
+        let factor = E::splat(factor);
+        self.vectors.iter_mut().for_each(|v| *v = factor * *v);
+        self
+    }
+
     /// `low a + high b`.
     pub fn mix(a: &Self, b: &Self, low: QM31, high: QM31) -> Self {
         let (low, high) = (E::splat(low), E::splat(high));
@@ -95,6 +103,11 @@ impl Slots {
     /// Whether there is no slot.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Number of tiles.
+    pub fn tiles(&self) -> usize {
+        self.starts.len() - 1
     }
 
     /// The slots of a tile.
@@ -175,7 +188,7 @@ impl Slots {
     /// The weights of all rows, of which `factors` holds the multiples of the patterns.
     pub fn expand(&self, factors: &Sparse) -> Vec<E> {
         let zero = E::splat(QM31::ZERO);
-        let mut rows = vec![zero; (self.starts.len() - 1) * LANES * self.run];
+        let mut rows = vec![zero; self.tiles() * LANES * self.run];
         let mut dense = vec![None; self.len()];
         for (&slot, &factor) in factors.slots.iter().zip(&factors.vectors) {
             dense[slot as usize] = Some(factor);

@@ -141,6 +141,11 @@ impl Trace {
         }
     }
 
+    /// Whether a column's cells are those of the program's numbers.
+    pub fn is_fixed(&self, id: ColumnId) -> bool {
+        self.columns[id.0 as usize].is_empty()
+    }
+
     /// A cell of a column.
     pub fn cell(&self, id: ColumnId, index: usize) -> i32 {
         match self.cells(id) {

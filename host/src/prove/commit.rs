@@ -42,20 +42,22 @@ impl<S: BulkHash> Commitment<S> {
         };
         let stacking = &protocol.stacking;
         let columns = placed(protocol, columns);
-        let messages = stack(&columns, 0..stacking.matrix_columns[which.index()], 1 << stacking.log_rows);
+        let count = stacking.matrix_columns[which.index()];
+        let make = |range| stack(&columns, range, 1 << stacking.log_rows);
         let cap_log = protocol.cap_log(protocol.codeword_log());
         if adversary.meddles() {
+            let messages = make(0..count);
             let mut codewords = encoder.encode_all(&messages)?;
             adversary.codewords(label, &mut codewords);
             let tree = Tree::new(&codewords, cap_log);
             return Ok(Self { matrix: Matrix::Kept { messages, codewords }, tree });
         }
-        let (matrix, tree) = encoder.commit(messages, cap_log, later(protocol, which))?;
+        let (matrix, tree) = encoder.commit(count, make, cap_log, later(protocol, which))?;
         Ok(Self { matrix, tree })
     }
 
-    /// The same for the fixed tree with nothing in memory but the tree: messages and codewords are made from the columns
-    /// a few at a time, now and in every proof.
+    /// The same for the fixed tree with nothing in memory but the tree, unless it stays on a GPU: messages and codewords are
+    /// made from the columns a few at a time, now and in every proof.
     pub fn made(protocol: &Protocol, encoder: &Encoder, columns: Arc<Fixed>) -> Result<Self, Error> {
         let stacking = &protocol.stacking;
         let (count, rows) = (stacking.matrix_columns[Which::Fixed.index()], 1 << stacking.log_rows);
@@ -70,8 +72,13 @@ impl<S: BulkHash> Commitment<S> {
                 places.iter().map(|&(offset, id)| (offset, columns.cells(id))).collect();
             stack(&columns, range, rows)
         };
-        let tree =
-            encoder.tree(count, groups(count).map(&make), protocol.cap_log(protocol.codeword_log()))?;
+        let cap_log = protocol.cap_log(protocol.codeword_log());
+        if let Some((matrix, tree)) =
+            encoder.commit_there(count, &make, cap_log, later(protocol, Which::Fixed))?
+        {
+            return Ok(Self { matrix, tree });
+        }
+        let tree = encoder.tree(count, groups(count).map(&make), cap_log)?;
         Ok(Self { matrix: Matrix::Made { count, make: Box::new(make) }, tree })
     }
 }

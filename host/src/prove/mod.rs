@@ -80,9 +80,11 @@ pub fn prove_trace<S: BulkHash>(
     tracing::info_span!("lookup").in_scope(|| {
         lookup::prove(&key.device, protocol, trace, &statement.lists, &mut channel, &mut claims)
     })?;
+    let commitments = [Some(&*key.fixed), Some(&witness), state.as_ref(), past.as_ref()];
     tracing::info_span!("relation").in_scope(|| {
-        relation::prove(protocol, trace, &statement.lists, &mut channel, &mut claims);
-    });
+        let matrices = commitments.map(|c| c.map(|c| &c.matrix));
+        relation::prove(protocol, trace, matrices, &statement.lists, &mut channel, &mut claims)
+    })?;
     let stage = tracing::info_span!("opening").entered();
     channel.work(protocol.profile.g_wiring);
     let theta = channel.challenge(Label::WiringChallenge);
@@ -103,7 +105,6 @@ pub fn prove_trace<S: BulkHash>(
         let point = claims.points.pin.clone();
         pin::terms(columns, &protocol.stacking, numbers.pin(), &point, &mut claims);
     }
-    let commitments = [Some(&*key.fixed), Some(&witness), state.as_ref(), past.as_ref()];
     opening::prove(protocol, &key.encoder, &key.twiddles, commitments, &claims, &mut channel)?;
     drop(stage);
     Ok(channel.finish())

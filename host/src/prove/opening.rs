@@ -12,13 +12,13 @@ use circlet_core::transcript::Label;
 
 use super::channel::Channel;
 use super::commit::Commitment;
-use super::weight::Weight;
+use super::weight::weigh;
 use crate::backend::device::Error;
 use crate::backend::encode::Encoder;
 use crate::backend::field::E;
 use crate::backend::matrix::{Matrix, Rows, plus};
 use crate::backend::merkle::{BulkHash, Tree};
-use crate::backend::stack::Stack;
+use crate::backend::stack::{Left, Stack};
 use rows::RowRounds;
 pub use rows::Twiddles;
 
@@ -36,11 +36,11 @@ pub fn prove<S: BulkHash>(
     let mut claim = claims.batched_value(mu);
 
     let stage = tracing::debug_span!(target: "opening", "weight").entered();
-    let Weight { slots, factors } = Weight::new(&protocol.declared.columns, stacking, claims, mu);
+    let weights = weigh(&protocol.declared.columns, stacking, claims, mu);
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "contract").entered();
     let matrices = commitments.map(|c| c.map(|c| &c.matrix));
-    let mut stack = Stack::new(&slots, matrices, factors, stacking)?;
+    let mut stack = Stack::new(&weights, matrices, stacking)?;
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "stack rounds").entered();
     let mut point = Vec::new();
@@ -49,19 +49,20 @@ pub fn prove<S: BulkHash>(
         channel.work(profile.g_stack);
         let r = channel.challenge(Label::OpeningChallenge);
         claim = univariate(&round(claim, message), r);
-        stack.bind(r);
+        stack.bind(r)?;
         point.push(r);
     }
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "message").entered();
     point.reverse();
-    let w = slots.expand(&stack.finish());
-    let weights = column_weights(&point, stacking.log_columns);
-    let u = combine_all(matrices, &weights)?;
-    drop(stage);
-
-    let stage = tracing::debug_span!(target: "opening", "encode").entered();
-    let mut rows = rows::begin(encoder, twiddles, u, w, channel.adversary.meddles())?;
+    let factors = column_weights(&point, stacking.log_columns);
+    let mut rows = match (stack.finish(), twiddles.gpu(channel.adversary)) {
+        (Left::OnGpu(left), Some(twiddles)) => rows::begin_there(left.rows(&matrices, &factors)?, twiddles),
+        (left, _) => {
+            let w = weights.slots.expand(&left.multiples()?);
+            rows::begin(encoder, twiddles, combine_all(matrices, &factors)?, w, channel.adversary)?
+        }
+    };
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "row rounds").entered();
     let cap_log = |layer| protocol.cap_log(protocol.fold_height(layer));

@@ -22,15 +22,18 @@ fn pack_narrow(cells: &[i16]) -> B {
     pack_base(&lanes)
 }
 
+/// The column that a form is in every cell of a shape, if it is just one.
+pub fn whole_column(circuit: &Circuit, form: &Form, shape: Shape) -> Option<ColumnId> {
+    let [(1, id)] = form.terms[..] else { return None };
+    let own = circuit.column(id).shape;
+    let alike = (own.log_rows(), own.log_cols()) == (shape.log_rows(), shape.log_cols());
+    (form.constant == 0 && form.indicators.is_empty() && alike).then_some(id)
+}
+
 /// A linear form in every cell of a shape, modulo `P`; the last vector is filled with zeros.
 pub fn form_lanes(circuit: &Circuit, trace: &Trace, form: &Form, shape: Shape) -> Vec<B> {
-    if let [(1, id)] = form.terms[..] {
-        let column = circuit.column(id);
-        let alike =
-            (column.shape.log_rows(), column.shape.log_cols()) == (shape.log_rows(), shape.log_cols());
-        if form.constant == 0 && form.indicators.is_empty() && alike {
-            return column_lanes(trace, id);
-        }
+    if let Some(id) = whole_column(circuit, form, shape) {
+        return column_lanes(trace, id);
     }
     form_values(circuit, trace, form, shape)
         .chunks(LANES)

@@ -1,8 +1,9 @@
 //! The prover of [`circlet_core::relations`].
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use circlet_core::circuit::Kind;
+use circlet_core::circuit::{ColumnId, Kind, Tree};
 use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
 use circlet_core::poly::{eq_table, powers, univariate};
@@ -13,30 +14,36 @@ use circlet_core::wiring::{gather_terms, pick_terms};
 use rayon::prelude::*;
 
 use super::channel::Channel;
-use crate::backend::contract::{Integer, over_cols, over_rows};
+use crate::backend::contract::{over_blocks, over_cols};
+use crate::backend::device::Error;
 use crate::backend::field::{LANES, pack_all};
+use crate::backend::gpu::matrix as gpu;
+use crate::backend::matrix::Matrix;
 use crate::backend::merkle::BulkHash;
 use crate::backend::products::{Coefficients, sum, sum_round};
 use crate::backend::table::{Table, eq};
 use crate::execute::{Cells, Trace, form_values};
-use crate::prove::read::form_lanes;
+use crate::prove::read::{form_lanes, whole_column};
 
-/// Proves that all relations hold; leaves a claim for their linear parts and one for each operand.
+/// Proves that all relations hold; leaves a claim for their linear parts and one for each operand. Matrices of trees are
+/// those that the trace was committed to.
 pub fn prove<S: BulkHash>(
     protocol: &Protocol,
     trace: &Trace,
+    matrices: [Option<&Matrix>; 4],
     lists: &[Vec<u32>],
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
-) {
+) -> Result<(), Error> {
     let (circuit, reduction) = (&protocol.circuit, &protocol.reduction);
     let rows = channel.challenges(Label::RelationPoint, reduction.row_variables);
     let cols = channel.challenges(Label::RelationPoint, reduction.col_variables);
     let gamma = channel.challenge(Label::RelationBatch);
     let point = Point { rows, cols, gammas: powers(gamma, circuit.relations.len()) };
 
-    let operands: Vec<Table> =
-        reduction.operands.par_iter().map(|held| read(protocol, trace, &point, &held.operand())).collect();
+    let reader = Reader { protocol, trace, matrices, point: &point };
+    let operands = reduction.operands.par_iter().map(|held| reader.read(&held.operand()));
+    let operands: Vec<Table> = operands.collect::<Result<_, Error>>()?;
     let mut sumcheck = Sumcheck::new(&reduction.terms, &point, operands);
     let [products] = channel.send(Label::RelationClaim, [sumcheck.total()]);
     let mut claim = products;
@@ -63,53 +70,82 @@ pub fn prove<S: BulkHash>(
     for (claim, pick) in (numbers.first_pick()..).zip(&circuit.picks) {
         pick_terms(columns, claim, pick, lists, &points, claims);
     }
+    Ok(())
 }
 
-/// An operand over the variables that the sumcheck binds: the others are bound to the relations' point.
-fn read(protocol: &Protocol, trace: &Trace, point: &Point, operand: &Operand<'_>) -> Table {
-    let cells = || form_values(&protocol.circuit, trace, operand.form, operand.shape);
-    let (rows, rest) = known(&operand.rows, point);
-    let (cols, _) = known(&operand.cols, point);
-    let width = 1usize << operand.shape.log_cols();
+/// Reads operands.
+struct Reader<'a> {
+    protocol: &'a Protocol,
+    trace: &'a Trace,
+    matrices: [Option<&'a Matrix>; 4],
+    point: &'a Point,
+}
 
-    let values: Vec<QM31> = if rows.is_empty() && cols.is_empty() {
-        if let Some(At::Flipped(bit)) = operand.cols.get(1).map(|part| part.at()) {
-            let cells = residues(cells());
-            let flipped: Vec<i32> = (0..cells.len()).map(|i| cells[i ^ 1 << bit]).collect();
-            return base(&flipped);
-        }
-        if !rest.iter().any(|part| part.is_groups()) {
-            if operand.shape.size() >= LANES {
-                return Table::of_base(form_lanes(&protocol.circuit, trace, operand.form, operand.shape));
+impl Reader<'_> {
+    /// An operand over the variables that the sumcheck binds: the others are bound to the relations' point.
+    fn read(&self, operand: &Operand<'_>) -> Result<Table, Error> {
+        let Self { protocol, trace, point, .. } = *self;
+        let cells = || form_values(&protocol.circuit, trace, operand.form, operand.shape);
+        let (rows, rest) = known(&operand.rows, point);
+        let (cols, _) = known(&operand.cols, point);
+        let width = 1usize << operand.shape.log_cols();
+
+        let values: Vec<QM31> = if rows.is_empty() && cols.is_empty() {
+            if let Some(At::Flipped(bit)) = operand.cols.get(1).map(|part| part.at()) {
+                let cells = residues(cells());
+                let flipped: Vec<i32> = (0..cells.len()).map(|i| cells[i ^ 1 << bit]).collect();
+                return Ok(base(&flipped));
             }
-            return base(&residues(cells()));
+            if !rest.iter().any(|part| part.is_groups()) {
+                if operand.shape.size() >= LANES {
+                    let lanes = form_lanes(&protocol.circuit, trace, operand.form, operand.shape);
+                    return Ok(Table::of_base(lanes));
+                }
+                return Ok(base(&residues(cells())));
+            }
+            cells().into_iter().map(QM31::from_i64).collect()
+        } else {
+            let id = whole_column(&protocol.circuit, operand.form, operand.shape);
+            if cols.is_empty() {
+                let weights = eq_table(&rows);
+                match id.and_then(|id| self.on_gpu(id)) {
+                    Some((matrix, cells)) => matrix.over_rows(cells, width, &weights)?,
+                    None => match id.map(|id| trace.cells(id)) {
+                        Some(Cells::Narrow(cells)) => over_blocks(cells, width, &weights),
+                        Some(Cells::Wide(cells)) => over_blocks(cells, width, &weights),
+                        None => over_blocks(&residues(cells()), width, &weights),
+                    },
+                }
+            } else {
+                let weights = eq_table(&cols);
+                match id.map(|id| trace.cells(id)) {
+                    Some(Cells::Narrow(cells)) => over_cols(cells, &weights),
+                    Some(Cells::Wide(cells)) => over_cols(cells, &weights),
+                    None => over_cols(&residues(cells()), &weights),
+                }
+            }
+        };
+        let Some((_, below)) = rest.split_last().filter(|(last, _)| last.is_groups()) else {
+            return Ok(Table::new(values));
+        };
+        // Every head reads the rows of its group.
+        let inner = (1usize << below.iter().map(|part| part.len()).sum::<u32>())
+            * if cols.is_empty() { width } else { 1 };
+        let of = |&g: &u32| &values[g as usize * inner..][..inner];
+        Ok(Table::new(operand.groups.iter().flat_map(of).copied().collect()))
+    }
+
+    /// Where a column lies on a GPU, if it has many cells and the trace has those of the matrix that is there.
+    fn on_gpu(&self, id: ColumnId) -> Option<(&gpu::Matrix, Range<usize>)> {
+        let (columns, cells) = (&self.protocol.declared.columns, self.trace.cells(id).len());
+        let tree = columns.tree(id);
+        let Some(Matrix::OnGpu(matrix)) = self.matrices[tree.index()] else { return None };
+        if cells < gpu::LEAST_SUM || (tree == Tree::Fixed && !self.trace.is_fixed(id)) {
+            return None;
         }
-        cells().into_iter().map(QM31::from_i64).collect()
-    } else if cols.is_empty() {
-        let weights = eq_table(&rows);
-        // One matrix after the other where a high part of the row index stays.
-        let block = weights.len() * width;
-        match plain(protocol, trace, operand) {
-            Some(Cells::Narrow(cells)) => over_blocks(cells, block, width, &weights),
-            Some(Cells::Wide(cells)) => over_blocks(cells, block, width, &weights),
-            None => over_blocks(&residues(cells()), block, width, &weights),
-        }
-    } else {
-        let weights = eq_table(&cols);
-        match plain(protocol, trace, operand) {
-            Some(Cells::Narrow(cells)) => over_cols(cells, &weights),
-            Some(Cells::Wide(cells)) => over_cols(cells, &weights),
-            None => over_cols(&residues(cells()), &weights),
-        }
-    };
-    let Some((_, below)) = rest.split_last().filter(|(last, _)| last.is_groups()) else {
-        return Table::new(values);
-    };
-    // Every head reads the rows of its group.
-    let inner = (1usize << below.iter().map(|part| part.len()).sum::<u32>())
-        * if cols.is_empty() { width } else { 1 };
-    let of = |&g: &u32| &values[g as usize * inner..][..inner];
-    Table::new(operand.groups.iter().flat_map(of).copied().collect())
+        let first = self.protocol.stacking.offset_in_tree(columns, id) as usize;
+        Some((matrix, first..first + cells))
+    }
 }
 
 /// The coordinates that are known before the sumcheck, which lead an axis, and the parts after them.
@@ -128,26 +164,12 @@ fn known<'a>(parts: &'a [Part], point: &Point) -> (Vec<QM31>, &'a [Part]) {
     (coordinates, &[])
 }
 
-/// Weighted sums of the rows of each block.
-fn over_blocks<T: Integer>(cells: &[T], block: usize, width: usize, weights: &[QM31]) -> Vec<QM31> {
-    cells.chunks(block).flat_map(|cells| over_rows(cells, width, weights)).collect()
-}
-
 /// Integers as elements of the base field, in vectors if there are enough.
 fn base(cells: &[i32]) -> Table {
     if cells.len() >= LANES {
         return Table::of_base(pack_all(cells));
     }
     Table::new(cells.iter().map(|&v| QM31::from_i64(v.into())).collect())
-}
-
-/// The column that an operand is, if it is just one.
-fn plain<'a>(protocol: &Protocol, trace: &'a Trace, operand: &Operand<'_>) -> Option<Cells<'a>> {
-    let [(1, id)] = operand.form.terms[..] else { return None };
-    let own = protocol.circuit.column(id).shape;
-    let alike = (own.log_rows(), own.log_cols()) == (operand.shape.log_rows(), operand.shape.log_cols());
-    let whole = operand.form.constant == 0 && alike;
-    whole.then(|| trace.cells(id))
 }
 
 /// Integers modulo `P`, as 32 bits.

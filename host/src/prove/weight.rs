@@ -12,7 +12,6 @@
 //! the pattern, of one tile of one matrix column, with factors of one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
 
 use circlet_core::circuit::{ColumnId, Columns};
 use circlet_core::claims::{AxisId, Claims};
@@ -21,21 +20,12 @@ use circlet_core::poly::powers;
 use circlet_core::stacking::Stacking;
 use rayon::prelude::*;
 
-use crate::backend::field::{E, LANES, LOG_LANES, to_stwo};
-use crate::backend::slots::{Slot, Slots, Sparse};
+use crate::backend::field::LANES;
+use crate::backend::slots::{Slot, Slots};
+use crate::backend::weights::{Factors, Grid, Multiple, OfTree, Product, Weights};
 
-/// Log of the rows in a run, where there are enough rows.
-const LOG_RUN: u32 = 6;
 /// An axis with more patterns than this counts as one that does not repeat.
 const PATTERNS: usize = 4;
-
-/// The weight on all rows of all matrices.
-pub struct Weight {
-    /// What matrix columns are contracted with.
-    pub slots: Slots,
-    /// For each matrix column of each tree, the factors of the patterns in its weight.
-    pub factors: [Vec<Sparse>; 4],
-}
 
 /// An axis of `2^log` entries.
 type Along = (AxisId, u32);
@@ -43,111 +33,76 @@ type Along = (AxisId, u32);
 /// The axes that a run lies on: columns, and rows if it holds several.
 type Inner = (Option<Along>, Along);
 
-/// For each run the number of its pattern, and the multiple of it.
-type Factors = Vec<(u32, QM31)>;
-
 /// `coefficient u (x) w` on a column.
-struct Product<'a> {
+struct Loose {
     /// Place of its first cell in its tree.
     offset: usize,
     coefficient: QM31,
-    rows: &'a [QM31],
-    cols: &'a [QM31],
+    /// Which weights, along both axes.
+    rows: usize,
+    cols: usize,
 }
 
 /// Weights that repeat.
 struct Repeated {
     patterns: Vec<Vec<QM31>>,
-    factors: Factors,
+    factors: Vec<Multiple>,
 }
 
-/// A product whose runs are known patterns: run `t n + i`, with `n` factors, is `outer[t]` times that of run `i`.
-struct Regular<'a> {
-    /// Its first run in its tree.
-    first: usize,
-    coefficient: QM31,
-    outer: &'a [QM31],
-    factors: &'a [(u32, QM31)],
-}
+/// The weight of all claims on all rows of all matrices, batched by the powers of `mu`.
+pub fn weigh(columns: &Columns, stacking: &Stacking, claims: &Claims, mu: QM31) -> Weights {
+    let grid = Grid::new(stacking.log_rows);
+    let products = merge(claims, mu);
+    let Axes { index, dense } = Axes::new(columns, claims, products.keys());
+    let shape = |id: ColumnId| columns.shape(id);
+    let side = |id: ColumnId| columns.tree(id).index();
+    let along = |axis: Along| &dense[index[&axis]];
 
-/// Places of runs in a matrix.
-#[derive(Clone, Copy)]
-struct Grid {
-    log_run: u32,
-    /// Log of the runs in a matrix column.
-    log_runs: u32,
-}
-
-impl Grid {
-    fn new(stacking: &Stacking) -> Self {
-        let log_run = LOG_RUN.min(stacking.log_rows - LOG_LANES);
-        Self { log_run, log_runs: stacking.log_rows - log_run }
-    }
-
-    /// Cells of a tile.
-    fn tile(self) -> usize {
-        LANES << self.log_run
-    }
-
-    /// Matrix column, tile and lane of a run.
-    fn place(self, run: usize) -> (usize, usize, usize) {
-        let in_column = run & ((1 << self.log_runs) - 1);
-        (run >> self.log_runs, in_column / LANES, in_column % LANES)
-    }
-}
-
-impl Weight {
-    /// The weight of all claims, batched by the powers of `mu`.
-    pub fn new(columns: &Columns, stacking: &Stacking, claims: &Claims, mu: QM31) -> Self {
-        let grid = Grid::new(stacking);
-        let products = merge(claims, mu);
-        let dense = dense_axes(columns, claims, products.keys());
-        let shape = |id: ColumnId| columns.shape(id);
-        let side = |id: ColumnId| columns.tree(id).index();
-
-        // How each product repeats, axes that several products share looked at once.
-        let inner = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| -> Option<Inner> {
-            let (log_rows, log_cols) = (shape(id).log_rows(), shape(id).log_cols());
-            if log_cols >= grid.log_run {
-                Some((None, (cols, log_cols)))
-            } else if log_rows + log_cols >= grid.log_run {
-                Some((Some((rows, log_rows)), (cols, log_cols)))
-            } else {
-                None
-            }
-        };
-        let keys: BTreeSet<Inner> = products.keys().filter_map(inner).collect();
-        let repeated: Vec<Option<Repeated>> = keys
-            .par_iter()
-            .map(|&(rows, cols)| match rows {
-                None => repeated(&dense[&cols], 1 << grid.log_run),
-                Some(rows) => repeated_rows(&dense[&rows], &dense[&cols], 1 << grid.log_run),
-            })
-            .collect();
-        let mut patterns = Patterns::default();
-        let known: BTreeMap<Inner, Factors> = keys
-            .iter()
-            .zip(repeated)
-            .filter_map(|(&key, repeated)| Some((key, patterns.register(repeated?))))
-            .collect();
-
-        let one = [QM31::ONE];
-        let (mut regular, mut loose) = ([(); 4].map(|()| Vec::new()), [(); 4].map(|()| Vec::new()));
-        for (key @ &(id, rows, cols), &coefficient) in &products {
-            let (log_rows, log_cols) = (shape(id).log_rows(), shape(id).log_cols());
-            let offset = stacking.offset_in_tree(columns, id) as usize;
-            let row_weights = dense[&(rows, log_rows)].as_slice();
-            if let Some((inner, factors)) = inner(key).and_then(|k| Some((k, known.get(&k)?))) {
-                let outer = if inner.0.is_some() { &one[..] } else { row_weights };
-                let first = offset >> grid.log_run;
-                regular[side(id)].push(Regular { first, coefficient, outer, factors });
-            } else {
-                let cols = &dense[&(cols, log_cols)];
-                loose[side(id)].push(Product { offset, coefficient, rows: row_weights, cols });
-            }
+    // How each product repeats, axes that several products share looked at once.
+    let inner = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| -> Option<Inner> {
+        let (log_rows, log_cols) = (shape(id).log_rows(), shape(id).log_cols());
+        if log_cols >= grid.log_run {
+            Some((None, (cols, log_cols)))
+        } else if log_rows + log_cols >= grid.log_run {
+            Some((Some((rows, log_rows)), (cols, log_cols)))
+        } else {
+            None
         }
-        assemble(stacking, grid, patterns, &regular, &loose)
+    };
+    let keys: BTreeSet<Inner> = products.keys().filter_map(inner).collect();
+    let repeated: Vec<Option<Repeated>> = keys
+        .par_iter()
+        .map(|&(rows, cols)| match rows {
+            None => repeated(along(cols), 1 << grid.log_run),
+            Some(rows) => repeated_rows(along(rows), along(cols), 1 << grid.log_run),
+        })
+        .collect();
+    let mut patterns = Patterns::default();
+    let mut known: BTreeMap<Inner, usize> = BTreeMap::new();
+    let mut inners = Vec::new();
+    for (&key, repeated) in keys.iter().zip(repeated) {
+        if let Some(repeated) = repeated {
+            known.insert(key, inners.len());
+            inners.push(patterns.register(repeated));
+        }
     }
+
+    let mut trees = stacking.matrix_columns.map(|columns| OfTree { columns, ..OfTree::default() });
+    let mut loose = [(); 4].map(|()| Vec::new());
+    for (key @ &(id, rows, cols), &coefficient) in &products {
+        let offset = stacking.offset_in_tree(columns, id) as usize;
+        let rows = index[&(rows, shape(id).log_rows())];
+        if let Some((several, inner)) = inner(key).and_then(|k| Some((k.0.is_some(), *known.get(&k)?))) {
+            let outer = if several { Axes::ONE } else { rows };
+            let first = offset >> grid.log_run;
+            trees[side(id)].products.push(Product { first, coefficient, outer, inner });
+        } else {
+            let cols = index[&(cols, shape(id).log_cols())];
+            loose[side(id)].push(Loose { offset, coefficient, rows, cols });
+        }
+    }
+    let factors = Factors { outer: dense, inner: inners };
+    assemble(stacking, grid, patterns, factors, trees, &loose)
 }
 
 /// The sum of all coefficients with the same column and the same weights.
@@ -161,17 +116,33 @@ fn merge(claims: &Claims, mu: QM31) -> BTreeMap<(ColumnId, AxisId, AxisId), QM31
     products
 }
 
-fn dense_axes<'a>(
-    columns: &Columns,
-    claims: &Claims,
-    products: impl Iterator<Item = &'a (ColumnId, AxisId, AxisId)>,
-) -> BTreeMap<Along, Vec<QM31>> {
-    let along = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| {
-        let shape = columns.shape(id);
-        [(rows, shape.log_rows()), (cols, shape.log_cols())]
-    };
-    let axes: BTreeSet<Along> = products.flat_map(along).collect();
-    axes.into_par_iter().map(|(id, log)| ((id, log), claims.axes[id.0 as usize].dense(log))).collect()
+/// Weights along axes.
+struct Axes {
+    /// The place of each among all.
+    index: BTreeMap<Along, usize>,
+    dense: Vec<Vec<QM31>>,
+}
+
+impl Axes {
+    /// The place of a one alone.
+    const ONE: usize = 0;
+
+    /// Those of products.
+    fn new<'a>(
+        columns: &Columns,
+        claims: &Claims,
+        products: impl Iterator<Item = &'a (ColumnId, AxisId, AxisId)>,
+    ) -> Self {
+        let along = |&(id, rows, cols): &(ColumnId, AxisId, AxisId)| {
+            let shape = columns.shape(id);
+            [(rows, shape.log_rows()), (cols, shape.log_cols())]
+        };
+        let all: BTreeSet<Along> = products.flat_map(along).collect();
+        let weights = |&(id, log): &Along| claims.axes[id.0 as usize].dense(log);
+        let mut dense = vec![vec![QM31::ONE]];
+        dense.par_extend(all.par_iter().map(weights));
+        Self { index: all.into_iter().zip(1..).collect(), dense }
+    }
 }
 
 /// The multiple of a vector that has one as its first entry other than zero, with the factor that gives it back.
@@ -230,7 +201,7 @@ struct Patterns {
 
 impl Patterns {
     /// The factors of a product's runs, with the numbers of its patterns among all.
-    fn register(&mut self, repeated: Repeated) -> Factors {
+    fn register(&mut self, repeated: Repeated) -> Vec<Multiple> {
         let numbers: Vec<u32> = repeated
             .patterns
             .into_iter()
@@ -253,25 +224,20 @@ fn assemble(
     stacking: &Stacking,
     grid: Grid,
     patterns: Patterns,
-    regular: &[Vec<Regular<'_>>; 4],
-    loose: &[Vec<Product<'_>>; 4],
-) -> Weight {
-    let mut tiles: Vec<Vec<Slot>> = vec![Vec::new(); (1 << grid.log_runs) / LANES];
-    for product in regular.iter().flatten() {
-        product.runs(0..product.len(), |run, pattern, _| {
-            let tile = &mut tiles[grid.place(run).1];
-            let slot = Slot { pattern, step: 0 };
-            if !tile.contains(&slot) {
-                tile.push(slot);
-            }
-        });
-    }
+    factors: Factors,
+    mut trees: [OfTree; 4],
+    loose: &[Vec<Loose>; 4],
+) -> Weights {
+    let products = trees.iter().flat_map(|tree| &tree.products);
+    let slots = |patterns: Vec<u32>| patterns.into_iter().map(|pattern| Slot { pattern, step: 0 }).collect();
+    let mut tiles: Vec<Vec<Slot>> = factors.patterns(grid, products).into_iter().map(slots).collect();
 
     // Tiles with weights of their own.
-    let mut own: BTreeMap<Place, Vec<&Product<'_>>> = BTreeMap::new();
+    let dense = |axis: usize| factors.outer[axis].as_slice();
+    let mut own: BTreeMap<Place, Vec<&Loose>> = BTreeMap::new();
     for (side, products) in loose.iter().enumerate() {
         for product in products {
-            let last = product.offset + product.rows.len() * product.cols.len() - 1;
+            let last = product.offset + dense(product.rows).len() * dense(product.cols).len() - 1;
             for tile in product.offset / grid.tile()..=last / grid.tile() {
                 let (column, tile, _) = grid.place(tile * LANES);
                 own.entry((side, column, tile)).or_default().push(product);
@@ -284,116 +250,34 @@ fn assemble(
             let mut weights = vec![QM31::ZERO; grid.tile()];
             let first = (column << stacking.log_rows) + tile * grid.tile();
             for product in products {
-                product.add(first, &mut weights);
+                product.add([product.rows, product.cols].map(dense), first, &mut weights);
             }
             weights
         })
         .collect();
     let mut all = patterns.all;
-    let mut owners: [BTreeMap<usize, Vec<(usize, Slot)>>; 4] = Default::default();
+    let mut owners = Vec::new();
     for ((side, column, tile), weights) in own.into_keys().zip(weights) {
-        let slot = Slot { pattern: all.len() as u32, step: 1 };
         all.extend(weights.chunks(1 << grid.log_run).map(<[QM31]>::to_vec));
-        tiles[tile].push(slot);
-        owners[side].entry(column).or_default().push((tile, slot));
+        owners.push((side, column, tile, tiles[tile].len()));
+        tiles[tile].push(Slot { pattern: (all.len() - LANES) as u32, step: 1 });
     }
     let slots = Slots::new(grid.log_run, &all, &tiles);
-
-    let factors = [0, 1, 2, 3].map(|side| {
-        let mut parts: Vec<Vec<(&Regular<'_>, Range<usize>)>> =
-            vec![Vec::new(); stacking.matrix_columns[side]];
-        for product in &regular[side] {
-            // Of the runs of the tree, those of this product; of these, those in each matrix column.
-            let range = product.first..product.first + product.len();
-            let columns = range.start >> grid.log_runs..range.end.div_ceil(1 << grid.log_runs);
-            for (column, parts) in columns.clone().zip(&mut parts[columns]) {
-                let start = range.start.max(column << grid.log_runs);
-                let end = range.end.min((column + 1) << grid.log_runs);
-                parts.push((product, start - product.first..end - product.first));
-            }
-        }
-        let owners = &owners[side];
-        parts
-            .into_par_iter()
-            .enumerate()
-            .map(|(column, parts)| {
-                let own = owners.get(&column).map_or(&[][..], Vec::as_slice);
-                column_factors(&slots, grid, &parts, own)
-            })
-            .collect()
-    });
-    Weight { slots, factors }
+    for (side, column, tile, at) in owners {
+        trees[side].own.push((column, (slots.of_tile(tile).start + at) as u32));
+    }
+    Weights { slots, grid, factors, trees }
 }
 
-/// The factors of one matrix column.
-fn column_factors(
-    slots: &Slots,
-    grid: Grid,
-    parts: &[(&Regular<'_>, Range<usize>)],
-    own: &[(usize, Slot)],
-) -> Sparse {
-    let mut factors: Vec<Option<Box<[QM31; LANES]>>> = vec![None; slots.len()];
-    let index = |tile: usize, slot: Slot| -> usize {
-        let mut range = slots.of_tile(tile);
-        range.find(|&i| slots.slot(i) == slot).unwrap_or_else(|| unreachable!("every pattern has a slot"))
-    };
-    for (product, runs) in parts {
-        let mut last = (usize::MAX, u32::MAX, 0);
-        product.runs(runs.clone(), |run, pattern, factor| {
-            let (_, tile, lane) = grid.place(run);
-            if (last.0, last.1) != (tile, pattern) {
-                last = (tile, pattern, index(tile, Slot { pattern, step: 0 }));
-            }
-            factors[last.2].get_or_insert_with(|| Box::new([QM31::ZERO; LANES]))[lane] += factor;
-        });
-    }
-    for &(tile, slot) in own {
-        factors[index(tile, slot)] = Some(Box::new([QM31::ONE; LANES]));
-    }
-    let mut sparse = Sparse::default();
-    for (slot, lanes) in factors.into_iter().enumerate() {
-        if let Some(lanes) = lanes {
-            sparse.slots.push(slot as u32);
-            sparse.vectors.push(E::from_array(lanes.map(to_stwo)));
-        }
-    }
-    sparse
-}
-
-impl Regular<'_> {
-    /// Number of its runs.
-    fn len(&self) -> usize {
-        self.outer.len() * self.factors.len()
-    }
-
-    /// Calls `f` with the place in the tree, the pattern and the factor of those of its runs that are not zero.
-    fn runs(&self, runs: Range<usize>, mut f: impl FnMut(usize, u32, QM31)) {
-        let n = self.factors.len();
-        for t in runs.start / n..runs.end.div_ceil(n) {
-            let outer = self.outer[t];
-            if outer == QM31::ZERO {
-                continue;
-            }
-            let outer = self.coefficient * outer;
-            for i in runs.start.saturating_sub(t * n)..n.min(runs.end - t * n) {
-                let (pattern, factor) = self.factors[i];
-                if factor != QM31::ZERO {
-                    f(self.first + t * n + i, pattern, outer * factor);
-                }
-            }
-        }
-    }
-}
-
-impl Product<'_> {
-    /// Adds its weights on the cells of its tree from `first` on.
-    fn add(&self, first: usize, weights: &mut [QM31]) {
-        let (width, len) = (self.cols.len(), self.rows.len() * self.cols.len());
+impl Loose {
+    /// Adds its weights, given along both axes, on the cells of its tree from `first` on.
+    fn add(&self, [rows, cols]: [&[QM31]; 2], first: usize, weights: &mut [QM31]) {
+        let (width, len) = (cols.len(), rows.len() * cols.len());
         let start = self.offset.max(first);
         let end = (self.offset + len).min(first + weights.len());
         for cell in start..end {
             let (t, c) = ((cell - self.offset) / width, (cell - self.offset) % width);
-            weights[cell - first] += self.coefficient * self.rows[t] * self.cols[c];
+            weights[cell - first] += self.coefficient * rows[t] * cols[c];
         }
     }
 }

@@ -6,12 +6,12 @@ use circlet_core::field::{M31, QM31};
 use circlet_core::hash::blake2s::{self, initial_state};
 use circlet_core::opening::MESSAGE;
 pub use circlet_cuda::fold::Twiddles;
-use circlet_cuda::fold::{ARITY, LAST, Tables, Word};
-use circlet_cuda::{Error, Machine};
+use circlet_cuda::fold::{ARITY, LAST, Tables, Word, join};
+use circlet_cuda::{Buffer, Error, Machine};
 
 use super::encode::{Encoder, tree};
 use super::{WORD, element, fits, words};
-use crate::backend::field::{E, unpack};
+use crate::backend::field::{B, E, LANES, unpack};
 use crate::backend::merkle::{BulkHash, Tree};
 use crate::backend::table::{Table, low_round};
 
@@ -27,11 +27,6 @@ pub struct Rows {
 enum State {
     Many(Tables, [QM31; MESSAGE]),
     Few([Table; 2]),
-}
-
-/// Elements of words for a GPU.
-fn all_words(vectors: &[E]) -> Vec<[u32; 4]> {
-    unpack(vectors).into_iter().map(words).collect()
 }
 
 /// A table that was on a GPU.
@@ -55,10 +50,23 @@ impl Rows {
     /// The rounds over a message and the weight on it, in vectors; [`Self::are_many`].
     pub fn new(encoder: &Encoder, [message, weight]: [&[E]; 2]) -> Result<Self, Error> {
         let machine = encoder.machine();
-        let [message, weight] = [message, weight].map(all_words);
         fits(&**machine, Self::memory(encoder.log_message(), encoder.log_codeword()))?;
-        let tables = Tables::new(machine, [&message, &weight])?;
-        let word = Word::of_codewords(machine, &encoder.encode_there(&tables.coordinates()?, 0..4)?)?;
+        let mut coordinates = Buffer::new(machine, 4 * LANES * message.len())?;
+        for c in 0..4 {
+            let all: Vec<B> = message.iter().map(|v| v.into_packed_m31s()[c]).collect();
+            coordinates.write(c * LANES * all.len(), bytemuck::cast_slice(&all))?;
+        }
+        let elements: Vec<[u32; 4]> = unpack(weight).into_iter().map(words).collect();
+        let mut weight = Buffer::new(machine, 4 * elements.len())?;
+        weight.write(0, elements.as_flattened())?;
+        Self::there(encoder, &coordinates, weight)
+    }
+
+    /// The same where both are there: of the message the first coordinates of all elements, then the second ones.
+    pub fn there(encoder: &Encoder, message: &Buffer, weight: Buffer) -> Result<Self, Error> {
+        let machine = encoder.machine();
+        let word = Word::of_codewords(machine, &encoder.encode_there(message, 0..4)?)?;
+        let tables = Tables::new(machine, [join(machine, message)?, weight])?;
         let sums = tables.first()?.map(element);
         Ok(Self { machine: machine.clone(), state: State::Many(tables, sums), word, layers: Vec::new() })
     }

@@ -1,21 +1,26 @@
 //! Matrices that stay on a GPU between forms: their messages, and their codewords too where there is room.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use circlet_core::circuit::Tree as Which;
 use circlet_core::field::{M31, QM31};
 use circlet_core::protocol::Outline;
-use circlet_cuda::Error;
 use circlet_cuda::columns::{self, Columns, Slot};
 use circlet_cuda::fractions::{LEAST, Leaves};
 use circlet_cuda::merkle::DIGEST;
+use circlet_cuda::{Buffer, Error, Machine};
 
 use super::encode::Encoder;
-use super::{WORD, fold, groups, refused, usable, words};
+use super::{WORD, element, fold, groups, refused, stack, usable, words};
 use crate::backend::field::{B, E, LANES};
+use crate::backend::matrix;
 use crate::backend::merkle::{BLOCK, BulkHash, Tree};
 use crate::backend::slots::Slots;
+
+/// Cells of matrices of numbers whose sums are left to the processor, if there are fewer.
+pub const LEAST_SUM: usize = 1 << 16;
 
 /// Bytes that are needed beside the matrix of a tree once that is committed to: by the matrices of the trees that come after
 /// it, and by what takes most of all that is computed then.
@@ -23,9 +28,11 @@ pub fn later(outline: &Outline, which: Which) -> u64 {
     let (log_rows, log_codeword) = (outline.stacking.log_rows, outline.codeword_log());
     let log = outline.sizes().gkr_log;
     let lookups = if log < LEAST { 0 } else { Leaves::memory(log) };
-    let most =
-        lookups.max(fold::Rows::memory(log_rows, log_codeword)).max(committing(log_rows, log_codeword));
-    let [_, others @ ..] = outline.stacking.matrix_columns;
+    let all = outline.stacking.matrix_columns;
+    let rounds =
+        stack::reserved(all.into_iter().sum(), log_rows).max(fold::Rows::memory(log_rows, log_codeword));
+    let most = lookups.max(rounds).max(committing(log_rows, log_codeword));
+    let [_, others @ ..] = all;
     let held = |columns| Columns::memory(columns, log_rows) + Columns::memory(columns, log_codeword);
     most + if which == Which::Fixed { others.into_iter().map(held).sum() } else { 0 }
 }
@@ -50,15 +57,16 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Commits to a matrix that stays on the GPU, if there is room for its messages at least beside so many bytes that are
-    /// needed later.
+    /// Commits to a matrix of so many columns that stays on the GPU, if there is room for its messages at least beside so
+    /// many bytes that are needed later. They are made a few at a time.
     pub fn commit<S: BulkHash>(
         encoder: &Arc<Encoder>,
-        messages: &[Vec<B>],
+        count: usize,
+        make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
         later: u64,
     ) -> Result<Option<(Self, Tree<S>)>, Error> {
-        let (machine, count) = (encoder.machine(), messages.len());
+        let machine = encoder.machine();
         let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
         let (_, usable) = usable(&**machine)?;
         let [held, all] = [log_message, log_codeword].map(|log| Columns::memory(count, log));
@@ -67,8 +75,10 @@ impl Matrix {
         }
         let keeps = held + all + later.max(hashing(log_codeword)) <= usable;
         let mut columns = Columns::new(machine, count, log_message)?;
-        for (column, message) in messages.iter().enumerate() {
-            columns.write(column, bytemuck::cast_slice(message))?;
+        for range in matrix::groups(count) {
+            for (column, message) in range.clone().zip(make(range)) {
+                columns.write(column, bytemuck::cast_slice(&message))?;
+            }
         }
         let mut leaves = encoder.leaves(count)?;
         let codewords = if keeps {
@@ -86,6 +96,16 @@ impl Matrix {
         Ok(Some((matrix, leaves.tree(cap_log)?)))
     }
 
+    /// What has encoded it.
+    pub fn encoder(&self) -> &Arc<Encoder> {
+        &self.encoder
+    }
+
+    /// The messages.
+    pub fn messages(&self) -> &Columns {
+        &self.messages
+    }
+
     /// Number of columns.
     pub fn count(&self) -> usize {
         self.messages.count()
@@ -93,10 +113,7 @@ impl Matrix {
 
     /// What every column is contracted to, see [`Slots::contract`].
     pub fn contracted(&self, slots: &Slots) -> Result<Vec<Vec<E>>, Error> {
-        let there = slots.all().map(|(tile, slot)| Slot { tile, pattern: slot.pattern, step: slot.step });
-        let there: Vec<Slot> = there.collect();
-        let patterns: Vec<[u32; 4]> = slots.elements().map(words).collect();
-        let fixed = columns::Slots::memory(patterns.len(), there.len());
+        let fixed = columns::Slots::memory(slots.elements().count(), slots.len(), slots.tiles());
         let column = WORD * (slots.len() * VECTORS * LANES) as u64;
         let machine = self.encoder.machine();
         let (free, usable) = usable(&**machine)?;
@@ -104,7 +121,7 @@ impl Matrix {
         if at_once == 0 {
             return Err(refused(&**machine, fixed + column, free));
         }
-        let there = columns::Slots::new(machine, slots.log_run(), &patterns, &there)?;
+        let there = self::slots(machine, slots)?;
         let mut all = Vec::with_capacity(self.count());
         let mut vectors: Vec<B> = Vec::new();
         for range in groups(self.count(), usize::try_from(at_once).unwrap_or(usize::MAX)) {
@@ -118,13 +135,24 @@ impl Matrix {
 
     /// `sum weight column` over all columns.
     pub fn combined(&self, weights: &[QM31]) -> Result<Vec<E>, Error> {
-        let weights: Vec<[u32; 4]> = weights[..self.count()].iter().copied().map(words).collect();
-        let sums = self.messages.combine(&weights)?;
+        let sums = self.add(weights, None)?;
         let mut coordinates: Vec<B> = vec![bytemuck::Zeroable::zeroed(); sums.len() / LANES];
         sums.read(0, bytemuck::cast_slice_mut(&mut coordinates))?;
         let rows = coordinates.len() / VECTORS;
         let row = |row| E::from_packed_m31s(std::array::from_fn(|c| coordinates[c * rows + row]));
         Ok((0..rows).map(row).collect())
+    }
+
+    /// The same, added to a sum if there is one, where it is.
+    pub fn add(&self, weights: &[QM31], sum: Option<Buffer>) -> Result<Buffer, Error> {
+        let weights: Vec<[u32; 4]> = weights[..self.count()].iter().copied().map(words).collect();
+        self.messages.combine(&weights, sum)
+    }
+
+    /// Weighted sums of the rows of matrices of numbers that lie in these cells, of all columns one after the other.
+    pub fn over_rows(&self, cells: Range<usize>, width: usize, weights: &[QM31]) -> Result<Vec<QM31>, Error> {
+        let weights: Vec<[u32; 4]> = weights.iter().copied().map(words).collect();
+        Ok(self.messages.over_rows(cells, width, &weights)?.into_iter().map(element).collect())
     }
 
     /// The rows of codewords with these indices.
@@ -149,6 +177,13 @@ impl Matrix {
         }
         Ok(rows)
     }
+}
+
+/// Slots on a GPU.
+pub fn slots(machine: &Arc<dyn Machine>, slots: &Slots) -> Result<columns::Slots, Error> {
+    let there = slots.all().map(|(tile, slot)| Slot { tile, pattern: slot.pattern, step: slot.step });
+    let patterns: Vec<[u32; 4]> = slots.elements().map(words).collect();
+    columns::Slots::new(machine, slots.log_run(), &patterns, slots.tiles(), &there.collect::<Vec<_>>())
 }
 
 /// Coordinates of an element, each in a vector.

@@ -57,6 +57,11 @@ impl Twiddles {
         };
         Ok(Self { inverses, gpu })
     }
+
+    /// Those of the GPU that folds, if one does: adversaries see and change only what is on the processor.
+    pub fn gpu(&self, adversary: &dyn Adversary) -> Option<&gpu::Twiddles> {
+        self.gpu.as_ref().filter(|_| !adversary.meddles())
+    }
 }
 
 /// Neighbouring values in a leaf; as many as a vector has lanes.
@@ -123,17 +128,16 @@ pub trait RowRounds<S: BulkHash> {
     fn groups(&self, layer: usize, indices: &[u32]) -> Result<Rows<'_>, Error>;
 }
 
-/// Begins with a message `u` and the weight on it; `shown` where an adversary may change what is left of them.
+/// Begins with a message `u` and the weight on it.
 pub fn begin<'a, S: BulkHash>(
     encoder: &Encoder,
     twiddles: &'a Twiddles,
     u: Vec<E>,
     w: Vec<E>,
-    shown: bool,
+    adversary: &dyn Adversary,
 ) -> Result<Box<dyn RowRounds<S> + 'a>, Error> {
-    if let (Some(encoder), Some(twiddles), false) = (encoder.gpu(), &twiddles.gpu, shown) {
-        let rows = gpu::Rows::new(encoder, [&u, &w])?;
-        return Ok(Box::new(OnGpu { rows, twiddles, trees: Vec::new() }));
+    if let (Some(encoder), Some(twiddles)) = (encoder.gpu(), twiddles.gpu(adversary)) {
+        return Ok(begin_there(gpu::Rows::new(encoder, [&u, &w])?, twiddles));
     }
     Ok(Box::new(OnProcessor {
         word: encode_extension(encoder, &u)?,
@@ -142,6 +146,11 @@ pub fn begin<'a, S: BulkHash>(
         twiddles: &twiddles.inverses,
         layers: Vec::new(),
     }))
+}
+
+/// Begins with those that are on a GPU.
+pub fn begin_there<S: BulkHash>(rows: gpu::Rows, twiddles: &gpu::Twiddles) -> Box<dyn RowRounds<S> + '_> {
+    Box::new(OnGpu { rows, twiddles, trees: Vec::new() })
 }
 
 /// On the processor, where adversaries can change everything.

@@ -208,26 +208,27 @@ fn check(shapes: &[(u32, u32, Tree)], profile: &Profile, seed: u64) -> (Stacking
     }
     let mut w = dense_weight(&columns, &stacking, &all, mu);
 
-    let Weight { slots, factors } = Weight::new(&columns, &stacking, &all, mu);
-    for (side, factors) in factors.iter().enumerate() {
-        for (column, factors) in factors.iter().enumerate() {
+    let weights = weigh(&columns, &stacking, &all, mu);
+    let slots = &weights.slots;
+    for side in 0..4 {
+        for (column, factors) in weights.sparse(side).iter().enumerate() {
             let start = (side << stacking.log_columns) + column;
             assert_eq!(unpack(&slots.expand(factors)), w[start * rows..][..rows]);
         }
     }
     let matrices = messages.clone().map(|messages| Matrix::Kept { messages, codewords: Vec::new() });
-    let mut stack = Stack::new(&slots, matrices.each_ref().map(Some), factors, &stacking).unwrap();
+    let mut stack = Stack::new(&weights, matrices.each_ref().map(Some), &stacking).unwrap();
     let mut point = Vec::new();
     for _ in 0..stacking.stack_variables() {
         assert_eq!(stack.round(), dense_round(&f, &w));
         let r = random.element();
-        stack.bind(r);
+        stack.bind(r).unwrap();
         bind_high(&mut f, r);
         bind_high(&mut w, r);
         point.push(r);
     }
     point.reverse();
-    assert_eq!(unpack(&slots.expand(&stack.finish())), w);
+    assert_eq!(unpack(&slots.expand(&stack.finish().multiples().unwrap())), w);
     // The verifier's closed form at the whole point, its low coordinates first.
     let whole = [random.elements(stacking.log_rows as usize), point.clone()].concat();
     let low = &whole[..stacking.log_rows as usize];
@@ -287,6 +288,6 @@ fn products_share_patterns() {
         let (rows, cols) = (Reading::parts(&rows), Reading::parts(&cols));
         claims.add(&columns, 0, random.element(), &[(1, id)], rows, cols);
     }
-    let weight = Weight::new(&columns, &stacking, &claims, random.element());
-    assert_eq!((weight.slots.len() * LANES) << LOG_RUN, 1 << stacking.log_rows);
+    let weight = weigh(&columns, &stacking, &claims, random.element());
+    assert_eq!(weight.slots.len() * weight.grid.tile(), 1 << stacking.log_rows);
 }
