@@ -8,7 +8,7 @@ use circlet_core::hash::blake2s::{self, initial_state};
 use circlet_core::hash::{Blake2sTrees, Trees};
 use circlet_core::lookup::summand;
 use circlet_core::poly::{bind_high, bind_low, eq_table};
-use circlet_cuda::columns::{Columns, RUNS, Slot, Slots};
+use circlet_cuda::columns::{Cell, Columns, RUNS, Slot, Slots};
 use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{self, Tables, Twiddles, Word};
 use circlet_cuda::fractions::{Fractions, LAST, LEAST, Leaves, Numbers, Sumcheck};
@@ -72,7 +72,7 @@ fn encode(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         let domain = Domain::new(all);
         let code = Code::new(machine, log, all, &coordinates(&domain, log, all))?;
         let messages = words(count * size, log);
-        let codewords = read(&code.encode(&buffer(machine, &messages)?, 0..count)?)?;
+        let codewords = read(&code.encode(&buffer(machine, &messages)?)?)?;
         for (message, codeword) in messages.chunks(size).zip(codewords.chunks(1 << all)) {
             let message: Vec<QM31> = message.iter().map(|&word| M31::reduce(word.into()).into()).collect();
             for position in (0..1u32 << all).step_by(((1usize << all) / 32).max(1)) {
@@ -308,17 +308,51 @@ fn folds(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Contractions of columns with patterns of all sizes, their combinations, and cells in some rows; some zeros are `P`.
+/// Elements that cells hold, edges among them; of words some zeros are `P`.
+fn held(cell: Cell, count: usize, seed: u32) -> Vec<u32> {
+    let words = words(count, seed).into_iter().enumerate();
+    let signed = |x: i64| M31::from_i64(x).value();
+    let held = |(i, word): (usize, u32)| match (cell, i % 50) {
+        (Cell::Word, _) => [word, P][usize::from(word == 0)],
+        (Cell::Byte, 1) => signed(i8::MIN.into()),
+        (Cell::Byte, 2) => signed(i8::MAX.into()),
+        (Cell::Half, 1) => signed(i16::MIN.into()),
+        (Cell::Half, 2) => signed(i16::MAX.into()),
+        (_, 3) => P,
+        (Cell::Byte, _) => signed((word as i8).into()),
+        (Cell::Half, _) => signed((word as i16).into()),
+    };
+    words.map(held).collect()
+}
+
+/// Columns of these cells, with their elements.
+fn filled(machine: &Arc<dyn Machine>, cells: &[Cell], log: u32) -> Result<(Columns, Vec<Vec<u32>>), Error> {
+    let mut columns = Columns::new(machine, cells, log)?;
+    let all = cells.iter().zip(1..).map(|(&cell, seed)| held(cell, 1 << log, seed));
+    let all: Vec<Vec<u32>> = all.collect();
+    for (column, elements) in all.iter().enumerate() {
+        columns.write(column, elements)?;
+    }
+    Ok((columns, all))
+}
+
+/// Contractions of columns of all cells with patterns of all sizes, their combinations and codewords, and cells in some rows.
 fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    use Cell::{Byte, Half, Word};
     let log = 11;
-    let cells = words(9 << log, 1).into_iter().map(|word| if word == 0 { P } else { word });
-    let cells: Vec<u32> = cells.collect();
-    let cell = |column: usize, row: usize| M31::reduce(cells[(column << log) + row].into());
-    for (count, log_run) in [(1, 4), (3, 5), (4, 6), (9, 4)] {
-        let mut columns = Columns::new(machine, count, log)?;
-        for (column, cells) in cells.chunks(1 << log).take(count).enumerate() {
-            columns.write(column, cells)?;
-        }
+    let domain = Domain::new(log + 1);
+    let code = Code::new(machine, log, log + 1, &coordinates(&domain, log, log + 1))?;
+    let cases: [(u32, &[Cell]); 5] = [
+        (4, &[Word]),
+        (5, &[Half; 3]),
+        (6, &[Byte, Byte, Half, Word]),
+        (4, &[Byte]),
+        (4, &[Word, Word, Byte, Byte, Byte, Half, Word, Word, Byte]),
+    ];
+    for (log_run, cells) in cases {
+        let count = cells.len();
+        let (columns, elements_of) = filled(machine, cells, log)?;
+        let cell = |column: usize, row: usize| M31::reduce(elements_of[column][row].into());
         let (run, tiles) = (1usize << log_run, 1u32 << log >> log_run >> RUNS.ilog2());
         let patterns = elements(run * (RUNS + 3), 2);
         let slot = |tile, pattern, step| Slot { tile, pattern, step };
@@ -382,26 +416,49 @@ fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
             sum = Some(all);
         }
 
-        let rows = [0, 77, 77, (1 << log) - 1];
-        let expected =
-            rows.iter().flat_map(|&row| (0..count).map(move |column| (column << log) + row as usize));
-        assert_eq!(columns.gather(&rows)?, expected.map(|at| cells[at]).collect::<Vec<_>>());
-        assert!(columns.gather(&[])?.is_empty());
+        // Without `P` they are messages.
+        let mut messages = Columns::new(machine, cells, log)?;
+        let canonical =
+            |column: usize| (0..1 << log).map(|row| cell(column, row).value()).collect::<Vec<_>>();
+        for column in 0..count {
+            messages.write(column, &canonical(column))?;
+        }
+        for range in [0..count, count / 2..count] {
+            let words: Vec<u32> = range.clone().flat_map(canonical).collect();
+            let expected = read(&code.encode(&buffer(machine, &words)?)?)?;
+            assert!(read(&messages.encode(&code, range)?)? == expected, "codewords of {cells:?}");
+        }
+
+        if cells.iter().all(|&cell| cell == Word) {
+            let rows = [0, 77, 77, (1 << log) - 1];
+            let expected = rows.iter().flat_map(|&row| elements_of.iter().map(move |all| all[row as usize]));
+            assert_eq!(columns.gather(&rows)?, expected.collect::<Vec<_>>());
+            assert!(columns.gather(&[])?.is_empty());
+        }
     }
+    let words = Columns::new(machine, &[Word; 2], log)?;
+    assert_eq!(words.gather(&[5])?.len(), 2);
     Ok(())
 }
 
 /// Sums over the rows of matrices, in one part and in several.
 fn matrices(machine: &Arc<dyn Machine>) -> Result<(), Error> {
-    let log = 15;
-    let all: Vec<u32> = words(1 << log, 3).into_iter().map(|word| if word == 0 { P } else { word }).collect();
-    let columns = Columns::of(machine, buffer(machine, &all)?, log);
+    let log = 13;
+    let (columns, all) = filled(machine, &[Cell::Byte, Cell::Byte, Cell::Half, Cell::Word, Cell::Word], log)?;
+    let all = all.concat();
     let cell = |at: usize| M31::reduce(all[at].into());
     let given = |all: &[(Element, QM31)]| all.iter().map(|x| x.0).collect::<Vec<_>>();
-    for (first, count, rows, width) in
-        [(0, 1, 1, 1), (8, 3, 7, 4), (12, 1, 300, 64), (0, 2, 40, 256), (256, 5, 3, 2), (4, 1, 5, 2048)]
-    {
+    for (first, count, rows, width) in [
+        (0, 1, 1, 4),
+        (8, 3, 7, 4),
+        (12, 1, 100, 64),
+        (1 << 12, 1, 32, 256),
+        ((2 << 13) + 256, 5, 3, 8),
+        (3 << 13, 1, 8, 2048),
+        ((3 << 13) + 4, 1, 300, 16),
+    ] {
         let cells = first..first + count * rows * width;
+        assert!(columns.alike(&cells));
         let by_row = elements(rows, 4);
         let over_rows = columns.over_rows(cells, width, &given(&by_row))?;
         assert_eq!(over_rows.len(), count * width);
@@ -412,6 +469,7 @@ fn matrices(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         }
     }
     assert!(columns.over_rows(0..0, 4, &given(&elements(3, 1)))?.is_empty());
+    assert!(!columns.alike(&(0..(2 << 13) + 1)) && !columns.alike(&(0..6 << 13)));
     Ok(())
 }
 

@@ -212,7 +212,7 @@ fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
         let code = Code::new(machine, log, all, &vec![1; Code::twiddles(log, all)])?;
         let messages = filled(machine, count << log)?;
         let mut codewords = Buffer::new(machine, count << all)?;
-        let seconds = seconds(machine, || code.encode_into(&messages, 0..count, &mut codewords))?;
+        let seconds = seconds(machine, || code.encode_into(&messages, &mut codewords))?;
         // The first pass reads messages.
         let written = 4.0 * (count << all) as f64;
         let bytes = written * (2 * code.passes() - 1) as f64 + 4.0 * (count << log) as f64;

@@ -42,8 +42,9 @@ INLINE void butterflies(u32* tile, const u32* twiddles, u32 word_log, u32 low, u
 // Layers `low + layers - 1` to `low` of many words, a tile in each block: all 2^layers words whose places differ in
 // these layers' bits, for 2^run_log neighbouring places. `twiddles` has those of layer 0, then those of layer 1 and so on,
 // doubled. `from` has words of 2^from_log, which are repeated; it may be `to`.
-extern "C" __global__ void __launch_bounds__(512)
-    encode_pass(const u32* from, u32* to, const u32* twiddles, u32 from_log, u32 word_log, u32 low, u32 layers, u32 run_log) {
+template <class Cell>
+INLINE void pass(const Cell* from, u32* to, const u32* twiddles, u32 from_log, u32 word_log, u32 low, u32 layers,
+                 u32 run_log) {
   DYNAMIC_SHARED(u32, tile);
   const u32 inner_log = low - run_log, size = 1u << (layers + run_log);
   const u32 inner = blockIdx.x & ((1u << inner_log) - 1), outer = blockIdx.x >> inner_log;
@@ -52,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(512)
   to += (u64)blockIdx.y << word_log;
   for (u32 place = threadIdx.x; place < size; place += blockDim.x) {
     const u32 at = base | (place >> run_log) << low | (place & ((1u << run_log) - 1));
-    tile[padded(place)] = from[at & ((1u << from_log) - 1)];
+    tile[padded(place)] = number(from[at & ((1u << from_log) - 1)]);
   }
   u32 left = layers;
   while (left > 0) {
@@ -73,4 +74,13 @@ extern "C" __global__ void __launch_bounds__(512)
     to[base | (place >> run_log) << low | (place & ((1u << run_log) - 1))] = tile[padded(place)];
 }
 
-KERNELS(encode_pass)
+#define PASS(name, Cell)                                                                                             \
+  extern "C" __global__ void __launch_bounds__(512) name(const Cell* from, u32* to, const u32* twiddles, u32 from_log, \
+                                                         u32 word_log, u32 low, u32 layers, u32 run_log) {           \
+    pass(from, to, twiddles, from_log, word_log, low, layers, run_log);                                              \
+  }
+PASS(encode_pass, u32)
+PASS(encode_pass_halves, short)
+PASS(encode_pass_bytes, signed char)
+
+KERNELS(encode_pass, encode_pass_halves, encode_pass_bytes)

@@ -33,3 +33,24 @@ INLINE u32 times_half_of(u32 a, u32 twice) {
   u64 product = (u64)a * twice;
   return reduce_once(((u32)product >> 1) + (u32)(product >> 32));
 }
+
+// Cells of memory as numbers of the field: words, which may be P for zero, or signed integers of fewer bits.
+INLINE u32 number(u32 cell) { return cell; }
+INLINE u32 number(short cell) { return cell < 0 ? P + cell : cell; }
+INLINE u32 number(signed char cell) { return cell < 0 ? P + cell : cell; }
+
+// Four neighbouring cells, the first of which is at a multiple of four.
+INLINE void four_numbers(const u32* cells, u32 (&x)[4]) {
+  const uint4 four = *(const uint4*)cells;
+  x[0] = four.x, x[1] = four.y, x[2] = four.z, x[3] = four.w;
+}
+INLINE void four_numbers(const short* cells, u32 (&x)[4]) {
+  const uint2 four = *(const uint2*)cells;
+  x[0] = number((short)four.x), x[1] = number((short)(four.x >> 16));
+  x[2] = number((short)four.y), x[3] = number((short)(four.y >> 16));
+}
+INLINE void four_numbers(const signed char* cells, u32 (&x)[4]) {
+  const u32 four = *(const u32*)cells;
+#pragma unroll
+  for (int k = 0; k < 4; k++) x[k] = number((signed char)(four >> (8 * k)));
+}

@@ -3,16 +3,29 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::encode::Code;
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 use crate::sums::{EXTENSION, Element};
 
 pub(crate) static FAMILY: Family = Family { name: "columns", ptx: include_str!("../ptx/columns.ptx") };
 
-static CONTRACT: Kernel = FAMILY.kernel("columns_contract");
-static COMBINE: Kernel = FAMILY.kernel("columns_combine");
+static CONTRACT: [Kernel; 3] = [
+    FAMILY.kernel("columns_contract_bytes"),
+    FAMILY.kernel("columns_contract_halves"),
+    FAMILY.kernel("columns_contract"),
+];
+static COMBINE: [Kernel; 3] = [
+    FAMILY.kernel("columns_combine_bytes"),
+    FAMILY.kernel("columns_combine_halves"),
+    FAMILY.kernel("columns_combine"),
+];
 static EXPAND: Kernel = FAMILY.kernel("columns_expand");
 static GATHER: Kernel = FAMILY.kernel("columns_gather");
-static OVER_ROWS: Kernel = FAMILY.kernel("matrices_over_rows");
+static OVER_ROWS: [Kernel; 3] = [
+    FAMILY.kernel("matrices_over_rows_bytes"),
+    FAMILY.kernel("matrices_over_rows_halves"),
+    FAMILY.kernel("matrices_over_rows"),
+];
 static TOTAL: Kernel = FAMILY.kernel("matrices_total");
 
 /// Runs of a tile.
@@ -111,31 +124,96 @@ impl Slots {
     }
 }
 
-/// Columns of `2^log` words each, one after the other.
+/// What a cell of memory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cell {
+    /// A signed integer of eight bits.
+    Byte,
+    /// A signed integer of sixteen bits.
+    Half,
+    /// An element of the field, which may be `P` for zero.
+    Word,
+}
+
+impl Cell {
+    /// The smallest that holds all integers between two.
+    pub fn of(low: i64, high: i64) -> Self {
+        if low >= i8::MIN.into() && high <= i8::MAX.into() {
+            Self::Byte
+        } else if low >= i16::MIN.into() && high <= i16::MAX.into() {
+            Self::Half
+        } else {
+            Self::Word
+        }
+    }
+
+    /// How many words so many cells take, a multiple of four.
+    pub(crate) fn words(self, cells: usize) -> usize {
+        cells >> (2 - self as u32)
+    }
+}
+
+/// An element as a signed integer, `P` as zero.
+fn signed(word: u32) -> i32 {
+    const P: u32 = (1 << 31) - 1;
+    if word > P / 2 { word.wrapping_sub(P) as i32 } else { word as i32 }
+}
+
+/// Columns of the same cells, one after the other.
+#[derive(Debug)]
+struct Part {
+    cell: Cell,
+    cells: Buffer,
+    columns: Range<usize>,
+}
+
+impl Part {
+    /// The address of the first cell of a column, of so many cells each.
+    fn address(&self, column: usize, log: u32) -> Argument {
+        self.cells.address_of(self.cell.words((column - self.columns.start) << log))
+    }
+}
+
+/// Columns of `2^log` cells each, one after the other.
 #[derive(Debug)]
 pub struct Columns {
     machine: Arc<dyn Machine>,
-    cells: Buffer,
+    parts: Vec<Part>,
     count: usize,
     log: u32,
 }
 
 impl Columns {
-    /// Bytes of memory for so many.
+    /// Bytes of memory for so many words each.
     pub fn memory(count: usize, log: u32) -> u64 {
         4 * ((count as u64) << log)
     }
 
-    /// So many columns of `2^log` words, from four to `2^30`, of any value.
-    pub fn new(machine: &Arc<dyn Machine>, count: usize, log: u32) -> Result<Self, Error> {
-        Ok(Self::of(machine, Buffer::new(machine, count << log)?, log))
+    /// Bytes of memory for columns of these cells.
+    pub fn memory_of(cells: &[Cell], log: u32) -> u64 {
+        cells.iter().map(|cell| 4 * cell.words(1 << log) as u64).sum()
     }
 
-    /// The columns that lie in a buffer.
+    /// A column of `2^log` cells, from four to `2^30`, for each of these: of any value.
+    pub fn new(machine: &Arc<dyn Machine>, cells: &[Cell], log: u32) -> Result<Self, Error> {
+        assert!((2..=30).contains(&log), "no columns of this size");
+        let mut parts = Vec::new();
+        let mut first = 0;
+        for same in cells.chunk_by(|a, b| a == b) {
+            let columns = first..first + same.len();
+            first = columns.end;
+            let words = same[0].words(same.len() << log);
+            parts.push(Part { cell: same[0], cells: Buffer::new(machine, words)?, columns });
+        }
+        Ok(Self { machine: machine.clone(), parts, count: cells.len(), log })
+    }
+
+    /// The columns of words that lie in a buffer.
     pub fn of(machine: &Arc<dyn Machine>, cells: Buffer, log: u32) -> Self {
         let count = cells.len() >> log;
         assert!((2..=30).contains(&log) && cells.len() == count << log, "no columns of this size");
-        Self { machine: machine.clone(), cells, count, log }
+        let parts = vec![Part { cell: Cell::Word, cells, columns: 0..count }];
+        Self { machine: machine.clone(), parts, count, log }
     }
 
     /// How many there are.
@@ -143,15 +221,50 @@ impl Columns {
         self.count
     }
 
-    /// All cells.
-    pub fn cells(&self) -> &Buffer {
-        &self.cells
+    /// Writes elements to a column, whose cells hold them.
+    pub fn write(&mut self, column: usize, elements: &[u32]) -> Result<(), Error> {
+        assert_eq!(elements.len(), 1 << self.log, "no column");
+        let part = self.parts.iter_mut().find(|part| part.columns.contains(&column));
+        let Some(part) = part else { panic!("there is no column {column}") };
+        let first = part.cell.words((column - part.columns.start) << self.log);
+        let fits = |fits: bool| assert!(fits, "a number that is too large for the cells of column {column}");
+        match part.cell {
+            Cell::Word => part.cells.write(first, elements),
+            Cell::Half => {
+                let cells: Vec<i16> = elements.iter().map(|&x| signed(x) as i16).collect();
+                fits(elements.iter().zip(&cells).all(|(&x, &cell)| signed(x) == cell.into()));
+                part.cells.write_halves(first, &cells)
+            }
+            Cell::Byte => {
+                let cells: Vec<i8> = elements.iter().map(|&x| signed(x) as i8).collect();
+                fits(elements.iter().zip(&cells).all(|(&x, &cell)| signed(x) == cell.into()));
+                part.cells.write_bytes(first, &cells)
+            }
+        }
     }
 
-    /// Writes a column.
-    pub fn write(&mut self, column: usize, cells: &[u32]) -> Result<(), Error> {
-        assert_eq!(cells.len(), 1 << self.log, "no column");
-        self.cells.write(column << self.log, cells)
+    /// The parts of some columns: the columns of each, what their cells are, and where they begin.
+    fn parts(&self, range: Range<usize>) -> impl Iterator<Item = (Range<usize>, Cell, Argument)> {
+        assert!(range.end <= self.count, "no such columns");
+        self.parts.iter().filter_map(move |part| {
+            let columns = range.start.max(part.columns.start)..range.end.min(part.columns.end);
+            (!columns.is_empty()).then(|| {
+                let address = part.address(columns.start, self.log);
+                (columns, part.cell, address)
+            })
+        })
+    }
+
+    /// The codewords of some columns, which are messages without `P`.
+    pub fn encode(&self, code: &Code, range: Range<usize>) -> Result<Buffer, Error> {
+        assert_eq!(code.log_message(), self.log, "messages of another length");
+        let mut codewords = Buffer::new(&self.machine, range.len() << code.log_codeword())?;
+        for (columns, cell, from) in self.parts(range.clone()) {
+            let at = columns.start - range.start;
+            // SAFETY: there are so many messages of these cells.
+            unsafe { code.encode_cells(cell, from, columns.len(), &mut codewords, at)? }
+        }
+        Ok(codewords)
     }
 
     /// What columns are contracted to, one after the other; they may have `P` for zero.
@@ -175,20 +288,22 @@ impl Columns {
                 && to + range.len() * slots.words() <= sums.len(),
             "no such cells"
         );
-        for first in range.clone().step_by(Grid::ROWS).filter(|_| slots.count > 0) {
-            let count = Grid::ROWS.min(range.end - first);
-            let mut grid = Grid::of(RUNS * slots.count);
-            grid.blocks[1] = count as u32;
-            let buffers = [
-                self.cells.address_of(first << self.log),
-                slots.places.address(),
-                slots.patterns.address(),
-                sums.address_of(to + (first - range.start) * slots.words()),
-            ];
-            let words = [1 << (slots.log_run - 2), 1 << (self.log - 2), RUNS * slots.count];
-            let words = words.map(|word| Argument::Word(word as u32));
-            // SAFETY: tiles lie in columns and patterns are there, as was checked, and there is room for all sums.
-            unsafe { self.machine.launch(&CONTRACT, grid, &[&buffers[..], &words[..]].concat())? }
+        for (columns, cell, from) in self.parts(range.clone()).filter(|_| slots.count > 0) {
+            for first in columns.clone().step_by(Grid::ROWS) {
+                let mut grid = Grid::of(RUNS * slots.count);
+                grid.blocks[1] = Grid::ROWS.min(columns.end - first) as u32;
+                let buffers = [
+                    from.after(4 * cell.words((first - columns.start) << self.log)),
+                    slots.places.address(),
+                    slots.patterns.address(),
+                    sums.address_of(to + (first - range.start) * slots.words()),
+                ];
+                let words = [1 << (slots.log_run - 2), 1 << (self.log - 2), RUNS * slots.count];
+                let words = words.map(|word| Argument::Word(word as u32));
+                let arguments = [&buffers[..], &words[..]].concat();
+                // SAFETY: tiles lie in columns and patterns are there, as was checked, and there is room for all sums.
+                unsafe { self.machine.launch(&CONTRACT[cell as usize], grid, &arguments)? }
+            }
         }
         Ok(())
     }
@@ -198,20 +313,24 @@ impl Columns {
     pub fn combine(&self, weights: &[Element], sum: Option<Buffer>) -> Result<Buffer, Error> {
         assert_eq!(weights.len(), self.count, "other weights");
         let by = self.elements(weights)?;
-        let more = sum.is_some();
+        let mut more = sum.is_some();
         let sums = sum.map_or_else(|| Buffer::new(&self.machine, EXTENSION << self.log), Ok)?;
         assert_eq!(sums.len(), EXTENSION << self.log, "another sum");
-        let buffers = [self.cells.address(), by.address(), sums.address()];
-        let words = [self.count as u32, 1 << self.log, more.into()].map(Argument::Word);
-        // SAFETY: there are so many columns of so many cells, a weight for each, and room for the sums of all rows.
-        unsafe {
-            self.machine.launch(&COMBINE, Grid::of(1 << self.log), &[&buffers[..], &words[..]].concat())?;
+        for (columns, cell, from) in self.parts(0..self.count) {
+            let buffers = [from, by.address_of(EXTENSION * columns.start), sums.address()];
+            let words = [columns.len() as u32, 1 << self.log, more.into()].map(Argument::Word);
+            let (grid, arguments) = (Grid::of(1 << self.log), [&buffers[..], &words[..]].concat());
+            // SAFETY: there are so many columns of so many cells, a weight for each, and room for the sums of all rows.
+            unsafe { self.machine.launch(&COMBINE[cell as usize], grid, &arguments)? }
+            more = true;
         }
         Ok(sums)
     }
 
-    /// The cells of all columns in some rows, row by row.
+    /// The cells of all columns, which are words, in some rows, row by row.
     pub fn gather(&self, rows: &[u32]) -> Result<Vec<u32>, Error> {
+        let words = self.parts.iter().all(|part| part.cell == Cell::Word) && self.parts.len() < 2;
+        assert!(words, "columns of other cells");
         assert!(rows.iter().all(|&row| row < 1 << self.log), "rows that there are not");
         let mut cells = vec![0; rows.len() * self.count];
         if cells.is_empty() {
@@ -220,7 +339,7 @@ impl Columns {
         let mut places = Buffer::new(&self.machine, rows.len())?;
         places.write(0, rows)?;
         let gathered = Buffer::new(&self.machine, cells.len())?;
-        let buffers = [self.cells.address(), places.address(), gathered.address()];
+        let buffers = [self.parts[0].cells.address(), places.address(), gathered.address()];
         let words = [self.count as u32, 1 << self.log, cells.len() as u32].map(Argument::Word);
         // SAFETY: there are so many columns with these rows, and room for so many cells.
         unsafe { self.machine.launch(&GATHER, Grid::of(cells.len()), &[&buffers[..], &words[..]].concat())? }
@@ -228,8 +347,19 @@ impl Columns {
         Ok(cells)
     }
 
-    /// The sums of the rows of matrices of a power of two of columns, each row times its weight: of the matrices that lie
-    /// one after the other in these cells, one after the other. Cells may be `P` for zero.
+    /// Whether these cells, of all columns one after the other, are of one kind.
+    pub fn alike(&self, cells: &Range<usize>) -> bool {
+        self.part_of(cells).is_some()
+    }
+
+    /// The part in which cells lie.
+    fn part_of(&self, cells: &Range<usize>) -> Option<&Part> {
+        let columns = cells.start >> self.log..cells.end.div_ceil(1 << self.log);
+        self.parts.iter().find(|part| part.columns.start <= columns.start && columns.end <= part.columns.end)
+    }
+
+    /// The sums of the rows of matrices of a power of two of columns, at least four, each row times its weight: of the
+    /// matrices that lie one after the other in these cells, which are alike and begin at a multiple of four.
     pub fn over_rows(
         &self,
         cells: Range<usize>,
@@ -238,9 +368,14 @@ impl Columns {
     ) -> Result<Vec<Element>, Error> {
         let rows = weights.len();
         assert!(
-            width.is_power_of_two() && rows > 0 && cells.len().is_multiple_of(width * rows),
+            width.is_power_of_two() && width >= 4 && rows > 0 && cells.len().is_multiple_of(width * rows),
             "no such matrices"
         );
+        let Some(part_of) = self.part_of(&cells).filter(|_| cells.start.is_multiple_of(4)) else {
+            panic!("there are no such cells")
+        };
+        let from =
+            part_of.cells.address_of(part_of.cell.words(cells.start - (part_of.columns.start << self.log)));
         let sums = cells.len() / rows;
         // Enough threads, each with some rows at least.
         let wanted = (THREADS * self.machine.multiprocessors() as usize).div_ceil(sums.max(1));
@@ -248,15 +383,17 @@ impl Columns {
         let parts = rows.div_ceil(part);
         let by = self.elements(weights)?;
         let mut out = Buffer::new(&self.machine, EXTENSION * parts * sums)?;
-        let buffers = [self.cells.address_of(cells.start), by.address(), out.address()];
+        let buffers = [from, by.address(), out.address()];
         let words = [rows as u32, width.ilog2(), part as u32, sums as u32].map(Argument::Word);
         let mut grid = Grid::of(sums);
         grid.blocks[1] = parts as u32;
-        let end = self.cells.len();
-        assert!(cells.end <= end && parts <= Grid::ROWS && u32::try_from(sums).is_ok(), "no such cells");
+        assert!(parts <= Grid::ROWS && u32::try_from(sums).is_ok(), "too many sums");
         if sums > 0 {
             // SAFETY: all these cells are there, a weight for each row, and room for the sums of all parts.
-            unsafe { self.machine.launch(&OVER_ROWS, grid, &[&buffers[..], &words[..]].concat())? }
+            unsafe {
+                let arguments = [&buffers[..], &words[..]].concat();
+                self.machine.launch(&OVER_ROWS[part_of.cell as usize], grid, &arguments)?;
+            }
         }
         if parts > 1 {
             let total = Buffer::new(&self.machine, EXTENSION * sums)?;

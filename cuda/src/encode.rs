@@ -1,12 +1,13 @@
 //! Encoding on a machine (`kernels/encode.cu`).
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use crate::columns::Cell;
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 
 pub(crate) static FAMILY: Family = Family { name: "encode", ptx: include_str!("../ptx/encode.ptx") };
-static PASS: Kernel = FAMILY.kernel("encode_pass");
+static PASS: [Kernel; 3] =
+    [FAMILY.kernel("encode_pass_bytes"), FAMILY.kernel("encode_pass_halves"), FAMILY.kernel("encode_pass")];
 
 /// Threads of a block, and of a block with a tile for all of them to have a group of butterflies.
 const THREADS: u32 = 512;
@@ -95,33 +96,59 @@ impl Code {
         Ok(Self { machine: machine.clone(), twiddles, log_message, log_codeword })
     }
 
-    /// The codewords of some of the messages of canonical words that lie one after the other, as they do.
-    pub fn encode(&self, messages: &Buffer, range: Range<usize>) -> Result<Buffer, Error> {
-        let mut codewords = Buffer::new(&self.machine, range.len() << self.log_codeword)?;
-        self.encode_into(messages, range, &mut codewords)?;
+    /// Log of the length of a message.
+    pub fn log_message(&self) -> u32 {
+        self.log_message
+    }
+
+    /// Log of the length of a codeword.
+    pub fn log_codeword(&self) -> u32 {
+        self.log_codeword
+    }
+
+    /// The codewords of messages of canonical words that lie one after the other, as they do.
+    pub fn encode(&self, messages: &Buffer) -> Result<Buffer, Error> {
+        let mut codewords =
+            Buffer::new(&self.machine, messages.len() >> self.log_message << self.log_codeword)?;
+        self.encode_into(messages, &mut codewords)?;
         Ok(codewords)
     }
 
     /// [`Self::encode`] into a buffer that is there.
-    pub fn encode_into(
+    pub fn encode_into(&self, messages: &Buffer, codewords: &mut Buffer) -> Result<(), Error> {
+        let count = messages.len() >> self.log_message;
+        // SAFETY: there are so many messages of words.
+        unsafe { self.encode_cells(Cell::Word, messages.address(), count, codewords, 0) }
+    }
+
+    /// Encodes so many messages of these cells into codewords from one on.
+    ///
+    /// # Safety
+    /// There are so many of them at the address.
+    pub(crate) unsafe fn encode_cells(
         &self,
-        messages: &Buffer,
-        range: Range<usize>,
+        cell: Cell,
+        messages: Argument,
+        count: usize,
         codewords: &mut Buffer,
+        first: usize,
     ) -> Result<(), Error> {
-        assert!(messages.len() >= range.end << self.log_message, "other messages");
-        assert!(codewords.len() >= range.len() << self.log_codeword, "no room for the codewords");
-        for part in (0..range.len()).step_by(Grid::ROWS) {
-            let from = messages.address_of((range.start + part) << self.log_message);
-            let to = codewords.address_of(part << self.log_codeword);
-            self.launch(from, to, Grid::ROWS.min(range.len() - part))?;
+        assert!(codewords.len() >= (first + count) << self.log_codeword, "no room for the codewords");
+        for part in (0..count).step_by(Grid::ROWS) {
+            let from = messages.after(4 * cell.words(part << self.log_message));
+            let to = codewords.address_of((first + part) << self.log_codeword);
+            // SAFETY: the caller answers for the messages, and there is room for the codewords.
+            unsafe { self.launch(cell, from, to, Grid::ROWS.min(count - part))? }
         }
         Ok(())
     }
 
     /// Encodes so many messages, at most as many as a grid has rows.
-    fn launch(&self, messages: Argument, to: Argument, count: usize) -> Result<(), Error> {
-        let mut from = (messages, self.log_message);
+    ///
+    /// # Safety
+    /// There are so many of them at the address, and room for their codewords at the other.
+    unsafe fn launch(&self, cell: Cell, messages: Argument, to: Argument, count: usize) -> Result<(), Error> {
+        let mut from = (cell, messages, self.log_message);
         for pass in passes(self.log_message, tile(&*self.machine)) {
             let size = pass.layers + pass.run;
             let grid = Grid {
@@ -129,14 +156,14 @@ impl Code {
                 threads: THREADS.min((1 << size) / 8).max(32),
                 shared: shared(size),
             };
-            let words = [from.1, self.log_codeword, pass.low, pass.layers, pass.run].map(Argument::Word);
-            let buffers = [from.0, to, self.twiddles.address()];
+            let words = [from.2, self.log_codeword, pass.low, pass.layers, pass.run].map(Argument::Word);
+            let buffers = [from.1, to, self.twiddles.address()];
             // SAFETY: tiles cover all words of every codeword once and read messages below their length; the passes' layers
             // are those that there are twiddles of.
             unsafe {
-                self.machine.launch(&PASS, grid, &[&buffers[..], &words[..]].concat())?;
+                self.machine.launch(&PASS[from.0 as usize], grid, &[&buffers[..], &words[..]].concat())?;
             }
-            from = (to, self.log_codeword);
+            from = (Cell::Word, to, self.log_codeword);
         }
         Ok(())
     }

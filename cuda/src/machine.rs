@@ -109,6 +109,16 @@ impl Argument {
         }
     }
 
+    /// The address that lies so many bytes after an address.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn after(self, bytes: usize) -> Self {
+        let Self::Address(address) = self else { panic!("{self:?} is no address") };
+        Self::Address(address + bytes as u64)
+    }
+
     /// Its bytes.
     pub fn size(&self) -> u32 {
         match self {
@@ -217,6 +227,16 @@ impl Buffer {
         // SAFETY: every half is two bytes, and the range was just compared with the buffer's.
         unsafe {
             let bytes = std::slice::from_raw_parts(halves.as_ptr().cast(), size_of_val(halves));
+            self.machine.upload(self.address + (first * WORD) as u64, bytes)
+        }
+    }
+
+    /// Writes bytes, four to a word, from a word on.
+    pub fn write_bytes(&mut self, first: usize, bytes: &[i8]) -> Result<(), Error> {
+        assert!(first + bytes.len().div_ceil(4) <= self.words, "a write beyond a buffer");
+        // SAFETY: the range was just compared with the buffer's.
+        unsafe {
+            let bytes = std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len());
             self.machine.upload(self.address + (first * WORD) as u64, bytes)
         }
     }

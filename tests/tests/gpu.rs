@@ -27,6 +27,19 @@ use circlet_verifier::verify;
 /// Memory that is enough for all of these.
 const ENOUGH: u64 = 1 << 30;
 
+/// A decoder.
+const SMALL: Shape = Shape {
+    name: "small",
+    layers: 2,
+    width: 64,
+    ffn: 128,
+    heads: 4,
+    groups: 2,
+    channels: 16,
+    vocab: 256,
+    qk_norm: true,
+};
+
 fn emulator(memory: u64) -> Arc<Emulator> {
     Arc::new(Emulator::new("emulated", Schedule::Ascending, memory).with_threads(2))
 }
@@ -80,6 +93,17 @@ fn the_bundled_models_are_proven_the_same() {
             [&Device::Cpu, &gpu].map(|device| proven::<Blake2sBlake2s>(device, &model, ProfileId::P100U));
         assert!(cpu == gpu, "{name}");
     }
+    // Weights of eight bits and values, in matrices that are large enough to be summed there.
+    let (decoder, numbers) = Shape { layers: 1, ffn: 1024, ..SMALL }.decoder(1, 64, 64);
+    let given: Vec<u32> = (0..60).map(|k| 7 * k % 64).collect();
+    let [cpu, gpu] = [&Device::Cpu, &gpu].map(|device| {
+        let runner = Runner::new(decoder.clone(), &numbers).unwrap();
+        let generated = runner.generate(&Standing::default(), &given, 1, &[], |_| {}).unwrap();
+        let text = Text { tokens: [&given[..], &generated].concat(), prompt: 60 };
+        let prover = DecoderProver::<Poseidon2Blake2s>::of(device, runner, ProfileId::P100U, Keep::Codewords);
+        prover.unwrap().run(text).unwrap().prove().unwrap()
+    });
+    assert!(cpu == gpu);
     // Each kernel had its part.
     let launched: BTreeSet<&str> = emulator.launched().into_iter().collect();
     for family in circlet_cuda::FAMILIES {
@@ -92,18 +116,7 @@ fn the_bundled_models_are_proven_the_same() {
 /// Texts and turns of conversations, whose commitments have several trees, with codewords kept or made again.
 #[test]
 fn texts_are_proven_the_same() {
-    let shape = Shape {
-        name: "small",
-        layers: 2,
-        width: 64,
-        ffn: 128,
-        heads: 4,
-        groups: 2,
-        channels: 16,
-        vocab: 256,
-        qk_norm: true,
-    };
-    let (decoder, numbers) = shape.decoder(2, 256, 16);
+    let (decoder, numbers) = SMALL.decoder(2, 256, 16);
     let runner = || Runner::new(decoder.clone(), &numbers).unwrap();
     let given = [7, 1, 200];
     let generated = runner().generate(&Standing::default(), &given, 2, &[], |_| {}).unwrap();
@@ -160,7 +173,8 @@ fn memory_is_planned() {
                         }
                     }
                     let launched = emulator.launched().split_off(before);
-                    let count = |kernel| launched.iter().filter(|launched| **launched == kernel).count();
+                    let count =
+                        |kernel| launched.iter().filter(|launched| launched.starts_with(kernel)).count();
                     let kernels = ["columns_contract", "columns_gather", "encode_pass", "stack_weigh"];
                     ways.insert(kernels.map(count));
                 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use circlet_cuda::columns::Cell;
 use rayon::prelude::*;
 use stwo::core::fields::m31::M31 as StwoM31;
 use stwo::core::poly::circle::CanonicCoset;
@@ -62,19 +63,19 @@ impl Encoder {
         }
     }
 
-    /// A matrix of so many columns, of which `make` makes messages, with the tree over the rows of its codewords up to a cap
-    /// of `2^cap_log` digests. It is kept where it is encoded, if so many bytes of a GPU's memory are free beside it.
+    /// A matrix of columns of these cells, of which `make` makes messages, with the tree over the rows of its codewords up to
+    /// a cap of `2^cap_log` digests. It is kept where it is encoded, if so many bytes of a GPU's memory are free beside it.
     pub fn commit<S: BulkHash>(
         &self,
-        count: usize,
+        cells: &[Cell],
         make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
         later: u64,
     ) -> Result<(Matrix, Tree<S>), Error> {
-        if let Some((matrix, tree)) = self.commit_there(count, &make, cap_log, later)? {
+        if let Some((matrix, tree)) = self.commit_there(cells, &make, cap_log, later)? {
             return Ok((matrix, tree));
         }
-        let messages = make(0..count);
+        let messages = make(0..cells.len());
         let (codewords, tree) = match &self.means {
             Means::Gpu(encoder) => encoder.commit(&messages, cap_log)?,
             Means::Cpu { .. } => {
@@ -89,13 +90,13 @@ impl Encoder {
     /// The same only if it stays on a GPU; messages are made a few at a time.
     pub fn commit_there<S: BulkHash>(
         &self,
-        count: usize,
+        cells: &[Cell],
         make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
         later: u64,
     ) -> Result<Option<(Matrix, Tree<S>)>, Error> {
         let Means::Gpu(encoder) = &self.means else { return Ok(None) };
-        let there = gpu_matrix::Matrix::commit(encoder, count, make, cap_log, later)?;
+        let there = gpu_matrix::Matrix::commit(encoder, cells, make, cap_log, later)?;
         Ok(there.map(|(matrix, tree)| (Matrix::OnGpu(matrix), tree)))
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use circlet_core::circuit::{ColumnId, Tree as Which};
 use circlet_core::protocol::Protocol;
 use circlet_core::transcript::Label;
+use circlet_cuda::columns::Cell;
 use rayon::prelude::*;
 
 use super::adversary::Adversary;
@@ -52,7 +53,8 @@ impl<S: BulkHash> Commitment<S> {
             let tree = Tree::new(&codewords, cap_log);
             return Ok(Self { matrix: Matrix::Kept { messages, codewords }, tree });
         }
-        let (matrix, tree) = encoder.commit(count, make, cap_log, later(protocol, which))?;
+        let (matrix, tree) =
+            encoder.commit(&cells(protocol, which), make, cap_log, later(protocol, which))?;
         Ok(Self { matrix, tree })
     }
 
@@ -73,14 +75,35 @@ impl<S: BulkHash> Commitment<S> {
             stack(&columns, range, rows)
         };
         let cap_log = protocol.cap_log(protocol.codeword_log());
-        if let Some((matrix, tree)) =
-            encoder.commit_there(count, &make, cap_log, later(protocol, Which::Fixed))?
-        {
+        let (cells, later) = (cells(protocol, Which::Fixed), later(protocol, Which::Fixed));
+        if let Some((matrix, tree)) = encoder.commit_there(&cells, &make, cap_log, later)? {
             return Ok(Self { matrix, tree });
         }
         let tree = encoder.tree(count, groups(count).map(&make), cap_log)?;
         Ok(Self { matrix: Matrix::Made { count, make: Box::new(make) }, tree })
     }
+}
+
+/// What cells hold the matrix columns of a tree: the program's numbers are within their declared bounds, which is checked.
+fn cells(protocol: &Protocol, which: Which) -> Vec<Cell> {
+    let stacking = &protocol.stacking;
+    let count = stacking.matrix_columns[which.index()];
+    if which != Which::Fixed {
+        return vec![Cell::Word; count];
+    }
+    let mut cells = vec![Cell::Byte; count];
+    for (id, column) in (0..).map(ColumnId).zip(&protocol.circuit.columns) {
+        if column.tree() == which {
+            let first = stacking.offset_in_tree(&protocol.declared.columns, id) as usize;
+            let last = first + (1 << (column.shape.log_rows() + column.shape.log_cols())) - 1;
+            // Padding is zero.
+            let own = Cell::of(column.bound.low.min(0), column.bound.high.max(0));
+            for cell in &mut cells[first >> stacking.log_rows..=last >> stacking.log_rows] {
+                *cell = own.max(*cell);
+            }
+        }
+    }
+    cells
 }
 
 /// Columns with the place of each in the tree's vector, in their order there.

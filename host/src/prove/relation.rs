@@ -108,7 +108,7 @@ impl Reader<'_> {
             let id = whole_column(&protocol.circuit, operand.form, operand.shape);
             if cols.is_empty() {
                 let weights = eq_table(&rows);
-                match id.and_then(|id| self.on_gpu(id)) {
+                match id.and_then(|id| self.on_gpu(id, width)) {
                     Some((matrix, cells)) => matrix.over_rows(cells, width, &weights)?,
                     None => match id.map(|id| trace.cells(id)) {
                         Some(Cells::Narrow(cells)) => over_blocks(cells, width, &weights),
@@ -135,16 +135,20 @@ impl Reader<'_> {
         Ok(Table::new(operand.groups.iter().flat_map(of).copied().collect()))
     }
 
-    /// Where a column lies on a GPU, if it has many cells and the trace has those of the matrix that is there.
-    fn on_gpu(&self, id: ColumnId) -> Option<(&gpu::Matrix, Range<usize>)> {
+    /// Where a column lies on a GPU, if its sums are better off there and the trace has the cells of the matrix that is there.
+    fn on_gpu(&self, id: ColumnId, width: usize) -> Option<(&gpu::Matrix, Range<usize>)> {
         let (columns, cells) = (&self.protocol.declared.columns, self.trace.cells(id).len());
         let tree = columns.tree(id);
         let Some(Matrix::OnGpu(matrix)) = self.matrices[tree.index()] else { return None };
-        if cells < gpu::LEAST_SUM || (tree == Tree::Fixed && !self.trace.is_fixed(id)) {
+        if cells < gpu::LEAST_SUM
+            || width < gpu::LEAST_WIDTH
+            || (tree == Tree::Fixed && !self.trace.is_fixed(id))
+        {
             return None;
         }
         let first = self.protocol.stacking.offset_in_tree(columns, id) as usize;
-        Some((matrix, first..first + cells))
+        let range = first..first + cells;
+        matrix.messages().alike(&range).then_some((matrix, range))
     }
 }
 

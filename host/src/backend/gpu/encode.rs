@@ -82,12 +82,12 @@ impl Encoder {
         for (index, message) in messages.iter().enumerate() {
             buffer.write(index << self.log_message, bytemuck::cast_slice(message))?;
         }
-        self.encode_there(&buffer, 0..messages.len())
+        self.code.encode(&buffer)
     }
 
-    /// The codewords of some of the messages that are on the GPU and fit its memory with them.
-    pub fn encode_there(&self, messages: &Buffer, range: Range<usize>) -> Result<Buffer, Error> {
-        self.code.encode(messages, range)
+    /// The code.
+    pub fn code(&self) -> &Code {
+        &self.code
     }
 
     /// Codewords that are on the GPU.

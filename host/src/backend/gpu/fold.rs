@@ -65,7 +65,7 @@ impl Rows {
     /// The same where both are there: of the message the first coordinates of all elements, then the second ones.
     pub fn there(encoder: &Encoder, message: &Buffer, weight: Buffer) -> Result<Self, Error> {
         let machine = encoder.machine();
-        let word = Word::of_codewords(machine, &encoder.encode_there(message, 0..4)?)?;
+        let word = Word::of_codewords(machine, &encoder.code().encode(message)?)?;
         let tables = Tables::new(machine, [join(machine, message)?, weight])?;
         let sums = tables.first()?.map(element);
         Ok(Self { machine: machine.clone(), state: State::Many(tables, sums), word, layers: Vec::new() })

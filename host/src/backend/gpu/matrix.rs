@@ -7,7 +7,7 @@ use std::sync::Arc;
 use circlet_core::circuit::Tree as Which;
 use circlet_core::field::{M31, QM31};
 use circlet_core::protocol::Outline;
-use circlet_cuda::columns::{self, Columns, Slot};
+use circlet_cuda::columns::{self, Cell, Columns, Slot};
 use circlet_cuda::fractions::{LEAST, Leaves};
 use circlet_cuda::merkle::DIGEST;
 use circlet_cuda::{Buffer, Error, Machine};
@@ -21,6 +21,9 @@ use crate::backend::slots::Slots;
 
 /// Cells of matrices of numbers whose sums are left to the processor, if there are fewer.
 pub const LEAST_SUM: usize = 1 << 16;
+
+/// Columns of such matrices, at least.
+pub const LEAST_WIDTH: usize = 4;
 
 /// Bytes that are needed beside the matrix of a tree once that is committed to: by the matrices of the trees that come after
 /// it, and by what takes most of all that is computed then.
@@ -57,24 +60,24 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Commits to a matrix of so many columns that stays on the GPU, if there is room for its messages at least beside so
-    /// many bytes that are needed later. They are made a few at a time.
+    /// Commits to a matrix that stays on the GPU, of columns of these cells, if there is room for its messages at least beside
+    /// so many bytes that are needed later. They are made a few at a time.
     pub fn commit<S: BulkHash>(
         encoder: &Arc<Encoder>,
-        count: usize,
+        cells: &[Cell],
         make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
         later: u64,
     ) -> Result<Option<(Self, Tree<S>)>, Error> {
-        let machine = encoder.machine();
+        let (machine, count) = (encoder.machine(), cells.len());
         let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
         let (_, usable) = usable(&**machine)?;
-        let [held, all] = [log_message, log_codeword].map(|log| Columns::memory(count, log));
+        let (held, all) = (Columns::memory_of(cells, log_message), Columns::memory(count, log_codeword));
         if held + later.max(committing(log_message, log_codeword)) > usable {
             return Ok(None);
         }
         let keeps = held + all + later.max(hashing(log_codeword)) <= usable;
-        let mut columns = Columns::new(machine, count, log_message)?;
+        let mut columns = Columns::new(machine, cells, log_message)?;
         for range in matrix::groups(count) {
             for (column, message) in range.clone().zip(make(range)) {
                 columns.write(column, bytemuck::cast_slice(&message))?;
@@ -82,12 +85,12 @@ impl Matrix {
         }
         let mut leaves = encoder.leaves(count)?;
         let codewords = if keeps {
-            let codewords = encoder.encode_there(columns.cells(), 0..count)?;
+            let codewords = columns.encode(encoder.code(), 0..count)?;
             leaves.absorb(&codewords, count)?;
             Some(Columns::of(machine, codewords, log_codeword))
         } else {
             for range in encoder.groups(count, encoder.reserved())? {
-                let codewords = encoder.encode_there(columns.cells(), range.clone())?;
+                let codewords = columns.encode(encoder.code(), range.clone())?;
                 leaves.absorb(&codewords, range.len())?;
             }
             None
@@ -171,7 +174,7 @@ impl Matrix {
         } else {
             let encoder = &self.encoder;
             for range in encoder.groups(self.count(), 0)? {
-                let codewords = encoder.encode_there(self.messages.cells(), range)?;
+                let codewords = self.messages.encode(encoder.code(), range)?;
                 extend(&Columns::of(encoder.machine(), codewords, encoder.log_codeword()))?;
             }
         }
