@@ -28,6 +28,12 @@ pub fn block<W: Word>(seed: &[u32; 8], bits: u32, nonce_low: W, nonce_high: W) -
 /// The first word of the digest of a [`block`], as little-endian bytes: what the nonce is judged by.
 #[inline]
 pub fn first_word<W: Word>(block: &[W; 16]) -> W {
+    first_word_by(block, compress)
+}
+
+/// The same by some compression function, see [`compress`].
+#[inline]
+pub fn first_word_by<W: Word>(block: &[W; 16], compress: impl Fn(&mut [W; 8], &[W; 16], u64, bool)) -> W {
     let mut h = initial_state(blake2s::WORK).map(W::splat);
     compress(&mut h, block, LENGTH, true);
     h[0]

@@ -13,7 +13,9 @@ use circlet::backend::fractions::{LayerSumcheck, Workspace, parents};
 use circlet::backend::grind::grind;
 use circlet::backend::leaves::{Leaves, Numbers};
 use circlet::backend::merkle::Tree;
+use circlet::backend::words::{self, Wide};
 use circlet_core::field::{M31, QM31};
+use circlet_core::hash::blake2s;
 use circlet_core::hash::suite::Poseidon2Blake2s;
 use cpu_time::ProcessTime;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
@@ -139,6 +141,20 @@ fn kernels(c: &mut Criterion<CpuTime>) {
     group.throughput(Throughput::Elements(2 << 17));
     group.bench_function("2^17 rows of 16 columns (compressions)", |b| {
         b.iter(|| Tree::<Poseidon2Blake2s>::new(&matrix, 6));
+    });
+    group.finish();
+
+    let mut group = c.benchmark_group("compress");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(LANES as u64));
+    let lanes = |k: usize| std::array::from_fn(|lane| (k * LANES + lane) as u32);
+    let mut wide: [Wide; 8] = std::array::from_fn(|k| Wide::new(lanes(k)));
+    let block: [Wide; 16] = std::array::from_fn(|k| Wide::new(lanes(k + 8)));
+    group.bench_function("16 hashes at once", |b| b.iter(|| words::compress(&mut wide, &block, 64, false)));
+    let mut single: [[u32; 8]; LANES] = std::array::from_fn(|_| std::array::from_fn(|k| k as u32));
+    let block: [u32; 16] = std::array::from_fn(|k| k as u32);
+    group.bench_function("16 hashes one after the other", |b| {
+        b.iter(|| single.iter_mut().for_each(|h| blake2s::compress(h, &block, 64, false)));
     });
     group.finish();
 

@@ -14,5 +14,6 @@ pub mod numbers;
 pub mod pages;
 pub mod prove;
 pub mod quantize;
+pub mod queue;
 pub mod register;
 pub mod samples;

@@ -15,10 +15,12 @@ use circlet::llm::run::Runner;
 use circlet::llm::shape::Shape;
 use circlet::prove::prove;
 use circlet::quantize::{Options, Quantized, quantize};
+use circlet::queue;
 use circlet::samples::read_inputs;
 use circlet_core::decoder::{Text, Turn};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
+use circlet_cuda::Machine;
 use circlet_cuda::emulated::{Emulator, Schedule};
 use circlet_cuda::fractions::Leaves;
 use circlet_tests::programs;
@@ -247,4 +249,37 @@ fn failures_are_errors() {
     }
     emulator.fail_launch(0);
     assert!(prove(&key, &inputs).unwrap() == proof);
+}
+
+/// Several GPUs make independent proofs at once, each of the next input that is left; a failure of one is named.
+#[test]
+fn several_prove_at_once() {
+    let (program, data, inputs) = programs::mlp();
+    let key = |device: &Device| {
+        ProvingKey::<Poseidon2Blake2s>::on(device, program.clone(), data.clone(), ProfileId::P100U).unwrap()
+    };
+    let named = |name| Arc::new(Emulator::new(name, Schedule::Shuffled(5), ENOUGH));
+    let emulators = ["first", "second", "third"].map(named);
+    let keys = emulators.each_ref().map(|emulator| key(&Device::Gpu(emulator.clone())));
+    let changed = |k: i32| {
+        let mut inputs = inputs.clone();
+        inputs[0][0] = k;
+        inputs
+    };
+    let jobs: Vec<Vec<Vec<i32>>> = (0..9).map(changed).collect();
+    let before = emulators.each_ref().map(|emulator| emulator.launched().len());
+    let proofs = queue::on_all(&keys, &jobs, |key, inputs| prove(key, inputs)).unwrap();
+    let cpu = key(&Device::Cpu);
+    for (inputs, proof) in jobs.iter().zip(&proofs) {
+        assert!(prove(&cpu, inputs).unwrap() == *proof);
+    }
+    for (emulator, before) in emulators.iter().zip(before) {
+        assert!(emulator.launched().len() > before, "{} had no part", emulator.describe());
+    }
+    emulators[1].fail_launch(2);
+    let error = queue::on_all(&keys, &jobs, |key, inputs| prove(key, inputs)).unwrap_err();
+    match error.downcast_ref() {
+        Some(Error::Failed { device, .. }) => assert!(device.contains("second"), "{device}"),
+        _ => panic!("{error}"),
+    }
 }

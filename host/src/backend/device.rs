@@ -27,10 +27,21 @@ pub fn open(index: usize) -> Result<Device, Error> {
 
 /// The GPU with most memory that is free, of those that can be used.
 pub fn best() -> Result<Device, Error> {
-    let gpus = driver::devices()?;
-    let usable = gpus.iter().filter(|info| info.unusable().is_none());
-    match usable.max_by_key(|info| info.memory.0) {
+    match usable()?.into_iter().max_by_key(|info| info.memory.0) {
         Some(info) => open(info.index),
-        None => Err(Error::None(gpus.iter().filter_map(Info::unusable).collect::<Vec<_>>().join("; "))),
+        None => unreachable!("there is one that can be used"),
     }
+}
+
+/// All GPUs that can be used.
+pub fn all() -> Result<Vec<Device>, Error> {
+    usable()?.into_iter().map(|info| open(info.index)).collect()
+}
+
+/// All GPUs that can be used, at least one.
+fn usable() -> Result<Vec<Info>, Error> {
+    let gpus = driver::devices()?;
+    let why = || gpus.iter().filter_map(Info::unusable).collect::<Vec<_>>().join("; ");
+    let usable: Vec<Info> = gpus.iter().filter(|info| info.unusable().is_none()).cloned().collect();
+    if usable.is_empty() { Err(Error::None(why())) } else { Ok(usable) }
 }

@@ -5,7 +5,7 @@ use circlet_core::pow;
 use rayon::prelude::*;
 
 use super::field::LANES;
-use super::words::Wide;
+use super::words::{Wide, compress};
 
 /// Nonces that one task tries.
 const TASK: u64 = 1 << 14;
@@ -34,7 +34,7 @@ fn search(seed: &[u32; 8], bits: u32, start: u64) -> Option<u64> {
     let high = Wide::splat((start >> 32) as u32);
     for nonce in (start..start + TASK).step_by(LANES) {
         let low = Wide::new(std::array::from_fn(|i| nonce as u32 + i as u32));
-        let word = pow::first_word(&pow::block(seed, bits, low, high));
+        let word = pow::first_word_by(&pow::block(seed, bits, low, high), compress);
         if let Some(lane) = word.to_array().iter().position(|w| w & mask == 0) {
             return Some(nonce + lane as u64);
         }

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use circlet_core::field::M31;
 use circlet_core::hash::HashSuite;
-use circlet_core::hash::blake2s::{self, Word, compress, initial_state};
+use circlet_core::hash::blake2s::{self, Word, initial_state};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::merkle::sibling_positions;
 use rayon::prelude::*;
 
 use super::field::{B, LANES};
 use super::matrix::Rows;
-use super::words::Wide;
+use super::words::{Wide, compress};
 
 /// Leaves or parents that one task hashes.
 const TASK: usize = 1 << 10;

@@ -1,10 +1,14 @@
 //! Sixteen words side by side, for sixteen hashes at once.
 //!
-//! With AVX-512 they are one register, with AVX2 two. The compiler, left to itself, prefers registers of half the length
-//! with AVX-512 and then has too few of them for a compression; and to find out that loops over lanes are registers takes it
-//! minutes.
+//! With AVX-512 they are one register, with AVX2 two; elsewhere four hashes are computed at a time. The compiler, left to
+//! itself, prefers registers of half the length with AVX-512 and then has too few of them for a compression; and to find out
+//! that loops over lanes are registers takes it minutes.
 
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+pub use circlet_core::hash::blake2s::compress;
 pub use kernels::Wide;
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+pub use kernels::compress;
 
 /// Number of words.
 const LANES: usize = super::field::LANES;
@@ -163,9 +167,12 @@ mod kernels {
 
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
 mod kernels {
-    use circlet_core::hash::blake2s::{Lanes, Word};
+    use circlet_core::hash::blake2s::{self, Lanes, Word};
 
     use super::LANES;
+
+    /// Words that are in a register, wherever there are registers for several.
+    const FEW: usize = 4;
 
     /// Sixteen words.
     #[derive(Clone, Copy, Debug)]
@@ -189,6 +196,10 @@ mod kernels {
         pub fn halves(self, other: Self) -> [Self; 2] {
             super::halves(self.to_array(), other.to_array()).map(Self::new)
         }
+
+        fn few(&self, first: usize) -> Lanes<FEW> {
+            Lanes(std::array::from_fn(|i| self.0.0[first + i]))
+        }
     }
 
     impl Word for Wide {
@@ -209,6 +220,17 @@ mod kernels {
             Self(self.0.rotate_right::<R>())
         }
     }
+
+    /// The compressions of sixteen hashes, a few at a time: of the states of more there are too many for the registers.
+    pub fn compress(h: &mut [Wide; 8], block: &[Wide; 16], counter_bytes: u64, last: bool) {
+        for first in (0..LANES).step_by(FEW) {
+            let mut few = h.each_ref().map(|word| word.few(first));
+            blake2s::compress(&mut few, &block.each_ref().map(|word| word.few(first)), counter_bytes, last);
+            for (word, few) in h.iter_mut().zip(few) {
+                word.0.0[first..first + FEW].copy_from_slice(&few.0);
+            }
+        }
+    }
 }
 
 /// The words in even and in odd lanes of both, one after the other.
@@ -222,9 +244,25 @@ fn halves(a: [u32; LANES], b: [u32; LANES]) -> [[u32; LANES]; 2] {
 
 #[cfg(test)]
 mod tests {
-    use circlet_core::hash::blake2s::Word;
+    use circlet_core::hash::blake2s::{Word, compress as one};
 
-    use super::{LANES, Wide};
+    use super::{LANES, Wide, compress};
+
+    #[test]
+    fn compressions_are_those_of_words() {
+        let word = |k: usize, lane: usize| 0x9e37_79b9_u32.wrapping_mul((k * LANES + lane) as u32 + 1);
+        let wide = |k: usize| Wide::new(std::array::from_fn(|lane| word(k, lane)));
+        let block: [Wide; 16] = std::array::from_fn(|k| wide(k + 8));
+        for (bytes, last) in [(64, false), ((1 << 32) + 5, true)] {
+            let mut h: [Wide; 8] = std::array::from_fn(wide);
+            compress(&mut h, &block, bytes, last);
+            for lane in 0..LANES {
+                let mut expected: [u32; 8] = std::array::from_fn(|k| word(k, lane));
+                one(&mut expected, &std::array::from_fn(|k| word(k + 8, lane)), bytes, last);
+                assert_eq!(h.map(|word| word.to_array()[lane]), expected);
+            }
+        }
+    }
 
     #[test]
     fn words_are_words() {

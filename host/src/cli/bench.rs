@@ -1,8 +1,11 @@
 //! `circlet bench`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
+use circlet::backend::device::Device;
+use circlet::queue;
 use circlet_core::profile::ProfileId;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -87,6 +90,8 @@ struct Row {
     bits: f64,
     /// Mean seconds of each stage of a proof.
     stages: Vec<Stage>,
+    /// Proofs in a second on all devices.
+    together: Option<f64>,
 }
 
 /// Measures.
@@ -133,12 +138,19 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         "{hardware}; {}; batch 1; {} run{} each\n{}\
          compile (import, quantize) and commit are cold, done once per model; execute, prove (execution\n\
          included) and cpu (processor seconds of prove) are warm, with the key in memory. Medians; cpu is the\n\
-         mean. Memory is the peak of the whole job{}.\n",
+         mean. Memory is the peak of the whole job{}.\n{}",
         thread_line(),
         arguments.runs,
         if arguments.runs == 1 { "" } else { "s" },
         text::table(&cells, 2),
         if system::reset_peak_memory() { "" } else { " or an earlier one" },
+        rows.iter()
+            .filter_map(|row| Some(together_line(
+                context,
+                &format!("{}, {}", row.model, row.profile),
+                row.together?
+            )))
+            .collect::<String>(),
     );
     let json = json!({
         "hardware": hardware,
@@ -159,7 +171,7 @@ impl Row {
             "warm_seconds": { "execute": self.execute, "prove": self.prove },
             "prove_cpu_seconds": self.cpu, "verify_seconds": self.verify, "proof_bytes": self.proof,
             "peak_memory_bytes": self.memory, "bits": self.bits,
-            "stage_seconds": job::stage_json(&self.stages),
+            "stage_seconds": job::stage_json(&self.stages), "proofs_per_second_on_all": self.together,
         })
     }
 }
@@ -198,12 +210,13 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
         model.quantized.quantize_inputs(sample).into_iter().map(|input| input.values).collect();
     let parameters = model.graph.parameters();
     let operations = model.quantized.program.ops.len();
-    let (program, data) = (model.quantized.program, model.quantized.data);
+    let (program, data) = (model.quantized.program, Arc::new(model.quantized.data));
     drop((model.graph, model.calibration));
+    let key_on = |device: &Device| Key::new(device, program.clone(), data.clone(), profile, Suite::default());
 
     context.monitor.take();
     let timed = Instant::now();
-    let key = Key::new(&context.device, program, data, profile, Suite::default())?;
+    let key = key_on(&context.device)?;
     let weights = timed.elapsed().as_secs_f64();
     context.monitor.take();
     let times = circlet::estimate::estimate(key.protocol(), rayon::current_num_threads()).times;
@@ -231,6 +244,12 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
     for (_, seconds) in &mut stages {
         *seconds /= f64::from(runs);
     }
+    let prove = |key: &&Key| -> Result<(), Failure> {
+        let trace = key.execute(&inputs).or_file("the model has no result for its first sample")?;
+        key.prove(&trace, &key.statement(&trace)).map(drop)
+    };
+    let others = context.others.iter().map(key_on).collect::<Result<Vec<_>, _>>()?;
+    let together = together(&std::iter::once(&key).chain(&others).collect::<Vec<_>>(), runs, prove)?;
     Ok(Row {
         model: key.verifying().program.name.clone(),
         profile: profile.profile().name,
@@ -246,7 +265,28 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
         memory: system::peak_memory(),
         bits: job::security(key.protocol())?.bits,
         stages,
+        together,
     })
+}
+
+/// Proofs in a second, when all of several workers make some.
+pub fn together<W: Sync>(
+    workers: &[W],
+    runs: u32,
+    prove: impl Fn(&W) -> Result<(), Failure> + Sync,
+) -> Result<Option<f64>, Failure> {
+    if workers.len() < 2 {
+        return Ok(None);
+    }
+    let jobs = vec![(); runs as usize * workers.len()];
+    let timed = Instant::now();
+    queue::on_all(workers, &jobs, |worker, ()| prove(worker))?;
+    Ok(Some(jobs.len() as f64 / timed.elapsed().as_secs_f64()))
+}
+
+/// What was measured on all devices, in words.
+pub fn together_line(context: &Context, what: &str, together: f64) -> String {
+    format!("{what}: {together:.2} proofs a second on {} GPUs at once\n", context.others.len() + 1)
 }
 
 /// The number of threads in words.

@@ -18,40 +18,54 @@ enum Choice {
     Auto,
     /// On this GPU.
     Cuda(usize),
+    /// On all GPUs.
+    All,
 }
 
 fn parse(text: &str) -> Result<Choice, String> {
     match text {
         "cpu" => Ok(Choice::Cpu),
         "auto" => Ok(Choice::Auto),
-        _ => text
-            .strip_prefix("cuda:")
-            .and_then(|index| index.parse().ok())
-            .map(Choice::Cuda)
-            .ok_or_else(|| "must be cpu, auto, or cuda: and the number of a GPU (circlet devices)".into()),
+        "cuda:all" => Ok(Choice::All),
+        _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Choice::Cuda).ok_or_else(
+            || "must be cpu, auto, cuda: and the number of a GPU (circlet devices), or cuda:all".into(),
+        ),
     }
 }
 
 /// Where a command does its heavy work.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Where {
-    /// Encode, hash, and prove lookups and folds on: cpu, cuda:N (a GPU of `circlet devices`), or auto (a GPU, if there is one).
-    /// Proofs are the same
+    /// Do heavy work on: cpu, cuda:N (a GPU of `circlet devices`), auto (a GPU, if there is one), or cuda:all (all GPUs, a
+    /// proof on each: for bench). Proofs are the same
     #[arg(long, value_name = "WHERE", value_parser = parse, default_value = "cpu")]
     device: Choice,
 }
 
 impl Where {
-    /// What was chosen.
-    pub fn open(self) -> Result<Device, Failure> {
-        match self.device {
-            Choice::Cpu => Ok(Device::Cpu),
-            Choice::Cuda(index) => device::open(index).or_usage("cannot use this --device"),
-            Choice::Auto => Ok(device::best().unwrap_or_else(|why| {
+    /// What was chosen, and what else does independent proofs, which only a command that makes several can use.
+    pub fn open(self, several: bool) -> Result<(Device, Vec<Device>), Failure> {
+        let unusable = "cannot use this --device";
+        let device = match self.device {
+            Choice::Cpu => Device::Cpu,
+            Choice::Cuda(index) => device::open(index).or_usage(unusable)?,
+            Choice::Auto => device::best().unwrap_or_else(|why| {
                 eprintln!("{why}; the processor is used");
                 Device::Cpu
-            })),
-        }
+            }),
+            Choice::All if several => {
+                let mut all = device::all().or_usage(unusable)?;
+                let others = all.split_off(1);
+                return Ok((all.remove(0), others));
+            }
+            Choice::All => {
+                return Err(Failure::usage(
+                    "--device cuda:all is for many proofs at once, as circlet bench makes them; this makes one, on one \
+                     GPU: choose cuda:N or auto",
+                ));
+            }
+        };
+        Ok((device, Vec::new()))
     }
 }
 
@@ -118,6 +132,7 @@ mod tests {
         assert_eq!(parse("cpu"), Ok(Choice::Cpu));
         assert_eq!(parse("auto"), Ok(Choice::Auto));
         assert_eq!(parse("cuda:12"), Ok(Choice::Cuda(12)));
+        assert_eq!(parse("cuda:all"), Ok(Choice::All));
         for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x", "cuda:0 "] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

@@ -1,5 +1,7 @@
 //! A committed program under any hash suite, and the run of one proof.
 
+use std::sync::Arc;
+
 use circlet::backend::device::Device;
 use circlet::estimate::Times;
 use circlet::execute::{ExecuteError, Trace, execute};
@@ -73,7 +75,7 @@ impl Key {
     pub fn new(
         device: &Device,
         program: Program,
-        data: Data,
+        data: impl Into<Arc<Data>>,
         profile: ProfileId,
         suite: Suite,
     ) -> Result<Self, Failure> {

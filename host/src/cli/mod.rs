@@ -147,6 +147,8 @@ struct Context {
     memory: Option<system::Limit>,
     /// What does the heavy work.
     device: Device,
+    /// What does independent proofs beside it.
+    others: Vec<Device>,
 }
 
 impl Context {
@@ -242,8 +244,10 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         }
     };
     let stream = !cli.global.json && !cli.global.quiet;
-    let device = cli.command.device().map_or(Ok(Device::Cpu), device::Where::open)?;
-    let context = Context { monitor, stream, memory: cli.global.memory, device };
+    let several = matches!(cli.command, Command::Bench(_));
+    let (device, others) =
+        cli.command.device().map_or(Ok((Device::Cpu, Vec::new())), |place| place.open(several))?;
+    let context = Context { monitor, stream, memory: cli.global.memory, device, others };
     match cli.command {
         Command::Demo(arguments) => demo::run(&context, &arguments),
         Command::Inspect(arguments) => inspect::run(&context, &arguments),

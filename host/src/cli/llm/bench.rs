@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use circlet::backend::device::Device;
 use circlet::estimate::{Estimate, estimate};
 use circlet::files::{self, ModelFile};
 use circlet::keys::Keep;
@@ -17,8 +18,8 @@ use serde_json::{Value, json};
 
 use super::bundled;
 use super::prove::tokenizer;
-use super::prover::{Prover, commit, extent, protocol};
-use crate::cli::bench::{median, thread_line};
+use super::prover::{Holding, Prover, commit, extent, protocol};
+use crate::cli::bench::{median, thread_line, together, together_line};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::{self, Suite};
 use crate::cli::{Context, Outcome, system, text};
@@ -80,6 +81,8 @@ struct Row {
     /// Mean seconds of each stage of a proof.
     stages: Vec<Stage>,
     expected: Estimate,
+    /// Proofs in a second on all devices.
+    together: Option<f64>,
 }
 
 /// The model to measure, and tokens of a text.
@@ -204,7 +207,12 @@ pub fn run(
     );
     let shape = options.shape.as_deref().and_then(Shape::named);
     let whole = shape.map(|shape| extrapolate(shape, &rows)).unwrap_or_default();
-    let out = out + &whole.iter().map(Whole::line).collect::<String>();
+    let together = |row: &Row| {
+        let what = format!("{} layers, {} positions, {}", row.layers, row.extent.rows, row.profile);
+        Some(together_line(context, &what, row.together?))
+    };
+    let together: String = rows.iter().filter_map(together).collect();
+    let out = out + &together + &whole.iter().map(Whole::line).collect::<String>();
     let json = json!({
         "model": decoder.name,
         "extrapolated": whole.iter().map(Whole::json).collect::<Vec<_>>(),
@@ -317,7 +325,7 @@ impl Row {
             "warm_seconds": { "prove": self.prove },
             "prove_cpu_seconds": self.cpu, "verify_seconds": self.verify, "proof_bytes": self.proof,
             "peak_memory_bytes": self.memory, "commit_memory_bytes": self.commit_memory, "bits": self.bits,
-            "stage_seconds": job::stage_json(&self.stages),
+            "stage_seconds": job::stage_json(&self.stages), "proofs_per_second_on_all": self.together,
             "estimate": {
                 "commit_seconds": times.weights, "prove_seconds": times.prove(),
                 "stage_seconds": job::stage_json(&job::plan(times)[1..]),
@@ -350,24 +358,36 @@ fn measure(
 ) -> Result<(), Failure> {
     let (short, numbers) = truncated(decoder, numbers, layers).or_file("cannot take the first layers")?;
     let weights = numbers.count();
+    // Weights that stay on a GPU are not kept here too.
+    let keep = match context.device {
+        Device::Cpu => Keep::Codewords,
+        Device::Gpu(_) => Keep::Tree,
+    };
+    let held = |expected| Holding { keep, in_file: false }.expected(expected).memory_bytes;
     let mut planned = Vec::new();
     for &n in positions {
         let extent = extent(&short, n, 1).or_usage("cannot use these --positions")?;
         let expected = estimate(&protocol(&short, profile, extent)?, rayon::current_num_threads());
-        context.check_memory(expected.memory_bytes, "this benchmark")?;
+        context.check_memory(held(expected), "this benchmark")?;
         planned.push((extent, expected));
     }
     system::reset_peak_memory();
+    let prover = |device: &Device, decoder: Decoder| {
+        let runner = Runner::new(decoder, &numbers).or_file("the model cannot be measured")?;
+        commit(device, runner, profile, Suite::default(), keep)
+    };
+    let others = context.others.iter().map(|device| prover(device, short.clone()));
+    let others = others.collect::<Result<Vec<_>, Failure>>()?;
     let timed = Instant::now();
-    let runner = Runner::new(short, &numbers).or_file("the model cannot be measured")?;
+    let prover = prover(&context.device, short)?;
     drop(numbers);
-    let prover = commit(&context.device, runner, profile, Suite::default(), Keep::Codewords)?;
     let commit = timed.elapsed().as_secs_f64();
     let commit_memory = system::peak_memory();
     for (extent, expected) in planned {
         context.monitor.take();
         let shown = context.monitor.plan(&job::plan(&expected.times)[1..], runs);
-        let warm = warm(prover.as_ref(), words, extent, runs)?;
+        let provers: Vec<&dyn Prover> = std::iter::once(&prover).chain(&others).map(Box::as_ref).collect();
+        let warm = warm(&provers, words, extent, runs)?;
         drop(shown);
         let mut stages = context.monitor.take();
         stages.retain(|(name, _)| STAGES.contains(name));
@@ -390,6 +410,7 @@ fn measure(
             bits: job::security(&protocol)?.bits,
             stages,
             expected,
+            together: warm.together,
         });
         system::reset_peak_memory();
     }
@@ -402,10 +423,13 @@ struct Warm {
     verifications: Vec<f64>,
     cpu: Option<f64>,
     proof: usize,
+    together: Option<f64>,
 }
 
-/// Proves one token after a prompt of as many as there are positions, from the start of a text.
-fn warm(prover: &dyn Prover, words: &[u32], extent: Extent, runs: u32) -> Result<Warm, Failure> {
+/// Proves one token after a prompt of as many as there are positions, from the start of a text: with the first of some
+/// provers, and with all at once.
+fn warm(provers: &[&dyn Prover], words: &[u32], extent: Extent, runs: u32) -> Result<Warm, Failure> {
+    let prover = provers[0];
     let decoder = &prover.key().decoder;
     let given = words.iter().copied().cycle().take(extent.first as usize + 1);
     let mut tokens: Vec<u32> = decoder.prefix.into_iter().chain(given).collect();
@@ -413,7 +437,8 @@ fn warm(prover: &dyn Prover, words: &[u32], extent: Extent, runs: u32) -> Result
     let unusable = "the model cannot be measured";
     tokens.push(prover.runner().next(&tokens).or_file(unusable)?);
     let said = Text { tokens, prompt };
-    let mut warm = Warm { proofs: Vec::new(), verifications: Vec::new(), cpu: Some(0.0), proof: 0 };
+    let (proofs, verifications) = (Vec::new(), Vec::new());
+    let mut warm = Warm { proofs, verifications, cpu: Some(0.0), proof: 0, together: None };
     for _ in 0..runs {
         let before = system::cpu_seconds();
         let timed = Instant::now();
@@ -427,5 +452,6 @@ fn warm(prover: &dyn Prover, words: &[u32], extent: Extent, runs: u32) -> Result
         warm.verifications.push(timed.elapsed().as_secs_f64());
         warm.proof = proof.len();
     }
+    warm.together = together(provers, runs, |prover| prover.prove(&said).map(drop).or_file(unusable))?;
     Ok(warm)
 }

@@ -21,7 +21,7 @@ use crate::cli::job::Suite;
 use crate::cli::{Context, text};
 
 /// Proves texts, whatever the hash suite.
-pub trait Prover {
+pub trait Prover: Sync {
     /// What verifiers hold.
     fn key(&self) -> &DecoderKey;
 
