@@ -311,7 +311,7 @@ impl Columns {
     /// The sum of all columns, each times its weight: the first coordinates of all rows, then the second ones; added to a sum
     /// if there is one. Columns may have `P` for zero.
     pub fn combine(&self, weights: &[Element], sum: Option<Buffer>) -> Result<Buffer, Error> {
-        assert_eq!(weights.len(), self.count, "other weights");
+        assert!(weights.len() == self.count && self.count > 0, "other weights");
         let by = self.elements(weights)?;
         let mut more = sum.is_some();
         let sums = sum.map_or_else(|| Buffer::new(&self.machine, EXTENSION << self.log), Ok)?;

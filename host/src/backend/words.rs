@@ -1,8 +1,8 @@
 //! Sixteen words side by side, for sixteen hashes at once.
 //!
-//! With AVX-512 they are one register, with AVX2 two; elsewhere four hashes are computed at a time. The compiler, left to
-//! itself, prefers registers of half the length with AVX-512 and then has too few of them for a compression; and to find out
-//! that loops over lanes are registers takes it minutes.
+//! With AVX-512 they are one register, with AVX2 two; elsewhere the compiler makes what it can of them. Left to itself it
+//! prefers registers of half the length with AVX-512 and then has too few of them for a compression; and to find out that
+//! loops over lanes are registers takes it minutes.
 
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
 pub use circlet_core::hash::blake2s::compress;
@@ -171,9 +171,6 @@ mod kernels {
 
     use super::LANES;
 
-    /// Words that are in a register, wherever there are registers for several.
-    const FEW: usize = 4;
-
     /// Sixteen words.
     #[derive(Clone, Copy, Debug)]
     pub struct Wide(Lanes<LANES>);
@@ -196,10 +193,6 @@ mod kernels {
         pub fn halves(self, other: Self) -> [Self; 2] {
             super::halves(self.to_array(), other.to_array()).map(Self::new)
         }
-
-        fn few(&self, first: usize) -> Lanes<FEW> {
-            Lanes(std::array::from_fn(|i| self.0.0[first + i]))
-        }
     }
 
     impl Word for Wide {
@@ -221,14 +214,13 @@ mod kernels {
         }
     }
 
-    /// The compressions of sixteen hashes, a few at a time: of the states of more there are too many for the registers.
+    /// The compressions of sixteen hashes, lane by lane: of this loop the compiler makes vectors by itself, of sixteen lanes
+    /// in each step of a compression something that takes four times as long (x86-64 without AVX2).
     pub fn compress(h: &mut [Wide; 8], block: &[Wide; 16], counter_bytes: u64, last: bool) {
-        for first in (0..LANES).step_by(FEW) {
-            let mut few = h.each_ref().map(|word| word.few(first));
-            blake2s::compress(&mut few, &block.each_ref().map(|word| word.few(first)), counter_bytes, last);
-            for (word, few) in h.iter_mut().zip(few) {
-                word.0.0[first..first + FEW].copy_from_slice(&few.0);
-            }
+        for lane in 0..LANES {
+            let mut one = h.each_ref().map(|word| word.0.0[lane]);
+            blake2s::compress(&mut one, &block.each_ref().map(|word| word.0.0[lane]), counter_bytes, last);
+            h.iter_mut().zip(one).for_each(|(word, one)| word.0.0[lane] = one);
         }
     }
 }
