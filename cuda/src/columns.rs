@@ -377,8 +377,11 @@ impl Columns {
         let from =
             part_of.cells.address_of(part_of.cell.words(cells.start - (part_of.columns.start << self.log)));
         let sums = cells.len() / rows;
+        if sums == 0 {
+            return Ok(Vec::new());
+        }
         // Enough threads, each with some rows at least.
-        let wanted = (THREADS * self.machine.multiprocessors() as usize).div_ceil(sums.max(1));
+        let wanted = (THREADS * self.machine.multiprocessors() as usize).div_ceil(sums);
         let part = rows.div_ceil(wanted).next_multiple_of(4).max(16);
         let parts = rows.div_ceil(part);
         let by = self.elements(weights)?;
@@ -388,13 +391,9 @@ impl Columns {
         let mut grid = Grid::of(sums);
         grid.blocks[1] = parts as u32;
         assert!(parts <= Grid::ROWS && u32::try_from(sums).is_ok(), "too many sums");
-        if sums > 0 {
-            // SAFETY: all these cells are there, a weight for each row, and room for the sums of all parts.
-            unsafe {
-                let arguments = [&buffers[..], &words[..]].concat();
-                self.machine.launch(&OVER_ROWS[part_of.cell as usize], grid, &arguments)?;
-            }
-        }
+        let arguments = [&buffers[..], &words[..]].concat();
+        // SAFETY: all these cells are there, a weight for each row, and room for the sums of all parts.
+        unsafe { self.machine.launch(&OVER_ROWS[part_of.cell as usize], grid, &arguments)? }
         if parts > 1 {
             let total = Buffer::new(&self.machine, EXTENSION * sums)?;
             let words = [sums as u32, parts as u32].map(Argument::Word);

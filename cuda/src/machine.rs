@@ -79,6 +79,7 @@ impl Grid {
     /// A thread for each of so many, in blocks of 256 threads.
     pub fn of(count: usize) -> Self {
         const THREADS: u32 = 256;
+        assert!(u32::try_from(count).is_ok(), "more threads than a kernel counts");
         Self { blocks: [(count as u32).div_ceil(THREADS), 1, 1], threads: THREADS, shared: 0 }
     }
 }

@@ -91,7 +91,7 @@ impl Factors {
 
     /// Whether all of a product's weights are there, for so many runs.
     fn has(&self, product: &Product, runs: u32) -> bool {
-        let inner = 1usize << product.log_inner;
+        let inner = 1usize << product.log_inner.min(u32::BITS);
         product.inner as usize + inner <= self.inner.len() / EXTENSION
             && product.outer as usize + (runs as usize).div_ceil(inner) <= self.outer.len() / EXTENSION
     }
@@ -204,6 +204,7 @@ impl Stack {
         assert!(
             first + count <= self.count
                 && factors.slots == self.slots
+                && log_runs < u32::BITS
                 && factors.tiles * RUNS == 1 << log_runs
                 && u32::try_from(runs).is_ok(),
             "no such columns"
