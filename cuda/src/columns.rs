@@ -381,7 +381,7 @@ impl Columns {
             return Ok(Vec::new());
         }
         // Enough threads, each with some rows at least.
-        let wanted = (THREADS * self.machine.multiprocessors() as usize).div_ceil(sums);
+        let wanted = (THREADS * self.machine.multiprocessors() as usize).div_ceil(sums).min(Grid::ROWS);
         let part = rows.div_ceil(wanted).next_multiple_of(4).max(16);
         let parts = rows.div_ceil(part);
         let by = self.elements(weights)?;

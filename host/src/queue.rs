@@ -1,12 +1,23 @@
 //! Independent jobs on several devices at once.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+/// Ends the queue where a worker panics.
+struct Guard<'a>(&'a AtomicBool);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Does all jobs, each on the first worker that is free, and gives the results in the order of the jobs. A worker, which is
-/// whatever holds a device, does one job at a time, on a thread of its own. The first failure ends it all: no more jobs are
-/// begun.
+/// whatever holds a device, does one job at a time, on a thread of its own. The first failure or panic ends it all: no more
+/// jobs are begun.
 ///
 /// # Errors
 /// That of the first job, in their order, of those that have failed.
@@ -16,30 +27,29 @@ pub fn on_all<W: Sync, J: Sync, R: Send, E: Send>(
     work: impl Fn(&W, &J) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
     assert!(!workers.is_empty() || jobs.is_empty(), "jobs and nobody to do them");
-    let (left, failed) = (Mutex::new(jobs.iter().enumerate()), AtomicBool::new(false));
+    let (left, ended) = (Mutex::new(jobs.iter().enumerate()), AtomicBool::new(false));
     let next = || {
-        if failed.load(Ordering::Relaxed) {
+        if ended.load(Ordering::Relaxed) {
             return None;
         }
-        left.lock().ok()?.next()
+        left.lock().unwrap_or_else(PoisonError::into_inner).next()
     };
     let done: Mutex<Vec<(usize, Result<R, E>)>> = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for worker in workers {
             scope.spawn(|| {
+                let _guard = Guard(&ended);
                 while let Some((index, job)) = next() {
                     let result = work(worker, job);
                     if result.is_err() {
-                        failed.store(true, Ordering::Relaxed);
+                        ended.store(true, Ordering::Relaxed);
                     }
-                    if let Ok(mut done) = done.lock() {
-                        done.push((index, result));
-                    }
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                 }
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(|_| unreachable!("a worker's panic has gone on"));
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }
@@ -72,17 +82,33 @@ mod tests {
 
     #[test]
     fn a_failure_ends_it() {
-        let begun = AtomicUsize::new(0);
-        let result = on_all(&[(), ()], &(0..100).collect::<Vec<u32>>(), |(), &job| {
+        let jobs: Vec<u32> = (0..100).collect();
+        let fails = |begun: &AtomicUsize, job: u32| {
             begun.fetch_add(1, Ordering::SeqCst);
             if job == 3 { Err(job) } else { Ok(()) }
-        });
-        assert_eq!(result, Err(3));
-        let result = on_all(&[()], &(0..100).collect::<Vec<u32>>(), |(), &job| {
-            begun.fetch_add(1, Ordering::SeqCst);
-            if job == 3 { Err(job) } else { Ok(()) }
-        });
-        assert_eq!(result, Err(3));
-        assert!(begun.into_inner() < 104 + 4);
+        };
+        for workers in 1..4 {
+            let begun = AtomicUsize::new(0);
+            assert_eq!(on_all(&vec![(); workers], &jobs, |(), &job| fails(&begun, job)), Err(3));
+            assert!(workers > 1 || begun.into_inner() == 4);
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_it() {
+        let (both, begun) = (Barrier::new(2), AtomicUsize::new(0));
+        let run = || {
+            on_all(&[(), ()], &(0..1000).collect::<Vec<u32>>(), |(), &job| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                if job < 2 {
+                    both.wait();
+                }
+                assert!(job != 0, "meant");
+                thread::sleep(std::time::Duration::from_millis(1));
+                Ok::<_, ()>(())
+            })
+        };
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+        assert!(begun.into_inner() < 1000);
     }
 }

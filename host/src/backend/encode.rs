@@ -15,6 +15,7 @@ use stwo::prover::poly::twiddles::TwiddleTree;
 
 use super::device::{Device, Error};
 use super::field::{B, LANES, LOG_LANES};
+use super::gpu::matrix::Later;
 use super::gpu::{encode as gpu, matrix as gpu_matrix};
 use super::matrix::Matrix;
 use super::merkle::{Absorbed, BulkHash, Tree};
@@ -64,13 +65,13 @@ impl Encoder {
     }
 
     /// A matrix of columns of these cells, of which `make` makes messages, with the tree over the rows of its codewords up to
-    /// a cap of `2^cap_log` digests. It is kept where it is encoded, if so many bytes of a GPU's memory are free beside it.
+    /// a cap of `2^cap_log` digests. It is kept where it is encoded, if there is room for what comes later in a GPU's memory beside it.
     pub fn commit<S: BulkHash>(
         &self,
         cells: &[Cell],
         make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
-        later: u64,
+        later: Later,
     ) -> Result<(Matrix, Tree<S>), Error> {
         if let Some((matrix, tree)) = self.commit_there(cells, &make, cap_log, later)? {
             return Ok((matrix, tree));
@@ -93,7 +94,7 @@ impl Encoder {
         cells: &[Cell],
         make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
-        later: u64,
+        later: Later,
     ) -> Result<Option<(Matrix, Tree<S>)>, Error> {
         let Means::Gpu(encoder) = &self.means else { return Ok(None) };
         let there = gpu_matrix::Matrix::commit(encoder, cells, make, cap_log, later)?;

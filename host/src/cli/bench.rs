@@ -220,7 +220,7 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
     let weights = timed.elapsed().as_secs_f64();
     context.monitor.take();
     let times = circlet::estimate::estimate(key.protocol(), rayon::current_num_threads()).times;
-    let _shown = context.monitor.plan(&job::plan(&times)[1..], runs);
+    let shown = context.monitor.plan(&job::plan(&times)[1..], runs);
     let (mut executions, mut proofs, mut verifications) = (Vec::new(), Vec::new(), Vec::new());
     let mut proof_bytes = 0;
     let mut cpu = Some(0.0);
@@ -240,10 +240,12 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
         verifications.push(timed.elapsed().as_secs_f64());
         proof_bytes = proof.len();
     }
+    drop(shown);
     let mut stages = context.monitor.take();
     for (_, seconds) in &mut stages {
         *seconds /= f64::from(runs);
     }
+    let memory = system::peak_memory();
     let prove = |key: &&Key| -> Result<(), Failure> {
         let trace = key.execute(&inputs).or_file("the model has no result for its first sample")?;
         key.prove(&trace, &key.statement(&trace)).map(drop)
@@ -262,14 +264,14 @@ fn measure(context: &Context, which: Which, profile: ProfileId, runs: u32) -> Re
         cpu: cpu.map(|sum| sum / f64::from(runs)),
         verify: median(verifications),
         proof: proof_bytes,
-        memory: system::peak_memory(),
+        memory,
         bits: job::security(key.protocol())?.bits,
         stages,
         together,
     })
 }
 
-/// Proofs in a second, when all of several workers make some.
+/// Proofs in a second, when all of several workers make some; each has made one before.
 pub fn together<W: Sync>(
     workers: &[W],
     runs: u32,
@@ -278,6 +280,7 @@ pub fn together<W: Sync>(
     if workers.len() < 2 {
         return Ok(None);
     }
+    workers.iter().try_for_each(&prove)?;
     let jobs = vec![(); runs as usize * workers.len()];
     let timed = Instant::now();
     queue::on_all(workers, &jobs, |worker, ()| prove(worker))?;

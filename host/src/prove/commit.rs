@@ -13,7 +13,7 @@ use super::adversary::Adversary;
 use crate::backend::device::Error;
 use crate::backend::encode::Encoder;
 use crate::backend::field::{B, LANES, pack_base};
-use crate::backend::gpu::matrix::later;
+use crate::backend::gpu::matrix::Later;
 use crate::backend::matrix::{Matrix, groups};
 use crate::backend::merkle::{BulkHash, Tree};
 use crate::execute::{Cells, Fixed};
@@ -54,7 +54,7 @@ impl<S: BulkHash> Commitment<S> {
             return Ok(Self { matrix: Matrix::Kept { messages, codewords }, tree });
         }
         let (matrix, tree) =
-            encoder.commit(&cells(protocol, which), make, cap_log, later(protocol, which))?;
+            encoder.commit(&cells(protocol, which), make, cap_log, Later::new(protocol, which))?;
         Ok(Self { matrix, tree })
     }
 
@@ -75,7 +75,7 @@ impl<S: BulkHash> Commitment<S> {
             stack(&columns, range, rows)
         };
         let cap_log = protocol.cap_log(protocol.codeword_log());
-        let (cells, later) = (cells(protocol, Which::Fixed), later(protocol, Which::Fixed));
+        let (cells, later) = (cells(protocol, Which::Fixed), Later::new(protocol, Which::Fixed));
         if let Some((matrix, tree)) = encoder.commit_there(&cells, &make, cap_log, later)? {
             return Ok(Self { matrix, tree });
         }

@@ -41,6 +41,7 @@ pub fn prove<S: BulkHash>(
     let stage = tracing::debug_span!(target: "opening", "contract").entered();
     let matrices = commitments.map(|c| c.map(|c| &c.matrix));
     let mut stack = Stack::new(&weights, matrices, stacking)?;
+    let slots = weights.slots;
     drop(stage);
     let stage = tracing::debug_span!(target: "opening", "stack rounds").entered();
     let mut point = Vec::new();
@@ -59,7 +60,7 @@ pub fn prove<S: BulkHash>(
     let mut rows = match (stack.finish(), twiddles.gpu(channel.adversary)) {
         (Left::OnGpu(left), Some(twiddles)) => rows::begin_there(left.rows(&matrices, &factors)?, twiddles),
         (left, _) => {
-            let w = weights.slots.expand(&left.multiples()?);
+            let w = slots.expand(&left.multiples()?);
             rows::begin(encoder, twiddles, combine_all(matrices, &factors)?, w, channel.adversary)?
         }
     };

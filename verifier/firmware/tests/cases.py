@@ -1,8 +1,8 @@
 """A device says of the proofs of a corpus what is said there: cases.py CIRCLET FOLDER BOARD PORT [KIND...]
 
 Sends one forged proof for each reason, one more for what is said of turns, and the honest ones that are not large, or all
-cases if CIRCLET_CASES is "all". KINDs are beginnings of keys' files, if the device is not to have others. Files that cannot be used never reach a device, and one
-with a proof under another key than the one that it names is judged under that.
+cases if CIRCLET_CASES is "all". KINDs are beginnings of keys' files, if the device is not to have others. Files that cannot be
+used never reach a device, and one with a proof under another key than the one that it names is judged under that.
 """
 
 import json

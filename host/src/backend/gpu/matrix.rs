@@ -25,19 +25,30 @@ pub const LEAST_SUM: usize = 1 << 16;
 /// Columns of such matrices, at least.
 pub const LEAST_WIDTH: usize = 4;
 
-/// Bytes that are needed beside the matrix of a tree once that is committed to: by the matrices of the trees that come after
-/// it, and by what takes most of all that is computed then.
-pub fn later(outline: &Outline, which: Which) -> u64 {
-    let (log_rows, log_codeword) = (outline.stacking.log_rows, outline.codeword_log());
-    let log = outline.sizes().gkr_log;
-    let lookups = if log < LEAST { 0 } else { Leaves::memory(log) };
-    let all = outline.stacking.matrix_columns;
-    let rounds =
-        stack::reserved(all.into_iter().sum(), log_rows).max(fold::Rows::memory(log_rows, log_codeword));
-    let most = lookups.max(rounds).max(committing(log_rows, log_codeword));
-    let [_, others @ ..] = all;
-    let held = |columns| Columns::memory(columns, log_rows) + Columns::memory(columns, log_codeword);
-    most + if which == Which::Fixed { others.into_iter().map(held).sum() } else { 0 }
+/// Bytes that are left beside the matrix of a tree once that is committed to.
+#[derive(Clone, Copy, Debug)]
+pub struct Later {
+    /// For the matrices of the trees that come after it, and for what takes most of all that is computed then.
+    pub needed: u64,
+    /// The same with room for rounds over columns, which the processor has where there is none: rather than codewords.
+    pub better: u64,
+}
+
+impl Later {
+    /// Beside the matrix of a tree.
+    pub fn new(outline: &Outline, which: Which) -> Self {
+        let (log_rows, log_codeword) = (outline.stacking.log_rows, outline.codeword_log());
+        let log = outline.sizes().gkr_log;
+        let lookups = if log < LEAST { 0 } else { Leaves::memory(log) };
+        let rows = fold::Rows::memory(log_rows, log_codeword);
+        let most = lookups.max(rows).max(committing(log_rows, log_codeword));
+        let all = outline.stacking.matrix_columns;
+        let [_, others @ ..] = all;
+        let held = |columns| Columns::memory(columns, log_rows) + Columns::memory(columns, log_codeword);
+        let others = if which == Which::Fixed { others.into_iter().map(held).sum() } else { 0 };
+        let better = most.max(stack::reserved(all.into_iter().sum(), log_rows));
+        Self { needed: most + others, better: better + others }
+    }
 }
 
 /// Bytes that it takes to commit to columns, or to open them, a few at a time.
@@ -67,16 +78,16 @@ impl Matrix {
         cells: &[Cell],
         make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
-        later: u64,
+        later: Later,
     ) -> Result<Option<(Self, Tree<S>)>, Error> {
         let (machine, count) = (encoder.machine(), cells.len());
         let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
         let (_, usable) = usable(&**machine)?;
         let (held, all) = (Columns::memory_of(cells, log_message), Columns::memory(count, log_codeword));
-        if held + later.max(committing(log_message, log_codeword)) > usable {
+        if held + later.needed.max(committing(log_message, log_codeword)) > usable {
             return Ok(None);
         }
-        let keeps = held + all + later.max(hashing(log_codeword)) <= usable;
+        let keeps = held + all + later.better.max(hashing(log_codeword)) <= usable;
         let mut columns = Columns::new(machine, cells, log_message)?;
         for range in matrix::groups(count) {
             for (column, message) in range.clone().zip(make(range)) {

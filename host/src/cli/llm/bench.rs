@@ -363,37 +363,44 @@ fn measure(
         Device::Cpu => Keep::Codewords,
         Device::Gpu(_) => Keep::Tree,
     };
-    let held = |expected| Holding { keep, in_file: false }.expected(expected).memory_bytes;
+    let holding = Holding { keep, in_file: false };
+    let provers = context.others.len() as u64 + 1;
     let mut planned = Vec::new();
     for &n in positions {
         let extent = extent(&short, n, 1).or_usage("cannot use these --positions")?;
-        let expected = estimate(&protocol(&short, profile, extent)?, rayon::current_num_threads());
-        context.check_memory(held(expected), "this benchmark")?;
+        let protocol = protocol(&short, profile, extent)?;
+        let expected = holding.expected(estimate(&protocol, rayon::current_num_threads()));
+        context.check_memory(expected.memory_bytes.saturating_mul(provers), "this benchmark")?;
         planned.push((extent, expected));
     }
     system::reset_peak_memory();
     let prover = |device: &Device, decoder: Decoder| {
-        let runner = Runner::new(decoder, &numbers).or_file("the model cannot be measured")?;
+        let runner = Runner::new(decoder, &numbers).or_file(UNUSABLE)?;
         commit(device, runner, profile, Suite::default(), keep)
     };
-    let others = context.others.iter().map(|device| prover(device, short.clone()));
-    let others = others.collect::<Result<Vec<_>, Failure>>()?;
     let timed = Instant::now();
-    let prover = prover(&context.device, short)?;
-    drop(numbers);
+    let mut provers = vec![prover(&context.device, short.clone())?];
     let commit = timed.elapsed().as_secs_f64();
     let commit_memory = system::peak_memory();
+    for device in &context.others {
+        provers.push(prover(device, short.clone())?);
+    }
+    drop(numbers);
+    let provers: Vec<&dyn Prover> = provers.iter().map(Box::as_ref).collect();
+    let prover = provers[0];
     for (extent, expected) in planned {
         context.monitor.take();
         let shown = context.monitor.plan(&job::plan(&expected.times)[1..], runs);
-        let provers: Vec<&dyn Prover> = std::iter::once(&prover).chain(&others).map(Box::as_ref).collect();
-        let warm = warm(&provers, words, extent, runs)?;
+        let said = said(prover, words, extent)?;
+        let warm = warm(prover, &said, runs)?;
         drop(shown);
         let mut stages = context.monitor.take();
         stages.retain(|(name, _)| STAGES.contains(name));
         for (_, seconds) in &mut stages {
             *seconds /= f64::from(runs);
         }
+        let memory = system::peak_memory().max(commit_memory);
+        let together = together(&provers, runs, |prover| prover.prove(&said).map(drop).or_file(UNUSABLE))?;
         let protocol = protocol(&prover.key().decoder, profile, extent)?;
         rows.push(Row {
             layers,
@@ -405,12 +412,12 @@ fn measure(
             cpu: warm.cpu,
             verify: median(warm.verifications),
             proof: warm.proof,
-            memory: system::peak_memory().max(commit_memory),
+            memory,
             commit_memory,
             bits: job::security(&protocol)?.bits,
             stages,
             expected,
-            together: warm.together,
+            together,
         });
         system::reset_peak_memory();
     }
@@ -423,35 +430,36 @@ struct Warm {
     verifications: Vec<f64>,
     cpu: Option<f64>,
     proof: usize,
-    together: Option<f64>,
 }
 
-/// Proves one token after a prompt of as many as there are positions, from the start of a text: with the first of some
-/// provers, and with all at once.
-fn warm(provers: &[&dyn Prover], words: &[u32], extent: Extent, runs: u32) -> Result<Warm, Failure> {
-    let prover = provers[0];
+/// Why nothing was measured.
+const UNUSABLE: &str = "the model cannot be measured";
+
+/// A prompt of as many tokens as there are positions, from the start of a text, and one token that follows.
+fn said(prover: &dyn Prover, words: &[u32], extent: Extent) -> Result<Text, Failure> {
     let decoder = &prover.key().decoder;
     let given = words.iter().copied().cycle().take(extent.first as usize + 1);
     let mut tokens: Vec<u32> = decoder.prefix.into_iter().chain(given).collect();
     let prompt = tokens.len() as u32;
-    let unusable = "the model cannot be measured";
-    tokens.push(prover.runner().next(&tokens).or_file(unusable)?);
-    let said = Text { tokens, prompt };
-    let (proofs, verifications) = (Vec::new(), Vec::new());
-    let mut warm = Warm { proofs, verifications, cpu: Some(0.0), proof: 0, together: None };
+    tokens.push(prover.runner().next(&tokens).or_file(UNUSABLE)?);
+    Ok(Text { tokens, prompt })
+}
+
+/// Proves a text again and again.
+fn warm(prover: &dyn Prover, said: &Text, runs: u32) -> Result<Warm, Failure> {
+    let mut warm = Warm { proofs: Vec::new(), verifications: Vec::new(), cpu: Some(0.0), proof: 0 };
     for _ in 0..runs {
         let before = system::cpu_seconds();
         let timed = Instant::now();
-        let proof = prover.prove(&said).or_file(unusable)?;
+        let proof = prover.prove(said).or_file(UNUSABLE)?;
         warm.proofs.push(timed.elapsed().as_secs_f64());
         let spent = system::cpu_seconds().zip(before).map(|(after, before)| after - before);
         warm.cpu = warm.cpu.zip(spent).map(|(sum, spent)| sum + spent / f64::from(runs));
         let timed = Instant::now();
-        circlet_verifier::verify_text(prover.key(), &said, &proof)
+        circlet_verifier::verify_text(prover.key(), said, &proof)
             .or_file("a proof that was just made is rejected; this is a bug in circlet")?;
         warm.verifications.push(timed.elapsed().as_secs_f64());
         warm.proof = proof.len();
     }
-    warm.together = together(provers, runs, |prover| prover.prove(&said).map(drop).or_file(unusable))?;
     Ok(warm)
 }
