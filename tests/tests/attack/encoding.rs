@@ -19,6 +19,8 @@ use circlet_tests::programs::{self, Heads, ProgramBuilder};
 use circlet_tests::satisfied::cell;
 use circlet_verifier::{Reject, verify_with};
 
+use super::rejected;
+
 /// Enough work before the first challenge that a nonce of another transcript does not fit by chance.
 const WORK: Profile = Profile { g_lookup: 14, ..TOY };
 
@@ -26,12 +28,6 @@ const WORK: Profile = Profile { g_lookup: 14, ..TOY };
 fn nth(circuit: &Circuit, suffix: &str, n: usize) -> ColumnId {
     let mut all = (0u32..).zip(&circuit.columns).filter(|(_, c)| c.name.ends_with(suffix));
     ColumnId(all.nth(n).unwrap_or_else(|| panic!("no column {suffix}")).0)
-}
-
-/// A trace that is rejected, at the stage that its other numbers decide.
-#[track_caller]
-fn rejected(verdict: &Verdict, what: &str) {
-    assert!(matches!(*verdict, LOOKUP | OPENING), "{what}: {verdict:?}");
 }
 
 /// Attention of two heads at four positions, of which all see the first three, and a norm of the sum.

@@ -15,8 +15,8 @@ use circlet_core::profile::ProfileId;
 use circlet_verifier::verify_encoding;
 
 const FOLDER: &str = "all-MiniLM-L6-v2";
-const CALIBRATION: &str = include_str!("../../models/tiny-llama/calibration.txt");
-const HELD_OUT: &str = include_str!("../../models/tiny-llama/heldout.txt");
+const CALIBRATION: &str = include_str!("../../../models/tiny-llama/calibration.txt");
+const HELD_OUT: &str = include_str!("../../../models/tiny-llama/heldout.txt");
 
 fn folder() -> Option<PathBuf> {
     let cache = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/cache");
