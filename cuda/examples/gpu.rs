@@ -92,8 +92,10 @@ fn bind(mut sumcheck: Sumcheck<'_>) -> Result<Sumcheck<'_>, Error> {
 
 fn all_rounds(mut sumcheck: Sumcheck<'_>) -> Result<Sumcheck<'_>, Error> {
     sumcheck.first()?;
+    sumcheck.sums()?;
     while sumcheck.count() > LAST {
         sumcheck.bind(CHALLENGE)?;
+        sumcheck.sums()?;
     }
     Ok(sumcheck)
 }
@@ -114,11 +116,7 @@ fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
         let point = vec![CHALLENGE; log as usize - 1];
         let begin = || Sumcheck::new(&leaves, CHALLENGE, &point, None);
         let sumcheck = begin()?;
-        row(
-            format!("first round, 2^{log} leaves"),
-            20.0 * all,
-            seconds(machine, || sumcheck.first().map(drop))?,
-        );
+        row(format!("first round, 2^{log} leaves"), 20.0 * all, seconds(machine, || sumcheck.first())?);
         drop(sumcheck);
         row(format!("second round, 2^{log} leaves"), 36.0 * all, seconds_each(machine, begin, bind)?);
         let bound = || begin().and_then(bind);

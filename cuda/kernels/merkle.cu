@@ -57,17 +57,18 @@ INLINE void store(uint4* states, u32 place, const State& state) {
   states[2 * (u64)place + 1] = make_uint4(w[4], w[5], w[6], w[7]);
 }
 
-// Absorbs `count` columns of cells into the states of all rows: a multiple of sixteen, unless with them all `length` bytes
-// of a row are absorbed; `before` were before. Rows begin in the state `begin`.
+// Absorbs `count` columns of cells, `stride` from one to the next, into the states of `rows` rows: a multiple of sixteen, unless
+// with them all `length` bytes of a row are absorbed; `before` were before. Rows begin in the state `begin`.
 extern "C" __global__ void __launch_bounds__(256)
-    absorb_columns(const u32* columns, uint4* states, State begin, u32 count, u32 rows, u32 before, u32 length) {
+    absorb_columns(const u32* columns, uint4* states, State begin, u32 count, u32 rows, u32 stride, u32 before,
+                   u32 length) {
   const u32 row = blockIdx.x * blockDim.x + threadIdx.x;
   if (row >= rows) return;
   State state = before == 0 ? begin : load(states, row);
   for (u32 first = 0; first < count; first += 16) {
     u32 block[16];
 #pragma unroll
-    for (int k = 0; k < 16; k++) block[k] = first + k < count ? columns[(u64)(first + k) * rows + row] : 0;
+    for (int k = 0; k < 16; k++) block[k] = first + k < count ? columns[(u64)(first + k) * stride + row] : 0;
     const u32 all = before + 4 * (first + 16), bytes = all < length ? all : length;
     compress(state, block, bytes, bytes == length);
   }

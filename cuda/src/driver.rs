@@ -1,9 +1,10 @@
 //! GPUs behind NVIDIA's driver, which is looked for when the program runs.
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, c_void};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
@@ -201,6 +202,8 @@ pub struct Gpu {
 struct Loaded {
     modules: HashMap<&'static str, sys::CUmodule>,
     functions: HashMap<&'static str, sys::CUfunction>,
+    /// GPUs whose memory this one reaches itself, as far as it can, since it was asked to.
+    peers: HashSet<usize>,
 }
 
 // SAFETY: streams, modules and functions may be used by all threads that have entered the context.
@@ -239,10 +242,20 @@ impl Gpu {
         Error::Failed { device: self.info.to_string(), what: what.into(), why: word(error) }
     }
 
+    /// Lets the context that was entered reach another GPU's memory itself, if it can: copies go by way of the processor
+    /// otherwise.
+    fn reach(&self, other: &Self) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.info.peers.contains(&other.info.index) && loaded.peers.insert(other.info.index) {
+            // SAFETY: both contexts are retained. An error says that it cannot, or does already.
+            let _ = unsafe { sys::cuCtxEnablePeerAccess(other.context.context, 0) };
+        }
+    }
+
     /// The function of a kernel.
     fn function(&self, kernel: &Kernel) -> Result<sys::CUfunction, Error> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let Loaded { modules, functions } = &mut *loaded;
+        let Loaded { modules, functions, .. } = &mut *loaded;
         if let Some(&function) = functions.get(kernel.name) {
             return Ok(function);
         }
@@ -319,6 +332,33 @@ impl Machine for Gpu {
             }
         });
         copied.map_err(|error| self.failed("a copy from it", error))
+    }
+
+    unsafe fn receive(
+        &self,
+        to: u64,
+        machine: &Arc<dyn Machine>,
+        from: u64,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        let Some(other) = (&**machine as &dyn Any).downcast_ref::<Self>() else {
+            return Err(Error::Failed {
+                device: self.info.to_string(),
+                what: format!("a copy from {}", machine.describe()),
+                why: "it is no GPU".into(),
+            });
+        };
+        other.synchronize()?;
+        let copied = self.context.enter().and_then(|()| {
+            self.reach(other);
+            // SAFETY: the caller says that there is so much memory at both, in the contexts of both; the copy is waited for.
+            unsafe {
+                let (own, others) = (self.context.context, other.context.context);
+                sys::cuMemcpyPeerAsync(to, own, from, others, bytes as usize, self.stream).result()?;
+                result::stream::synchronize(self.stream)
+            }
+        });
+        copied.map_err(|error| self.failed(&format!("a copy from {}", other.info), error))
     }
 
     unsafe fn launch(&self, kernel: &Kernel, grid: Grid, arguments: &[Argument]) -> Result<(), Error> {

@@ -58,7 +58,8 @@ impl Tables {
         let [a, b] = self.pair.each_ref().map(|table| table[0].address());
         let pairs = self.len / 2;
         // SAFETY: there are so many pairs in both tables.
-        unsafe { self.total.launch(&SUM, pairs >> WIDTH, &[a, b], &[Argument::Word(pairs as u32)]) }
+        unsafe { self.total.launch(&SUM, pairs >> WIDTH, &[a, b], &[Argument::Word(pairs as u32)])? }
+        self.total.read()
     }
 
     /// Binds the lowest coordinate and gives the sums of the next round; more than [`LAST`] elements are left before.
@@ -69,10 +70,10 @@ impl Tables {
         let pairs = self.len / 4;
         let after = [Argument::Word(pairs as u32), Argument::Element(r)];
         // SAFETY: there are twice so many pairs in both tables, and room for half of them.
-        let sums = unsafe { self.total.launch(&BIND, pairs >> WIDTH, &[a, b, bound_a, bound_b], &after)? };
+        unsafe { self.total.launch(&BIND, pairs >> WIDTH, &[a, b, bound_a, bound_b], &after)? }
         self.pair.iter_mut().for_each(|table| table.swap(0, 1));
         self.len /= 2;
-        Ok(sums)
+        self.total.read()
     }
 
     /// What is left.

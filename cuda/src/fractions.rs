@@ -290,39 +290,44 @@ impl<'a> Sumcheck<'a> {
         self.count
     }
 
-    /// Launches a kernel that sums over `2^log` pairs, and gives the sums.
-    fn sum(&self, kernel: &Kernel, log: u32, before: &[Argument], after: &[Argument]) -> Result<Sums, Error> {
+    /// Launches a kernel that sums over `2^log` pairs.
+    fn sum(&self, kernel: &Kernel, log: u32, before: &[Argument], after: &[Argument]) -> Result<(), Error> {
         let before = [before, &self.weights.of(log)].concat();
         // SAFETY: the callers give what the kernels take; there are weights of so many places.
         unsafe { self.total.launch(kernel, 1 << (log - WIDTH), &before, after) }
     }
 
-    /// The sums of the first round.
-    pub fn first(&self) -> Result<Sums, Error> {
+    /// Launches the sums of the first round.
+    pub fn first(&self) -> Result<(), Error> {
         let children = self.children;
         let after = [Argument::Word(1 << (children.log - 1)), Argument::Element(self.lambda)];
         self.sum(&FIRST[usize::from(children.leaves)], children.log - 2, &children.addresses(), &after)
     }
 
-    /// Binds the highest coordinate and gives the sums of the next round; more than [`LAST`] nodes are left before.
-    pub fn bind(&mut self, r: Element) -> Result<Sums, Error> {
+    /// What was launched last: of a round at 0, and the leading coefficient.
+    pub fn sums(&self) -> Result<Sums, Error> {
+        self.total.read()
+    }
+
+    /// Binds the highest coordinate and launches the sums of the next round; more than [`LAST`] nodes are left before.
+    pub fn bind(&mut self, r: Element) -> Result<(), Error> {
         assert!(self.count > LAST, "few nodes are bound elsewhere");
         let children = self.children;
         let all = 1usize << (children.log - 1);
         let stride = all / 2;
         let count = self.count / 2;
         let log = count.ilog2() - 1;
-        let sums = if self.count == all {
+        if self.count == all {
             let [q, p] = children.addresses();
             let after = [Argument::Word(all as u32), Argument::Element(self.lambda), Argument::Element(r)];
             let kernel = &BIND[usize::from(children.leaves)];
-            self.sum(kernel, log, &[q, p, self.nodes.address()], &after)?
+            self.sum(kernel, log, &[q, p, self.nodes.address()], &after)?;
         } else {
             let [stride, count] = numbers([stride, count]);
-            self.sum(&BIND_NODES, log, &[self.nodes.address()], &[stride, count, Argument::Element(r)])?
-        };
+            self.sum(&BIND_NODES, log, &[self.nodes.address()], &[stride, count, Argument::Element(r)])?;
+        }
         self.count = count;
-        Ok(sums)
+        Ok(())
     }
 
     /// The nodes that are left, fewer than at the beginning.

@@ -1,5 +1,6 @@
 //! What runs kernels.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -131,8 +132,11 @@ impl Argument {
     }
 }
 
+/// Bytes that go by way of the processor at once from one machine to another.
+const PIECE: u64 = 1 << 26;
+
 /// Runs kernels, one after the other in the order in which they are launched.
-pub trait Machine: Debug + Send + Sync {
+pub trait Machine: Any + Debug + Send + Sync {
     /// What it is, for people.
     fn describe(&self) -> String;
 
@@ -162,6 +166,31 @@ pub trait Machine: Debug + Send + Sync {
     /// # Safety
     /// There is so much memory at the address.
     unsafe fn download(&self, from: u64, bytes: &mut [u8]) -> Result<(), Error>;
+
+    /// Copies from a machine, this one or another, when all that was launched on either is done. Nothing of the memory there
+    /// is read after this.
+    ///
+    /// # Safety
+    /// There is so much memory at both addresses.
+    unsafe fn receive(
+        &self,
+        to: u64,
+        machine: &Arc<dyn Machine>,
+        from: u64,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        // By way of the processor, a piece at a time.
+        let mut piece = vec![0; bytes.min(PIECE) as usize];
+        for at in (0..bytes).step_by(PIECE as usize) {
+            let piece = &mut piece[..(bytes - at).min(PIECE) as usize];
+            // SAFETY: as the caller says.
+            unsafe {
+                machine.download(from + at, piece)?;
+                self.upload(to + at, piece)?;
+            }
+        }
+        Ok(())
+    }
 
     /// Launches a kernel.
     ///
@@ -240,6 +269,14 @@ impl Buffer {
             let bytes = std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len());
             self.machine.upload(self.address + (first * WORD) as u64, bytes)
         }
+    }
+
+    /// Writes words of a buffer, from `at` on, of this machine or another.
+    pub fn receive(&mut self, first: usize, from: &Self, at: usize, words: usize) -> Result<(), Error> {
+        assert!(first + words <= self.words && at + words <= from.words, "a copy beyond a buffer");
+        let (to, place) = (self.address + (first * WORD) as u64, from.address + (at * WORD) as u64);
+        // SAFETY: both ranges were just compared with their buffers.
+        unsafe { self.machine.receive(to, &from.machine, place, (words * WORD) as u64) }
     }
 
     /// Reads words from one on.

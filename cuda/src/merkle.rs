@@ -44,17 +44,45 @@ impl Rows {
     /// Absorbs the next columns, which lie one after the other: a multiple of sixteen, unless they are the last.
     pub fn absorb(&mut self, columns: &Buffer, count: usize) -> Result<(), Error> {
         assert_eq!(columns.len(), count * self.count, "other columns");
+        self.absorb_rows(columns, 0, count, self.count)
+    }
+
+    /// The same of these rows of longer columns, `stride` cells from one to the next; the first of their cells is at `first`.
+    pub fn absorb_rows(
+        &mut self,
+        columns: &Buffer,
+        first: usize,
+        count: usize,
+        stride: usize,
+    ) -> Result<(), Error> {
+        assert!(
+            count > 0 && self.count <= stride && first + (count - 1) * stride + self.count <= columns.len(),
+            "other columns"
+        );
         let after = self.absorbed + 4 * count;
         assert!(
             after == self.length || after < self.length && count.is_multiple_of(BLOCK),
             "columns out of order"
         );
-        let words = [count, self.count, self.absorbed, self.length].map(|word| Argument::Word(word as u32));
-        let buffers = [columns.address(), self.states.address(), Argument::Words(self.begin)];
+        let words = [count, self.count, stride, self.absorbed, self.length];
+        let words = words.map(|word| Argument::Word(word as u32));
+        let buffers = [columns.address_of(first), self.states.address(), Argument::Words(self.begin)];
         // SAFETY: there are so many columns of so many rows, and a state for every row.
         unsafe { self.machine.launch(&ABSORB, Grid::of(self.count), &[&buffers[..], &words[..]].concat())? }
         self.absorbed = after;
         Ok(())
+    }
+
+    /// The same rows on a machine, this one or another.
+    pub fn on(self, machine: &Arc<dyn Machine>) -> Result<Self, Error> {
+        if Arc::ptr_eq(machine, &self.machine) {
+            return Ok(self);
+        }
+        let mut states = Buffer::new(machine, self.states.len())?;
+        if self.absorbed > 0 {
+            states.receive(0, &self.states, 0, self.states.len())?;
+        }
+        Ok(Self { machine: machine.clone(), states, ..self })
     }
 
     /// The digests of all rows, when they are absorbed.

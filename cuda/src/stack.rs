@@ -288,6 +288,14 @@ impl Stack {
         Ok(sums)
     }
 
+    /// Writes a column and its weight that another stack of the same slots has, of this machine or another.
+    pub fn receive(&mut self, column: usize, other: &Self, at: usize) -> Result<(), Error> {
+        assert!(column < self.count && at < other.count && self.slots == other.slots, "no such columns");
+        let words = self.slots * SLOT;
+        self.columns.receive(column * words, &other.columns, at * words, words)?;
+        self.weights.receive(column * words, &other.weights, at * words, words)
+    }
+
     /// The weight on a column: of each slot the first coordinates of all runs, then the second ones.
     pub fn weight(&self, column: usize) -> Result<Vec<u32>, Error> {
         let mut words = vec![0; self.slots * SLOT];

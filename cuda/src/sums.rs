@@ -46,8 +46,8 @@ impl Total {
         Ok(Self { machine: machine.clone(), sums, blocks })
     }
 
-    /// Launches a kernel that sums over so many tiles, each with a place for every thread of a block, and gives the sums. It
-    /// is given where blocks leave theirs between the other arguments.
+    /// Launches a kernel that sums over so many tiles, each with a place for every thread of a block; [`Self::read`] gives the
+    /// sums. It is given where blocks leave theirs between the other arguments.
     ///
     /// # Safety
     /// As [`Machine::launch`].
@@ -57,7 +57,7 @@ impl Total {
         tiles: usize,
         before: &[Argument],
         after: &[Argument],
-    ) -> Result<Sums, Error> {
+    ) -> Result<(), Error> {
         let blocks = self.blocks.min(tiles as u32);
         let grid = Grid { blocks: [blocks, 1, 1], threads: 1 << WIDTH, shared: 0 };
         let parts = self.sums.address_of(2 * EXTENSION);
@@ -65,8 +65,12 @@ impl Total {
         unsafe {
             self.machine.launch(kernel, grid, &[before, &[parts], after].concat())?;
             let one = Grid { blocks: [1, 1, 1], ..grid };
-            self.machine.launch(&TOTAL, one, &[parts, self.sums.address(), Argument::Word(blocks)])?;
+            self.machine.launch(&TOTAL, one, &[parts, self.sums.address(), Argument::Word(blocks)])
         }
+    }
+
+    /// The sums of the last launch.
+    pub fn read(&self) -> Result<Sums, Error> {
         let mut sums = [[0; EXTENSION]; 2];
         self.sums.read(0, sums.as_flattened_mut())?;
         Ok(sums)

@@ -1,6 +1,9 @@
 //! Proofs made on an emulated GPU: the same bytes as on the processor, in whatever groups of columns they are committed to;
 //! and where the GPU fails, an error that says so and no proof.
 
+#[path = "gpu/several.rs"]
+mod several;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

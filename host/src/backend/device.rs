@@ -1,5 +1,6 @@
 //! What computes the heavy forms: the processor's cores, or a GPU.
 
+use std::slice;
 use std::sync::Arc;
 
 pub use circlet_cuda::driver::Info;
@@ -13,6 +14,20 @@ pub enum Device {
     Cpu,
     /// A GPU, or an emulated one.
     Gpu(Arc<dyn Machine>),
+    /// Several, which share all forms that are worth it; a power of two of them is used.
+    Gpus(Vec<Arc<dyn Machine>>),
+}
+
+impl Device {
+    /// The GPUs: none, or a power of two of them, of which the first does what is not shared.
+    pub fn machines(&self) -> &[Arc<dyn Machine>] {
+        match self {
+            Self::Cpu => &[],
+            Self::Gpu(machine) => slice::from_ref(machine),
+            Self::Gpus(machines) if machines.is_empty() => machines,
+            Self::Gpus(machines) => &machines[..1 << machines.len().ilog2()],
+        }
+    }
 }
 
 /// All GPUs, or why there is none.
@@ -31,6 +46,17 @@ pub fn best() -> Result<Device, Error> {
         Some(info) => open(info.index),
         None => unreachable!("there is one that can be used"),
     }
+}
+
+/// These GPUs, which share every proof.
+pub fn shared(indices: &[usize]) -> Result<Device, Error> {
+    let machine = |&index: &usize| Ok(Arc::new(Gpu::open(index)?) as Arc<dyn Machine>);
+    Ok(Device::Gpus(indices.iter().map(machine).collect::<Result<_, Error>>()?))
+}
+
+/// The numbers of all GPUs that can be used, at least one.
+pub fn numbers() -> Result<Vec<usize>, Error> {
+    Ok(usable()?.into_iter().map(|info| info.index).collect())
 }
 
 /// All GPUs that can be used.

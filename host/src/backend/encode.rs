@@ -30,27 +30,28 @@ pub struct Encoder {
 enum Means {
     /// The processor, with twiddles.
     Cpu { log_message: u32, twiddles: TwiddleTree<SimdBackend> },
-    /// A GPU.
-    Gpu(Arc<gpu::Encoder>),
+    /// GPUs: all have what stays there, the first does what does not.
+    Gpu(Vec<Arc<gpu::Encoder>>),
 }
 
 impl Encoder {
     /// The code of messages of `2^log_message` at rate `2^-log_blowup`.
     pub fn new(log_message: u32, log_blowup: u32, device: &Device) -> Result<Self, Error> {
         let log_codeword = log_message + log_blowup;
-        let means = match device {
-            Device::Cpu => {
-                let half_coset = CanonicCoset::new(log_codeword).circle_domain().half_coset;
-                Means::Cpu { log_message, twiddles: SimdBackend::precompute_twiddles(half_coset) }
-            }
-            Device::Gpu(machine) => Means::Gpu(gpu::Encoder::new(machine, log_message, log_blowup)?.into()),
+        let machines = device.machines();
+        let means = if machines.is_empty() {
+            let half_coset = CanonicCoset::new(log_codeword).circle_domain().half_coset;
+            Means::Cpu { log_message, twiddles: SimdBackend::precompute_twiddles(half_coset) }
+        } else {
+            let encoder = |machine| Ok(gpu::Encoder::new(machine, log_message, log_blowup)?.into());
+            Means::Gpu(machines.iter().map(encoder).collect::<Result<_, Error>>()?)
         };
         Ok(Self { log_codeword, means })
     }
 
-    /// What encodes, if it is a GPU.
+    /// What encodes, if it is a GPU: the first.
     pub fn gpu(&self) -> Option<&gpu::Encoder> {
-        if let Means::Gpu(encoder) = &self.means { Some(encoder) } else { None }
+        if let Means::Gpu(encoders) = &self.means { Some(&encoders[0]) } else { None }
     }
 
     /// The codewords of many messages, in bit-reversed order.
@@ -60,7 +61,7 @@ impl Encoder {
                 let encode = |message: &Vec<B>| encode(*log_message, self.log_codeword, twiddles, message);
                 Ok(messages.par_iter().map(encode).collect())
             }
-            Means::Gpu(encoder) => encoder.encode_all(messages),
+            Means::Gpu(encoders) => encoders[0].encode_all(messages),
         }
     }
 
@@ -78,7 +79,7 @@ impl Encoder {
         }
         let messages = make(0..cells.len());
         let (codewords, tree) = match &self.means {
-            Means::Gpu(encoder) => encoder.commit(&messages, cap_log)?,
+            Means::Gpu(encoders) => encoders[0].commit(&messages, cap_log)?,
             Means::Cpu { .. } => {
                 let codewords = self.encode_all(&messages)?;
                 let tree = Tree::new(&codewords, cap_log);
@@ -96,8 +97,8 @@ impl Encoder {
         cap_log: u32,
         later: Later,
     ) -> Result<Option<(Matrix, Tree<S>)>, Error> {
-        let Means::Gpu(encoder) = &self.means else { return Ok(None) };
-        let there = gpu_matrix::Matrix::commit(encoder, cells, make, cap_log, later)?;
+        let Means::Gpu(encoders) = &self.means else { return Ok(None) };
+        let there = gpu_matrix::Matrix::commit(encoders, cells, make, cap_log, later)?;
         Ok(there.map(|(matrix, tree)| (Matrix::OnGpu(matrix), tree)))
     }
 
@@ -109,7 +110,7 @@ impl Encoder {
         groups: impl Iterator<Item = Vec<Vec<B>>>,
         cap_log: u32,
     ) -> Result<Tree<S>, Error> {
-        if let Means::Gpu(encoder) = &self.means {
+        if let Some(encoder) = self.gpu() {
             let mut leaves = encoder.leaves(columns)?;
             for messages in groups {
                 encoder.absorb(&mut leaves, &messages)?;

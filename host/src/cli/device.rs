@@ -10,34 +10,64 @@ use super::failure::{Failure, OrFail};
 use super::{Outcome, system, text};
 
 /// Where heavy work is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Choice {
     /// On the processor.
     Cpu,
     /// On a GPU, if there is one.
     Auto,
-    /// On this GPU.
-    Cuda(usize),
+    /// On these GPUs, at least one, all different.
+    Cuda(Vec<usize>),
     /// On all GPUs.
     All,
 }
 
 fn parse(text: &str) -> Result<Choice, String> {
+    let numbers = |list: &str| {
+        let numbers = list.split(',').map(|number| number.parse().ok());
+        numbers.collect::<Option<Vec<usize>>>()
+    };
     match text {
         "cpu" => Ok(Choice::Cpu),
         "auto" => Ok(Choice::Auto),
         "cuda:all" => Ok(Choice::All),
-        _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Choice::Cuda).ok_or_else(
-            || "must be cpu, auto, cuda: and the number of a GPU (circlet devices), or cuda:all".into(),
-        ),
+        _ => {
+            let numbers = text.strip_prefix("cuda:").and_then(numbers).ok_or(
+                "must be cpu, auto, cuda: and the number of a GPU (circlet devices) or several with commas between \
+                 them, or cuda:all",
+            )?;
+            let mut sorted = numbers.clone();
+            sorted.sort_unstable();
+            match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+                Some(pair) => Err(format!("names GPU {} twice", pair[0])),
+                None => Ok(Choice::Cuda(numbers)),
+            }
+        }
     }
 }
 
+/// These GPUs share a proof, as many as can.
+fn shared(numbers: &[usize]) -> Result<Device, Failure> {
+    let device = match numbers {
+        [one] => device::open(*one),
+        several => device::shared(several),
+    };
+    let device = device.or_usage(UNUSABLE)?;
+    let used = device.machines().len();
+    if used < numbers.len() {
+        eprintln!("a proof is shared by 2, 4, 8 ... GPUs: of {} the first {used} are used", numbers.len());
+    }
+    Ok(device)
+}
+
+const UNUSABLE: &str = "cannot use this --device";
+
 /// Where a command does its heavy work.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Where {
-    /// Do heavy work on: cpu, cuda:N (a GPU of `circlet devices`), auto (a GPU, if there is one), or cuda:all (all GPUs, a
-    /// proof on each: for bench). Proofs are the same
+    /// Do heavy work on: cpu, cuda:N (a GPU of `circlet devices`), cuda:N,M (these GPUs, which share every proof), auto (a GPU,
+    /// if there is one), or cuda:all (all GPUs, which share every proof; in bench each makes proofs of its own). Proofs
+    /// are the same
     #[arg(long, value_name = "WHERE", value_parser = parse, default_value = "cpu")]
     device: Choice,
 }
@@ -45,25 +75,19 @@ pub struct Where {
 impl Where {
     /// What was chosen, and what else does independent proofs, which only a command that makes several can use.
     pub fn open(self, several: bool) -> Result<(Device, Vec<Device>), Failure> {
-        let unusable = "cannot use this --device";
         let device = match self.device {
             Choice::Cpu => Device::Cpu,
-            Choice::Cuda(index) => device::open(index).or_usage(unusable)?,
+            Choice::Cuda(numbers) => shared(&numbers)?,
             Choice::Auto => device::best().unwrap_or_else(|why| {
                 eprintln!("{why}; the processor is used");
                 Device::Cpu
             }),
             Choice::All if several => {
-                let mut all = device::all().or_usage(unusable)?;
+                let mut all = device::all().or_usage(UNUSABLE)?;
                 let others = all.split_off(1);
                 return Ok((all.remove(0), others));
             }
-            Choice::All => {
-                return Err(Failure::usage(
-                    "--device cuda:all is for many proofs at once, as circlet bench makes them; this makes one, on one \
-                     GPU: choose cuda:N or auto",
-                ));
-            }
+            Choice::All => shared(&device::numbers().or_usage(UNUSABLE)?)?,
         };
         Ok((device, Vec::new()))
     }
@@ -131,9 +155,10 @@ mod tests {
     fn devices_have_names() {
         assert_eq!(parse("cpu"), Ok(Choice::Cpu));
         assert_eq!(parse("auto"), Ok(Choice::Auto));
-        assert_eq!(parse("cuda:12"), Ok(Choice::Cuda(12)));
+        assert_eq!(parse("cuda:12"), Ok(Choice::Cuda(vec![12])));
+        assert_eq!(parse("cuda:2,0"), Ok(Choice::Cuda(vec![2, 0])));
         assert_eq!(parse("cuda:all"), Ok(Choice::All));
-        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x", "cuda:0 "] {
+        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x", "cuda:0 ", "cuda:1,", "cuda:1,0,1"] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -115,10 +115,10 @@ impl Command {
     /// Where it does its heavy work, if the user can say.
     fn device(&self) -> Option<device::Where> {
         match self {
-            Self::Compile(arguments) => Some(arguments.device),
-            Self::Prove(arguments) => Some(arguments.device),
-            Self::Register(arguments) => Some(arguments.device),
-            Self::Bench(arguments) => Some(arguments.device),
+            Self::Compile(arguments) => Some(arguments.device.clone()),
+            Self::Prove(arguments) => Some(arguments.device.clone()),
+            Self::Register(arguments) => Some(arguments.device.clone()),
+            Self::Bench(arguments) => Some(arguments.device.clone()),
             _ => None,
         }
     }

@@ -35,10 +35,7 @@ pub fn prove<S: BulkHash>(
 
     let leaves = leaves(protocol, trace, challenges);
     let depth = protocol.leaves.depth as usize;
-    let mut on_gpu = match device {
-        Device::Gpu(machine) => gpu::Layers::new(machine, &leaves)?,
-        Device::Cpu => gpu::Layers::default(),
-    };
+    let mut on_gpu = gpu::Layers::new(device.machines(), &leaves)?;
     // Layers from the bottom up, but those on a GPU, and on the processor the two lowest of a large tree, which are not
     // stored.
     let above = on_gpu.above()?;

@@ -148,7 +148,7 @@ impl Reader<'_> {
         }
         let first = self.protocol.stacking.offset_in_tree(columns, id) as usize;
         let range = first..first + cells;
-        matrix.messages().alike(&range).then_some((matrix, range))
+        matrix.sums(&range, width).then_some((matrix, range))
     }
 }
 

@@ -172,18 +172,29 @@ pub fn tree<S: BulkHash>(
     height: u32,
     cap_log: u32,
 ) -> Result<Tree<S>, Error> {
+    let dropped = dropped(height, cap_log);
+    let kept = height.saturating_sub(cap_log) - dropped;
+    Ok(Tree::of_levels(levels::<S>(machine, leaves, dropped, kept)?, dropped, height))
+}
+
+/// The level so far above leaves that are on a GPU, and so many more above it.
+pub fn levels<S: BulkHash>(
+    machine: &Arc<dyn Machine>,
+    leaves: Buffer,
+    dropped: u32,
+    more: u32,
+) -> Result<Vec<Vec<S::Digest>>, Error> {
     let begin = initial_state(blake2s::NODE);
     let mut level = leaves;
-    let dropped = dropped(height, cap_log);
     for _ in 0..dropped {
         level = parents(machine, &level, begin)?;
     }
     let mut levels = vec![digests::<S>(&level)?];
-    for _ in dropped..height.saturating_sub(cap_log) {
+    for _ in 0..more {
         level = parents(machine, &level, begin)?;
         levels.push(digests::<S>(&level)?);
     }
-    Ok(Tree::of_levels(levels, dropped, height))
+    Ok(levels)
 }
 
 /// A level that is on the GPU.

@@ -1,12 +1,19 @@
-//! The lowest layers of a fraction tree on a GPU: its leaves, made there of numbers that are sent to it, and the sumchecks
+//! The lowest layers of a fraction tree on GPUs: its leaves, made there of numbers that are sent to them, and the sumchecks
 //! until few nodes are left.
+//!
+//! Of several GPUs, a power of two, each has the fractions in whose place some bits are its number: those just above the lowest,
+//! which tell the nodes apart that are left in the end. All other bits are alike, so that every GPU has a tree of its own, and what
+//! they say in a round is added up.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use circlet_core::field::QM31;
 use circlet_core::lookup::Children as Ends;
+use circlet_core::poly::eq_table;
 use circlet_cuda::fractions::{self as device, LAST, LEAST, Numbers as Sent};
 use circlet_cuda::{Buffer, Error, Machine};
+use rayon::prelude::*;
 
 use super::{element, fits, words};
 use crate::backend::field::{LANES, unpack};
@@ -15,20 +22,59 @@ use crate::backend::leaves::{Block, Leaves, Numbers};
 use crate::backend::memory::Memory;
 use crate::backend::rounds::{Rounds, Sums};
 
-/// Layers on a GPU, from the leaves up.
+/// How many of so many GPUs share `2^log` leaves; none, if they are better off on the processor.
+fn parts(log: u32, gpus: usize) -> usize {
+    log.checked_sub(LEAST).map_or(0, |more| gpus.min(1 << more))
+}
+
+/// Bytes that `2^log` leaves and the sumchecks over them take on each of so many GPUs.
+pub fn memory(log: u32, gpus: usize) -> u64 {
+    match parts(log, gpus) {
+        0 => 0,
+        parts => device::Leaves::memory(log - parts.ilog2()),
+    }
+}
+
+/// A layer, what each GPU has of it.
+#[derive(Debug)]
+pub struct Layer(Vec<device::Fractions>);
+
+impl Layer {
+    /// Log of the number of GPUs.
+    fn log_parts(&self) -> u32 {
+        self.0.len().ilog2()
+    }
+
+    fn above(&self) -> Result<Self, Error> {
+        Ok(Self(self.0.iter().map(device::Fractions::above).collect::<Result<_, Error>>()?))
+    }
+
+    /// Its memory, for nodes of the layer below.
+    pub fn into_room(self) -> Vec<Buffer> {
+        self.0.into_iter().map(device::Fractions::into_room).collect()
+    }
+}
+
+/// Layers on GPUs, from the leaves up.
 #[derive(Debug, Default)]
-pub struct Layers(Vec<device::Fractions>);
+pub struct Layers(Vec<Layer>);
 
 impl Layers {
     /// The layers over leaves that are too large to be better off on the processor; none, if all are small.
-    pub fn new(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>) -> Result<Self, Error> {
+    pub fn new(machines: &[Arc<dyn Machine>], leaves: &Leaves<'_>) -> Result<Self, Error> {
         let log = leaves.depth();
-        if log < LEAST {
+        let parts = parts(log, machines.len());
+        if parts == 0 {
             return Ok(Self(Vec::new()));
         }
-        fits(&**machine, device::Leaves::memory(log))?;
-        let mut layers = vec![send(machine, leaves)?];
-        for at in 0..(log - LEAST) as usize {
+        let machines = &machines[..parts];
+        for machine in machines {
+            fits(&**machine, memory(log, parts))?;
+        }
+        let own = |part| Own { part, log_parts: parts.ilog2() };
+        let sent = machines.par_iter().enumerate().map(|(part, machine)| send(machine, leaves, own(part)));
+        let mut layers = vec![Layer(sent.collect::<Result<_, Error>>()?)];
+        for at in 0..(log - parts.ilog2() - LEAST) as usize {
             let above = layers[at].above()?;
             layers.push(above);
         }
@@ -39,73 +85,133 @@ impl Layers {
     pub fn above(&self) -> Result<Option<(Fractions, usize)>, Error> {
         let Some(last) = self.0.last() else { return Ok(None) };
         let above = last.above()?;
-        let [p, q] = above.read()?.map(|all| all.into_iter().map(element).collect());
-        Ok(Some((Fractions::new(p, q), above.log() as usize)))
+        let (mut numerators, mut denominators) = (Vec::new(), Vec::new());
+        for part in &above.0 {
+            let [p, q] = part.read()?.map(|all| all.into_iter().map(element).collect());
+            numerators.push(p);
+            denominators.push(q);
+        }
+        let [p, q] = [numerators, denominators].map(|parts| in_turn(&parts));
+        let log = p.len().ilog2() as usize;
+        Ok(Some((Fractions::new(p, q), log)))
     }
 
     /// The highest layer that is left.
-    pub fn pop(&mut self) -> Option<device::Fractions> {
+    pub fn pop(&mut self) -> Option<Layer> {
         self.0.pop()
     }
 }
 
-/// Makes leaves on a GPU.
-fn send(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>) -> Result<device::Fractions, Error> {
+/// All that parts have, a stretch of each in turn.
+fn in_turn(parts: &[Vec<QM31>]) -> Vec<QM31> {
+    let stretches = parts[0].len() / LAST;
+    let stretch = |k: usize| parts.iter().flat_map(move |part: &Vec<QM31>| &part[k * LAST..][..LAST]);
+    (0..stretches).flat_map(stretch).copied().collect()
+}
+
+/// The places that a GPU has: of so many stretches of [`LAST`] places in turn, those with its number.
+#[derive(Clone, Copy)]
+struct Own {
+    part: usize,
+    log_parts: u32,
+}
+
+impl Own {
+    /// How many of its places come before a place.
+    fn before(self, place: usize) -> usize {
+        let turn = LAST << self.log_parts;
+        place / turn * LAST + (place % turn).saturating_sub(self.part * LAST).min(LAST)
+    }
+
+    /// What lies in its places, of what lies in all from one on.
+    fn of<T: Copy>(self, first: usize, all: &[T]) -> Cow<'_, [T]> {
+        if self.log_parts == 0 {
+            return all.into();
+        }
+        let (turn, end) = (LAST << self.log_parts, first + all.len());
+        let stretches = (first / turn..end.div_ceil(turn)).map(|k| k * turn + self.part * LAST);
+        let clipped = stretches.map(|at| at.clamp(first, end) - first..(at + LAST).clamp(first, end) - first);
+        clipped.flat_map(|range| &all[range]).copied().collect()
+    }
+}
+
+/// Makes those leaves on a GPU that are its own.
+fn send(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>, own: Own) -> Result<device::Fractions, Error> {
     let (none, one) = (words(QM31::ZERO)[0], words(QM31::ONE));
-    let mut made = device::Leaves::new(machine, leaves.depth())?;
+    let mut made = device::Leaves::new(machine, leaves.depth() - own.log_parts)?;
     let mut first = 0;
     for (end, block) in leaves.blocks() {
-        let count = end * LANES - first;
+        let end = end * LANES;
+        let (count, at) = (end - first, own.before(first));
         match block {
             Block::Forms { constant, terms, counts } => {
-                made.fill(first, count, one[0], words(*constant))?;
+                made.fill(at, own.before(end) - at, one[0], words(*constant))?;
                 for (factor, numbers) in terms {
-                    let numbers = match numbers {
-                        Numbers::Narrow(cells) => Sent::Narrow(&cells[..count]),
-                        Numbers::Wide(cells) => Sent::Wide(&cells[..count]),
-                        Numbers::Owned(cells) => Sent::Wide(&cells[..count]),
-                    };
-                    made.add(first, numbers, words(*factor))?;
+                    let by = words(*factor);
+                    match numbers {
+                        Numbers::Narrow(cells) => {
+                            made.add(at, Sent::Narrow(&own.of(first, &cells[..count])), by)?;
+                        }
+                        Numbers::Wide(cells) => {
+                            made.add(at, Sent::Wide(&own.of(first, &cells[..count])), by)?
+                        }
+                        Numbers::Owned(cells) => {
+                            made.add(at, Sent::Wide(&own.of(first, &cells[..count])), by)?
+                        }
+                    }
                 }
                 if let Some(counts) = counts {
-                    made.subtract(first, &counts[..count])?;
+                    made.subtract(at, &own.of(first, &counts[..count]))?;
                 }
             }
             Block::Given { p, q } => {
                 let p: Vec<_> = unpack(p).into_iter().map(|p| words(p)[0]).collect();
                 let q: Vec<_> = unpack(q).into_iter().map(words).collect();
-                made.write(first, &p, &q)?;
+                made.write(at, &own.of(first, &p), &own.of(first, &q))?;
             }
         }
-        first = end * LANES;
+        first = end;
     }
-    made.fill(first, (1 << leaves.depth()) - first, none, one)?;
+    let at = own.before(first);
+    made.fill(at, own.before(1 << leaves.depth()) - at, none, one)?;
     Ok(made.finish())
 }
 
-/// The sumcheck of a layer: on the GPU, then of the few nodes that are left.
+/// The sumcheck of a layer: on the GPUs, then of the few nodes that are left.
 pub struct LayerSumcheck<'a> {
     lambda: QM31,
+    /// What every GPU's sums weigh.
+    weights: Vec<QM31>,
     state: State<'a>,
 }
 
 enum State<'a> {
-    Many(device::Sumcheck<'a>, Sums),
+    Many(Vec<device::Sumcheck<'a>>, Sums),
     Few(Rounds<4>),
 }
 
 impl<'a> LayerSumcheck<'a> {
     /// The sumcheck over the children of a layer at a point, in the memory of a layer that is no longer needed.
     pub fn new(
-        children: &'a device::Fractions,
+        children: &'a Layer,
         lambda: QM31,
         point: &[QM31],
-        room: Option<Buffer>,
+        room: Option<Vec<Buffer>>,
     ) -> Result<Self, Error> {
-        let point: Vec<_> = point.iter().copied().map(words).collect();
-        let sumcheck = device::Sumcheck::new(children, words(lambda), &point, room)?;
-        let sums = sumcheck.first()?;
-        Ok(Self { lambda, state: State::Many(sumcheck, sums.map(element).into()) })
+        // Coordinates of the nodes that are left in the end, of the GPUs, and others.
+        let (last, above) = point.split_at(LAST.ilog2() as usize);
+        let (parts, above) = above.split_at(children.log_parts() as usize);
+        let own: Vec<_> = last.iter().chain(above).copied().map(words).collect();
+        let mut room = room.into_iter().flatten();
+        let mut begin = |children| {
+            let sumcheck = device::Sumcheck::new(children, words(lambda), &own, room.next())?;
+            sumcheck.first()?;
+            Ok(sumcheck)
+        };
+        let all: Vec<_> = children.0.iter().map(&mut begin).collect::<Result<_, Error>>()?;
+        let weights = eq_table(parts);
+        let sums = total(&all, &weights)?;
+        Ok(Self { lambda, weights, state: State::Many(all, sums) })
     }
 
     /// `(t(0), t_2)` of the round that binds the highest coordinate left.
@@ -119,19 +225,21 @@ impl<'a> LayerSumcheck<'a> {
     /// Binds that coordinate; `below` are the point's coordinates below the one that is bound next.
     pub fn bind(&mut self, r: QM31, below: &[QM31]) -> Result<(), Error> {
         match &mut self.state {
-            State::Many(sumcheck, sums) if sumcheck.count() > LAST => {
-                *sums = sumcheck.bind(words(r))?.map(element).into();
-            }
-            State::Many(sumcheck, _) => {
-                let mut low: Vec<[QM31; 4]> =
-                    sumcheck.nodes()?.into_iter().map(|node| node.map(element)).collect();
-                let high = low.split_off(low.len() / 2);
-                for (low, high) in low.iter_mut().zip(high) {
-                    *low = std::array::from_fn(|k| low[k] + (high[k] - low[k]) * r);
-                }
-                self.state = State::Few(Rounds::of_few(Memory::default(), low, below));
-            }
             State::Few(rounds) => rounds.bind(r, below),
+            State::Many(all, sums) => {
+                for sumcheck in &mut *all {
+                    sumcheck.bind(words(r))?;
+                }
+                if all[0].count() > LAST {
+                    *sums = total(all, &self.weights)?;
+                    return Ok(());
+                }
+                let mut nodes: Vec<[QM31; 4]> = Vec::new();
+                for sumcheck in all {
+                    nodes.extend(sumcheck.nodes()?.into_iter().map(|node| node.map(element)));
+                }
+                self.state = State::Few(Rounds::of_few(Memory::default(), nodes, below));
+            }
         }
         Ok(())
     }
@@ -142,4 +250,15 @@ impl<'a> LayerSumcheck<'a> {
         let ([p0, q1, q0, last], _) = rounds.finish();
         [p0, last - self.lambda * q1, q0, q1]
     }
+}
+
+/// What all GPUs have summed up, each times its weight.
+fn total(all: &[device::Sumcheck<'_>], weights: &[QM31]) -> Result<Sums, Error> {
+    let mut total = [QM31::ZERO; 2];
+    for (sumcheck, &weight) in all.iter().zip(weights) {
+        for (total, sum) in total.iter_mut().zip(sumcheck.sums()?) {
+            *total += weight * element(sum);
+        }
+    }
+    Ok(total.into())
 }

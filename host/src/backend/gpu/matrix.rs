@@ -1,4 +1,4 @@
-//! Matrices that stay on a GPU between forms: their messages, and their codewords too where there is room.
+//! Matrices that stay on GPUs between forms: their messages, and their codewords too where there is room.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,12 +8,14 @@ use circlet_core::circuit::Tree as Which;
 use circlet_core::field::{M31, QM31};
 use circlet_core::protocol::Outline;
 use circlet_cuda::columns::{self, Cell, Columns, Slot};
-use circlet_cuda::fractions::{LEAST, Leaves};
 use circlet_cuda::merkle::DIGEST;
 use circlet_cuda::{Buffer, Error, Machine};
+use rayon::prelude::*;
 
 use super::encode::Encoder;
-use super::{WORD, element, fold, groups, refused, stack, usable, words};
+use super::ring;
+use super::split::Split;
+use super::{WORD, element, fold, fractions, groups, refused, stack, usable, words};
 use crate::backend::field::{B, E, LANES};
 use crate::backend::matrix;
 use crate::backend::merkle::{BLOCK, BulkHash, Tree};
@@ -25,29 +27,58 @@ pub const LEAST_SUM: usize = 1 << 16;
 /// Columns of such matrices, at least.
 pub const LEAST_WIDTH: usize = 4;
 
-/// Bytes that are left beside the matrix of a tree once that is committed to.
+/// What needs memory after the matrix of a tree is committed to.
 #[derive(Clone, Copy, Debug)]
 pub struct Later {
-    /// For the matrices of the trees that come after it, and for what takes most of all that is computed then.
-    pub needed: u64,
-    /// The same with room for rounds over columns, which the processor has where there is none: rather than codewords.
-    pub better: u64,
+    which: Which,
+    /// Columns of the matrices of all trees.
+    columns: [usize; 4],
+    log_rows: u32,
+    log_codeword: u32,
+    /// Log of the number of fractions of the lookups.
+    log_fractions: u32,
 }
 
 impl Later {
-    /// Beside the matrix of a tree.
+    /// After the matrix of a tree.
     pub fn new(outline: &Outline, which: Which) -> Self {
-        let (log_rows, log_codeword) = (outline.stacking.log_rows, outline.codeword_log());
-        let log = outline.sizes().gkr_log;
-        let lookups = if log < LEAST { 0 } else { Leaves::memory(log) };
-        let rows = fold::Rows::memory(log_rows, log_codeword);
-        let most = lookups.max(rows).max(committing(log_rows, log_codeword));
-        let all = outline.stacking.matrix_columns;
-        let [_, others @ ..] = all;
-        let held = |columns| Columns::memory(columns, log_rows) + Columns::memory(columns, log_codeword);
-        let others = if which == Which::Fixed { others.into_iter().map(held).sum() } else { 0 };
-        let better = most.max(stack::reserved(all.into_iter().sum(), log_rows));
-        Self { needed: most + others, better: better + others }
+        Self {
+            which,
+            columns: outline.stacking.matrix_columns,
+            log_rows: outline.stacking.log_rows,
+            log_codeword: outline.codeword_log(),
+            log_fractions: outline.sizes().gkr_log,
+        }
+    }
+
+    /// Bytes for the matrices of the trees that come after it, as much of them as a GPU has.
+    fn others(&self, split: Split, part: usize) -> u64 {
+        let [_, others @ ..] = self.columns;
+        let held = |columns| {
+            let own = split.count(part, columns);
+            Columns::memory(own, self.log_rows) + Columns::memory(own, self.log_codeword)
+        };
+        if self.which == Which::Fixed { others.into_iter().map(held).sum() } else { 0 }
+    }
+
+    /// Bytes for what takes most of all that is computed then.
+    fn most(&self, split: Split, part: usize) -> u64 {
+        let lookups = fractions::memory(self.log_fractions, split.parts());
+        // One has the rounds over rows.
+        let rows = if part == 0 { fold::Rows::memory(self.log_rows, self.log_codeword) } else { 0 };
+        lookups.max(rows).max(committing(self.log_rows, self.log_codeword))
+    }
+
+    /// Bytes that must be left on a GPU.
+    fn needed(&self, split: Split, part: usize) -> u64 {
+        self.most(split, part) + self.others(split, part)
+    }
+
+    /// The same with room for rounds over columns, which the processor has where there is none: rather than codewords.
+    fn better(&self, split: Split, part: usize) -> u64 {
+        let all = self.columns.map(|columns| split.count(part, columns)).into_iter().sum();
+        let rounds = stack::reserved(all, split, self.log_rows);
+        self.most(split, part).max(rounds) + self.others(split, part)
     }
 }
 
@@ -62,54 +93,166 @@ fn hashing(log_codeword: u32) -> u64 {
     (3 * DIGEST as u64 * WORD) << (log_codeword - 1)
 }
 
-/// A matrix on a GPU.
-pub struct Matrix {
+/// The columns that one GPU has of a matrix.
+pub struct Part {
     encoder: Arc<Encoder>,
     messages: Columns,
     /// If there is room for them; else they are made again.
     codewords: Option<Columns>,
 }
 
+/// A matrix on GPUs.
+pub struct Matrix {
+    split: Split,
+    count: usize,
+    parts: Vec<Part>,
+}
+
 impl Matrix {
-    /// Commits to a matrix that stays on the GPU, of columns of these cells, if there is room for its messages at least beside
-    /// so many bytes that are needed later. They are made a few at a time.
+    /// Commits to a matrix that stays on the GPUs, a power of two of them, of columns of these cells, if there is room for its
+    /// messages at least beside what is needed later. They are made a few at a time.
     pub fn commit<S: BulkHash>(
-        encoder: &Arc<Encoder>,
+        encoders: &[Arc<Encoder>],
         cells: &[Cell],
         make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
         cap_log: u32,
         later: Later,
     ) -> Result<Option<(Self, Tree<S>)>, Error> {
-        let (machine, count) = (encoder.machine(), cells.len());
-        let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
-        let (_, usable) = usable(&**machine)?;
-        let (held, all) = (Columns::memory_of(cells, log_message), Columns::memory(count, log_codeword));
-        if held + later.needed.max(committing(log_message, log_codeword)) > usable {
-            return Ok(None);
+        let (split, count) = (Split::new(encoders.len()), cells.len());
+        let (mut parts, mut keeps) = (Vec::new(), Vec::new());
+        for (part, encoder) in encoders.iter().enumerate() {
+            let own: Vec<Cell> = split.columns(part, count).map(|column| cells[column]).collect();
+            let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
+            let (_, usable) = usable(&**encoder.machine())?;
+            let held = Columns::memory_of(&own, log_message);
+            let needed = later.needed(split, part).max(committing(log_message, log_codeword));
+            if held + needed > usable {
+                return Ok(None);
+            }
+            let better = later.better(split, part).max(hashing(log_codeword));
+            keeps.push(held + Columns::memory(own.len(), log_codeword) + better <= usable);
+            parts.push((encoder, own));
         }
-        let keeps = held + all + later.better.max(hashing(log_codeword)) <= usable;
-        let mut columns = Columns::new(machine, cells, log_message)?;
+        let mut parts = parts
+            .into_iter()
+            .map(|(encoder, own)| {
+                let messages = Columns::new(encoder.machine(), &own, encoder.log_message())?;
+                Ok(Part { encoder: encoder.clone(), messages, codewords: None })
+            })
+            .collect::<Result<Vec<Part>, Error>>()?;
         for range in matrix::groups(count) {
             for (column, message) in range.clone().zip(make(range)) {
-                columns.write(column, bytemuck::cast_slice(&message))?;
+                let (part, own) = split.place(column);
+                parts[part].messages.write(own, bytemuck::cast_slice(&message))?;
             }
         }
-        let mut leaves = encoder.leaves(count)?;
-        let codewords = if keeps {
-            let codewords = columns.encode(encoder.code(), 0..count)?;
-            leaves.absorb(&codewords, count)?;
-            Some(Columns::of(machine, codewords, log_codeword))
-        } else {
-            for range in encoder.groups(count, encoder.reserved())? {
-                let codewords = columns.encode(encoder.code(), range.clone())?;
-                leaves.absorb(&codewords, range.len())?;
-            }
-            None
-        };
-        let matrix = Self { encoder: encoder.clone(), messages: columns, codewords };
-        Ok(Some((matrix, leaves.tree(cap_log)?)))
+        let tree = ring::hash(&mut parts, &keeps, split, count, cap_log)?;
+        Ok(Some((Self { split, count, parts }, tree)))
     }
 
+    /// How its columns are dealt.
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
+    /// What each GPU has of it.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Number of columns.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What every column is contracted to, see [`Slots::contract`].
+    pub fn contracted(&self, slots: &Slots) -> Result<Vec<Vec<E>>, Error> {
+        let parts: Result<Vec<_>, Error> = self.parts.par_iter().map(|part| part.contracted(slots)).collect();
+        Ok(self.in_order(parts?))
+    }
+
+    /// What parts have of their columns, in the order of all columns.
+    fn in_order<T>(&self, parts: Vec<Vec<T>>) -> Vec<T> {
+        let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
+        (0..self.count).filter_map(|column| parts[self.split.place(column).0].next()).collect()
+    }
+
+    /// `sum weight column` over all columns.
+    pub fn combined(&self, weights: &[QM31]) -> Result<Vec<E>, Error> {
+        let mut sums = self.parts.iter().map(|_| None).collect::<Vec<_>>();
+        self.add(weights, &mut sums)?;
+        let first = &self.parts[0].encoder;
+        let Some(sums) = gathered(first, sums)? else { return Ok(Vec::new()) };
+        let mut coordinates: Vec<B> = vec![bytemuck::Zeroable::zeroed(); sums.len() / LANES];
+        sums.read(0, bytemuck::cast_slice_mut(&mut coordinates))?;
+        let rows = coordinates.len() / VECTORS;
+        let row = |row| E::from_packed_m31s(std::array::from_fn(|c| coordinates[c * rows + row]));
+        Ok((0..rows).map(row).collect())
+    }
+
+    /// The same in a sum for each GPU, over its own columns, added to what is there.
+    pub fn add(&self, weights: &[QM31], sums: &mut [Option<Buffer>]) -> Result<(), Error> {
+        for (k, (part, sum)) in self.parts.iter().zip(sums).enumerate() {
+            let own = self.split.columns(k, self.count).map(|column| words(weights[column]));
+            let own: Vec<[u32; 4]> = own.collect();
+            if !own.is_empty() {
+                *sum = Some(part.messages.combine(&own, sum.take())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether matrices of so many columns of numbers that lie in these cells can be summed where they are.
+    pub fn sums(&self, cells: &Range<usize>, width: usize) -> bool {
+        self.stretches(cells.clone()).all(|(stretch, part, own)| {
+            let whole = |at: usize| (at - cells.start).is_multiple_of(width);
+            whole(stretch.start)
+                && whole(stretch.end)
+                && self.parts[part].messages.alike(&(own..own + stretch.len()))
+        })
+    }
+
+    /// Weighted sums of the rows of matrices of numbers that lie in these cells ([`Self::sums`]), of all columns one after the
+    /// other.
+    pub fn over_rows(&self, cells: Range<usize>, width: usize, weights: &[QM31]) -> Result<Vec<QM31>, Error> {
+        let (size, rows) = (width * weights.len(), weights.iter().copied().map(words).collect::<Vec<_>>());
+        let mut sums = vec![QM31::ZERO; cells.len() / weights.len()];
+        // Stretches end between matrices or lie within one.
+        let of = |(stretch, part, own): (Range<usize>, usize, usize)| {
+            let (at, len) = (stretch.start - cells.start, stretch.len());
+            let first = at % size / width;
+            let rows = &rows[first..rows.len().min(first + len / width)];
+            let found = self.parts[part].messages.over_rows(own..own + len, width, rows)?;
+            Ok((at / size * width, found))
+        };
+        let stretches: Vec<_> = self.stretches(cells.clone()).collect();
+        let found: Result<Vec<_>, Error> = stretches.into_par_iter().map(of).collect();
+        for (at, found) in found? {
+            for (sum, found) in sums[at..].iter_mut().zip(found) {
+                *sum += element(found);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Cells of all columns one after the other, by the GPUs that have them.
+    fn stretches(&self, cells: Range<usize>) -> impl Iterator<Item = (Range<usize>, usize, usize)> {
+        self.split.stretches(cells, self.parts[0].encoder.log_message())
+    }
+
+    /// The rows of codewords with these indices.
+    pub fn rows(&self, indices: &[u32]) -> Result<BTreeMap<u32, Vec<M31>>, Error> {
+        let parts: Result<Vec<_>, Error> = self.parts.par_iter().map(|part| part.rows(indices)).collect();
+        let mut parts: Vec<_> = parts?.into_iter().map(Vec::into_iter).collect();
+        let row = |&index: &u32| {
+            let own = parts.iter_mut().map(|rows| rows.next().unwrap_or_default()).collect();
+            (index, self.in_order(own))
+        };
+        Ok(indices.iter().map(row).collect())
+    }
+}
+
+impl Part {
     /// What has encoded it.
     pub fn encoder(&self) -> &Arc<Encoder> {
         &self.encoder
@@ -120,13 +263,14 @@ impl Matrix {
         &self.messages
     }
 
-    /// Number of columns.
-    pub fn count(&self) -> usize {
-        self.messages.count()
+    /// Keeps the codewords of all columns.
+    pub fn keep(&mut self, codewords: Buffer) {
+        let log = self.encoder.log_codeword();
+        self.codewords = Some(Columns::of(self.encoder.machine(), codewords, log));
     }
 
-    /// What every column is contracted to, see [`Slots::contract`].
-    pub fn contracted(&self, slots: &Slots) -> Result<Vec<Vec<E>>, Error> {
+    fn contracted(&self, slots: &Slots) -> Result<Vec<Vec<E>>, Error> {
+        let count = self.messages.count();
         let fixed = columns::Slots::memory(slots.elements().count(), slots.len(), slots.tiles());
         let column = WORD * (slots.len() * VECTORS * LANES) as u64;
         let machine = self.encoder.machine();
@@ -136,9 +280,9 @@ impl Matrix {
             return Err(refused(&**machine, fixed + column, free));
         }
         let there = self::slots(machine, slots)?;
-        let mut all = Vec::with_capacity(self.count());
+        let mut all = Vec::with_capacity(count);
         let mut vectors: Vec<B> = Vec::new();
-        for range in groups(self.count(), usize::try_from(at_once).unwrap_or(usize::MAX)) {
+        for range in groups(count, usize::try_from(at_once).unwrap_or(usize::MAX)) {
             vectors.resize(range.len() * slots.len() * VECTORS, bytemuck::Zeroable::zeroed());
             self.messages.contract(&there, range.clone())?.read(0, bytemuck::cast_slice_mut(&mut vectors))?;
             let mut sums = vectors.as_chunks::<VECTORS>().0.iter().map(|&sum| E::from_packed_m31s(sum));
@@ -147,36 +291,13 @@ impl Matrix {
         Ok(all)
     }
 
-    /// `sum weight column` over all columns.
-    pub fn combined(&self, weights: &[QM31]) -> Result<Vec<E>, Error> {
-        let sums = self.add(weights, None)?;
-        let mut coordinates: Vec<B> = vec![bytemuck::Zeroable::zeroed(); sums.len() / LANES];
-        sums.read(0, bytemuck::cast_slice_mut(&mut coordinates))?;
-        let rows = coordinates.len() / VECTORS;
-        let row = |row| E::from_packed_m31s(std::array::from_fn(|c| coordinates[c * rows + row]));
-        Ok((0..rows).map(row).collect())
-    }
-
-    /// The same, added to a sum if there is one, where it is.
-    pub fn add(&self, weights: &[QM31], sum: Option<Buffer>) -> Result<Buffer, Error> {
-        let weights: Vec<[u32; 4]> = weights[..self.count()].iter().copied().map(words).collect();
-        self.messages.combine(&weights, sum)
-    }
-
-    /// Weighted sums of the rows of matrices of numbers that lie in these cells, of all columns one after the other.
-    pub fn over_rows(&self, cells: Range<usize>, width: usize, weights: &[QM31]) -> Result<Vec<QM31>, Error> {
-        let weights: Vec<[u32; 4]> = weights.iter().copied().map(words).collect();
-        Ok(self.messages.over_rows(cells, width, &weights)?.into_iter().map(element).collect())
-    }
-
-    /// The rows of codewords with these indices.
-    pub fn rows(&self, indices: &[u32]) -> Result<BTreeMap<u32, Vec<M31>>, Error> {
-        let mut rows: BTreeMap<u32, Vec<M31>> = indices.iter().map(|&index| (index, Vec::new())).collect();
+    /// Of its columns, in order, the cells in each of the rows with these indices.
+    fn rows(&self, indices: &[u32]) -> Result<Vec<Vec<M31>>, Error> {
+        let mut rows = vec![Vec::new(); indices.len()];
         let mut extend = |columns: &Columns| {
             let cells = columns.gather(indices)?;
-            for (index, cells) in indices.iter().zip(cells.chunks_exact(columns.count())) {
-                let cells = cells.iter().map(|&cell| M31::reduce(cell.into()));
-                rows.entry(*index).or_default().extend(cells);
+            for (row, cells) in rows.iter_mut().zip(cells.chunks_exact(columns.count().max(1))) {
+                row.extend(cells.iter().map(|&cell| M31::reduce(cell.into())));
             }
             Ok(())
         };
@@ -184,13 +305,31 @@ impl Matrix {
             extend(codewords)?;
         } else {
             let encoder = &self.encoder;
-            for range in encoder.groups(self.count(), 0)? {
+            for range in encoder.groups(self.messages.count(), 0)? {
                 let codewords = self.messages.encode(encoder.code(), range)?;
                 extend(&Columns::of(encoder.machine(), codewords, encoder.log_codeword()))?;
             }
         }
         Ok(rows)
     }
+}
+
+/// The sum of what GPUs have summed up over all rows, on the one that has an encoder; none, if there is nothing.
+pub fn gathered(encoder: &Encoder, sums: Vec<Option<Buffer>>) -> Result<Option<Buffer>, Error> {
+    // Coordinates of an element times these are the element.
+    let basis: [[u32; 4]; 4] = std::array::from_fn(|k| std::array::from_fn(|c| u32::from(c == k)));
+    let mut sums = sums.into_iter();
+    let mut all = sums.next().flatten();
+    for sum in sums.flatten() {
+        let mut there = Buffer::new(encoder.machine(), sum.len())?;
+        there.receive(0, &sum, 0, sum.len())?;
+        drop(sum);
+        all = Some(match all {
+            None => there,
+            all => Columns::of(encoder.machine(), there, encoder.log_message()).combine(&basis, all)?,
+        });
+    }
+    Ok(all)
 }
 
 /// Slots on a GPU.

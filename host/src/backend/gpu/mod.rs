@@ -4,6 +4,8 @@ pub mod encode;
 pub mod fold;
 pub mod fractions;
 pub mod matrix;
+mod ring;
+pub mod split;
 pub mod stack;
 
 use std::ops::Range;

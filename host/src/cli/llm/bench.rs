@@ -361,7 +361,7 @@ fn measure(
     // Weights that stay on a GPU are not kept here too.
     let keep = match context.device {
         Device::Cpu => Keep::Codewords,
-        Device::Gpu(_) => Keep::Tree,
+        Device::Gpu(_) | Device::Gpus(_) => Keep::Tree,
     };
     let holding = Holding { keep, in_file: false };
     let provers = context.others.len() as u64 + 1;

@@ -48,8 +48,8 @@ impl Twiddles {
                 .collect()
         };
         let inverses: Vec<Vec<B>> = (0..levels).map(level).collect();
-        let gpu = match device {
-            Device::Gpu(machine) if gpu::Rows::are_many(protocol.stacking.log_rows) => {
+        let gpu = match device.machines() {
+            [machine, ..] if gpu::Rows::are_many(protocol.stacking.log_rows) => {
                 let levels = inverses.iter().map(|level| bytemuck::cast_slice(level));
                 Some(gpu::Twiddles::new(machine, protocol.codeword_log(), levels)?)
             }

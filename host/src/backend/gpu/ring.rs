@@ -1,0 +1,132 @@
+//! Hashing rows whose columns lie on several GPUs: stretches of rows go round, and every GPU absorbs its next columns into those
+//! that come.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use circlet_core::hash::blake2s::{self, initial_state};
+use circlet_core::hash::suite::Trees;
+use circlet_cuda::Error;
+use circlet_cuda::merkle::{DIGEST, Rows};
+
+use super::WORD;
+use super::encode::levels;
+use super::matrix::Part;
+use super::split::Split;
+use crate::backend::merkle::{BLOCK, BulkHash, Tree, dropped};
+
+/// Log of the stretches of rows, if so many lie under a cap: enough that there is work for every GPU at any time.
+const LOG_STRETCHES: u32 = 4;
+
+/// Rows that are being hashed, and their number among all stretches.
+struct Stretch {
+    number: usize,
+    rows: Rows,
+}
+
+/// What is to be hashed.
+#[derive(Clone, Copy)]
+struct Task {
+    split: Split,
+    /// Columns of the matrix.
+    count: usize,
+    /// Log of the rows, and of the stretches.
+    height: u32,
+    log_stretches: u32,
+    cap_log: u32,
+}
+
+/// The tree over the rows of the codewords of a matrix. Parts keep theirs if it is said so.
+pub fn hash<S: BulkHash>(
+    parts: &mut [Part],
+    keeps: &[bool],
+    split: Split,
+    count: usize,
+    cap_log: u32,
+) -> Result<Tree<S>, Error> {
+    let height = parts[0].encoder().log_codeword();
+    // One GPU absorbs all it has of every row at once.
+    let log_stretches = if parts.len() == 1 { 0 } else { LOG_STRETCHES.min(cap_log).min(height) };
+    let task = Task { split, count, height, log_stretches, cap_log };
+    let (mut to, from): (Vec<_>, Vec<_>) = parts.iter().map(|_| channel()).unzip();
+    for number in 0..1 << log_stretches {
+        let machine = parts[0].encoder().machine();
+        let rows = Rows::new(machine, 1 << (height - log_stretches), count, initial_state(blake2s::LEAF))?;
+        // The receiver is there.
+        let _ = to[0].send(Stretch { number, rows });
+    }
+    // Each sends to the next, the last to the first.
+    to.rotate_left(1);
+    let ends = from.into_iter().zip(to);
+    let results: Vec<Result<Vec<Levels<S>>, Error>> = thread::scope(|scope| {
+        let begin = |(k, ((part, &keep), (from, to)))| {
+            scope.spawn(move || take_part::<S>(part, k, keep, task, &from, &to))
+        };
+        let all = parts.iter_mut().zip(keeps).zip(ends).enumerate();
+        let threads: Vec<_> = all.map(begin).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut stretches = results.into_iter().collect::<Result<Vec<_>, Error>>()?.concat().into_iter();
+    let mut all = stretches.next().unwrap_or_default();
+    for stretch in stretches {
+        for (level, more) in all.iter_mut().zip(stretch) {
+            level.extend(more);
+        }
+    }
+    Ok(Tree::of_levels(all, dropped(height, cap_log), height))
+}
+
+/// Levels of a tree, as far as it keeps them.
+type Levels<S> = Vec<Vec<<S as Trees>::Digest>>;
+
+/// What one GPU does: it absorbs its columns into the rows that come and sends them on. The one that has the last columns gives
+/// the levels of the tree over each stretch, in their order. Without an error there are none also where another GPU has failed.
+fn take_part<S: BulkHash>(
+    part: &mut Part,
+    own: usize,
+    keep: bool,
+    task: Task,
+    from: &Receiver<Stretch>,
+    to: &Sender<Stretch>,
+) -> Result<Vec<Levels<S>>, Error> {
+    let Task { split, count, height, log_stretches, cap_log } = task;
+    let encoder = part.encoder().clone();
+    let (machine, columns) = (encoder.machine(), part.messages().count());
+    let mut finished = Vec::new();
+    let groups: Vec<_> = if keep {
+        vec![0..columns]
+    } else {
+        // All rows may be here at once.
+        let states = if own == 0 { 0 } else { (DIGEST as u64 * WORD) << height };
+        encoder.groups(columns, encoder.reserved() + states)?.collect()
+    };
+    for group in groups {
+        let codewords = part.messages().encode(encoder.code(), group.clone())?;
+        let at_once = if split.parts() == 1 { group.len().max(1) } else { BLOCK };
+        for first in group.clone().step_by(at_once) {
+            let few = at_once.min(group.end - first);
+            let last = split.column(own, first + few - 1) + 1 == count;
+            for _ in 0..1 << log_stretches {
+                let Ok(Stretch { number, rows }) = from.recv() else { return Ok(Vec::new()) };
+                let mut rows = rows.on(machine)?;
+                let at = ((first - group.start) << height) + (number << (height - log_stretches));
+                rows.absorb_rows(&codewords, at, few, 1 << height)?;
+                if last {
+                    let dropped = dropped(height, cap_log);
+                    let more = height.saturating_sub(cap_log) - dropped;
+                    finished.push(levels::<S>(machine, rows.digests(), dropped, more)?);
+                } else if to.send(Stretch { number, rows }).is_err() {
+                    return Ok(Vec::new());
+                }
+            }
+        }
+        if keep {
+            part.keep(codewords);
+            break;
+        }
+    }
+    Ok(finished)
+}
