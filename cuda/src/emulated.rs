@@ -306,10 +306,31 @@ fn free(address: u64, bytes: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::machine::Buffer;
 
     fn emulator(memory: u64) -> Emulator {
         Emulator::new("test", Schedule::Ascending, memory)
+    }
+
+    #[test]
+    fn words_go_from_one_machine_to_another() {
+        let [one, other] = [(); 2].map(|()| Arc::new(emulator(1 << 28)) as Arc<dyn Machine>);
+        // More than go at once.
+        let words: Vec<u32> = (0..(1 << 24) + 5).collect();
+        let mut from = Buffer::new(&one, words.len()).unwrap();
+        from.write(0, &words).unwrap();
+        for machine in [&one, &other] {
+            let mut to = Buffer::new(machine, words.len() + 2).unwrap();
+            to.receive(3, &from, 1, words.len() - 1).unwrap();
+            let mut found = vec![0; words.len() - 1];
+            to.read(3, &mut found).unwrap();
+            assert!(found == words[1..]);
+        }
+        let mut none = Buffer::new(&other, 0).unwrap();
+        none.receive(0, &from, words.len(), 0).unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use circlet_core::field::{M31, P};
 use circlet_core::key::Statement;
 use circlet_core::program::{self, Op, Source, TensorId};
 use circlet_tests::attack::Change;
-use circlet_tests::cheat::{Bench, LOOKUP, OPENING, TOY, Verdict};
+use circlet_tests::cheat::{Bench, LOOKUP, OPENING, TOY};
 use circlet_tests::programs::{Heads, ProgramBuilder};
 use circlet_tests::satisfied::cell;
 use circlet_verifier::Reject;

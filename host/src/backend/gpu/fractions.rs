@@ -148,17 +148,15 @@ fn send(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>, own: Own) -> Result<dev
                 made.fill(at, own.before(end) - at, one[0], words(*constant))?;
                 for (factor, numbers) in terms {
                     let by = words(*factor);
-                    match numbers {
+                    let wide = match numbers {
                         Numbers::Narrow(cells) => {
                             made.add(at, Sent::Narrow(&own.of(first, &cells[..count])), by)?;
+                            continue;
                         }
-                        Numbers::Wide(cells) => {
-                            made.add(at, Sent::Wide(&own.of(first, &cells[..count])), by)?
-                        }
-                        Numbers::Owned(cells) => {
-                            made.add(at, Sent::Wide(&own.of(first, &cells[..count])), by)?
-                        }
-                    }
+                        Numbers::Wide(cells) => cells,
+                        Numbers::Owned(cells) => cells.as_slice(),
+                    };
+                    made.add(at, Sent::Wide(&own.of(first, &wide[..count])), by)?;
                 }
                 if let Some(counts) = counts {
                     made.subtract(at, &own.of(first, &counts[..count]))?;

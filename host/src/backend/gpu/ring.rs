@@ -96,14 +96,11 @@ fn take_part<S: BulkHash>(
     let encoder = part.encoder().clone();
     let (machine, columns) = (encoder.machine(), part.messages().count());
     let mut finished = Vec::new();
-    let groups: Vec<_> = if keep {
-        vec![0..columns]
-    } else {
-        // All rows may be here at once.
-        let states = if own == 0 { 0 } else { (DIGEST as u64 * WORD) << height };
-        encoder.groups(columns, encoder.reserved() + states)?.collect()
-    };
-    for group in groups {
+    // All rows may be here at once.
+    let states = if own == 0 { 0 } else { (DIGEST as u64 * WORD) << height };
+    let few = if keep { None } else { Some(encoder.groups(columns, encoder.reserved() + states)?) };
+    let all = keep.then_some(0..columns);
+    for group in all.into_iter().chain(few.into_iter().flatten()) {
         let codewords = part.messages().encode(encoder.code(), group.clone())?;
         let at_once = if split.parts() == 1 { group.len().max(1) } else { BLOCK };
         for first in group.clone().step_by(at_once) {
@@ -125,7 +122,6 @@ fn take_part<S: BulkHash>(
         }
         if keep {
             part.keep(codewords);
-            break;
         }
     }
     Ok(finished)
