@@ -1,10 +1,14 @@
 //! Proofs made on an emulated GPU: the same bytes as on the processor, in whatever groups of columns they are committed to;
 //! and where the GPU fails, an error that says so and no proof.
 
+#[path = "gpu/relations.rs"]
+mod relations;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use circlet::backend::device::{Device, Error};
+use circlet::backend::gpu::products::is_large;
 use circlet::backend::merkle::BulkHash;
 use circlet::graph::Tensor;
 use circlet::import::{ImportOptions, onnx};
@@ -103,7 +107,13 @@ fn the_bundled_models_are_proven_the_same() {
         let generated = runner.generate(&Standing::default(), &given, 1, &[], |_| {}).unwrap();
         let text = Text { tokens: [&given[..], &generated].concat(), prompt: 60 };
         let prover = DecoderProver::<Poseidon2Blake2s>::of(device, runner, ProfileId::P100U, Keep::Codewords);
-        prover.unwrap().run(text).unwrap().prove().unwrap()
+        let prover = prover.unwrap();
+        // Products that are large enough to be there are made of columns that are there, too.
+        let reduction = &prover.key.protocol.reduction;
+        let large = reduction.terms.iter().filter(|term| is_large(term)).flat_map(|term| [term.a, term.b]);
+        let forms = large.map(|operand| reduction.operands[operand].operand().form.terms.as_slice());
+        assert!(forms.filter(|form| matches!(form, [(1, _)])).count() > 0);
+        prover.run(text).unwrap().prove().unwrap()
     });
     assert!(cpu == gpu);
     // Each kernel had its part.

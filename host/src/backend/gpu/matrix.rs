@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use circlet_core::circuit::Tree as Which;
 use circlet_core::field::{M31, QM31};
-use circlet_core::protocol::Outline;
+use circlet_core::protocol::Protocol;
 use circlet_cuda::columns::{self, Cell, Columns, Slot};
 use circlet_cuda::fractions::{LEAST, Leaves};
 use circlet_cuda::merkle::DIGEST;
 use circlet_cuda::{Buffer, Error, Machine};
 
 use super::encode::Encoder;
-use super::{WORD, element, fold, groups, refused, stack, usable, words};
+use super::{WORD, element, fold, groups, products, refused, stack, usable, words};
 use crate::backend::field::{B, E, LANES};
 use crate::backend::matrix;
 use crate::backend::merkle::{BLOCK, BulkHash, Tree};
@@ -30,23 +30,25 @@ pub const LEAST_WIDTH: usize = 4;
 pub struct Later {
     /// For the matrices of the trees that come after it, and for what takes most of all that is computed then.
     pub needed: u64,
-    /// The same with room for rounds over columns, which the processor has where there is none: rather than codewords.
+    /// The same with room for the relations' rounds, and for rounds over columns, which the processor has where there is none:
+    /// rather than codewords.
     pub better: u64,
 }
 
 impl Later {
     /// Beside the matrix of a tree.
-    pub fn new(outline: &Outline, which: Which) -> Self {
-        let (log_rows, log_codeword) = (outline.stacking.log_rows, outline.codeword_log());
-        let log = outline.sizes().gkr_log;
+    pub fn new(protocol: &Protocol, which: Which) -> Self {
+        let (log_rows, log_codeword) = (protocol.stacking.log_rows, protocol.codeword_log());
+        let log = protocol.sizes().gkr_log;
         let lookups = if log < LEAST { 0 } else { Leaves::memory(log) };
         let rows = fold::Rows::memory(log_rows, log_codeword);
         let most = lookups.max(rows).max(committing(log_rows, log_codeword));
-        let all = outline.stacking.matrix_columns;
+        let all = protocol.stacking.matrix_columns;
         let [_, others @ ..] = all;
         let held = |columns| Columns::memory(columns, log_rows) + Columns::memory(columns, log_codeword);
         let others = if which == Which::Fixed { others.into_iter().map(held).sum() } else { 0 };
-        let better = most.max(stack::reserved(all.into_iter().sum(), log_rows));
+        let columns = stack::reserved(all.into_iter().sum(), log_rows);
+        let better = most.max(columns).max(products::reserved(&protocol.reduction));
         Self { needed: most + others, better: better + others }
     }
 }

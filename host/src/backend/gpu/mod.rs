@@ -4,6 +4,7 @@ pub mod encode;
 pub mod fold;
 pub mod fractions;
 pub mod matrix;
+pub mod products;
 pub mod stack;
 
 use std::ops::Range;
