@@ -73,7 +73,7 @@ pub fn products(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         values.push(own.iter().map(|x| x.1).collect());
         given.push(own.iter().flat_map(|x| x.0).collect());
     }
-    let listed = [
+    let listed: [Listed; 13] = [
         (11, 0, 1, Some([14, 15])),
         (6, 5, 7, None),
         (11, 1, 1, Some([14, 15])),
@@ -88,6 +88,26 @@ pub fn products(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         (2, 13, 3, None),
         (1, 12, 12, None),
     ];
+    // All of them; so few that each is summed in several parts; so many that their sums are more than a block has threads.
+    let few = [listed[4], listed[0], listed[2]];
+    let many: Vec<Listed> = (0..300).map(|k| if k == 7 { listed[4] } else { listed[10 + k % 3] }).collect();
+    for listed in [&listed[..], &few, &many] {
+        rounds(machine, &tables, &given, values.clone(), listed)?;
+    }
+    Ok(())
+}
+
+/// A term: its variables, its tables, and its weights.
+type Listed = (u32, usize, usize, Option<[usize; 2]>);
+
+/// All rounds of some terms of tables, whose entries are given in words, and as elements.
+fn rounds(
+    machine: &Arc<dyn Machine>,
+    tables: &[Table<'_>],
+    given: &[Vec<u32>],
+    mut values: Vec<Vec<QM31>>,
+    listed: &[Listed],
+) -> Result<(), Error> {
     let factors = elements(listed.len(), 20);
     let terms: Vec<Term> = listed
         .iter()
@@ -99,10 +119,10 @@ pub fn products(machine: &Arc<dyn Machine>) -> Result<(), Error> {
             factor: factor.0,
         })
         .collect();
-    let memory = Products::memory(&**machine, &tables, terms.len());
+    let memory = Products::memory(&**machine, tables, terms.len());
     let free = machine.memory()?.0;
     let starts: Vec<(u32, u32)> = tables.iter().map(|t| (t.variables.start, t.variables.end)).collect();
-    let mut products = Products::new(machine, tables, &terms)?;
+    let mut products = Products::new(machine, tables.to_vec(), &terms)?;
     assert!(free - machine.memory()?.0 <= memory, "memory that was not planned");
     for (table, given) in given.iter().enumerate().skip(BASE.start) {
         if BASE.contains(&table) {

@@ -167,10 +167,11 @@ impl<'a> Products<'a> {
         entries + 4 * lists as u64
     }
 
-    /// Tables of any value but for those whose cells are there, and terms.
+    /// Tables of any value but for those whose cells are there, and terms, of which some have all variables that tables have.
     pub fn new(machine: &Arc<dyn Machine>, tables: Vec<Table<'a>>, terms: &[Term]) -> Result<Self, Error> {
+        let most = terms.iter().map(|term| term.variables).max().unwrap_or(0);
         for Table { entries, variables: own } in &tables {
-            assert!(own.start <= own.end && own.end <= Table::MOST, "no such table");
+            assert!(own.start <= own.end && own.end <= most.min(Table::MOST), "no such table");
             let least = if let Entries::Extension = entries { own.end } else { own.end.max(2) };
             assert!(own.end == least, "a table that is too small");
             assert!(own.start == 0 || matches!(entries, Entries::Extension), "other variables");
@@ -229,7 +230,7 @@ impl<'a> Products<'a> {
         let factors: Vec<Element> = own.map(|term| term.factor).collect();
         Ok(Self {
             machine: machine.clone(),
-            left: order.first().map_or(0, |&(variables, _)| variables),
+            left: most,
             described: buffer(&described)?,
             terms: buffer(listed.as_flattened())?,
             factors: buffer(factors.as_flattened())?,

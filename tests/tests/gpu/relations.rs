@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use circlet::backend::device::{Device, Error};
 use circlet::backend::field::pack_all;
-use circlet::backend::gpu::products::{Cells, Entries, LAST, LEAST, LEAST_ALL};
+use circlet::backend::gpu::matrix::Later;
+use circlet::backend::gpu::products::{Cells, Entries, LAST, LEAST, LEAST_ALL, is_base, reserved};
 use circlet::backend::products::Coefficients;
 use circlet::backend::relations::Sumcheck;
 use circlet::backend::table::Table;
-use circlet_core::circuit::Kind;
+use circlet_core::circuit::{Kind, Tree};
 use circlet_core::field::{M31, P, QM31};
 use circlet_core::poly::powers;
+use circlet_core::profile::ProfileId;
+use circlet_core::protocol::Protocol;
 use circlet_core::relations::{Meeting, Point, Term};
 use circlet_cuda::Machine;
 use circlet_cuda::columns::{Cell, Columns};
 use circlet_cuda::emulated::Emulator;
+use circlet_tests::programs;
 
 use super::{ENOUGH, emulator};
 
@@ -235,6 +239,27 @@ fn rounds_are_planned() {
         assert!(emulator.used().1 - held <= (memory - held) / 5 * 4, "{memory} bytes");
     }
     assert!(there.iter().all(|&times| times > 3), "{there:?}");
+}
+
+/// What stays on a GPU after a commitment leaves room for these rounds, rather than to keep codewords.
+#[test]
+fn rounds_have_room_later() {
+    let (program, ..) = programs::mlp();
+    let mut protocol = Protocol::new(&program, *ProfileId::P100U.profile()).unwrap();
+    assert_eq!(reserved(&protocol.reduction), 0);
+    let before = [Tree::Fixed, Tree::Witness].map(|which| Later::new(&protocol, which));
+    let large = LEAST + 10;
+    let Term { a, b, .. } = protocol.reduction.terms[0];
+    protocol.reduction.terms.truncate(1);
+    protocol.reduction.terms[0].meeting.variables = large;
+    // Cells and what they are bound to, or elements.
+    let operand = |operand: usize| is_base(&protocol.reduction.operands[operand].operand());
+    let bytes: u64 = [a, b].iter().map(|&k| if operand(k) { 12 << large } else { 16 << large }).sum();
+    assert!(a != b && reserved(&protocol.reduction) == bytes);
+    let after = [Tree::Fixed, Tree::Witness].map(|which| Later::new(&protocol, which));
+    for (before, after) in before.into_iter().zip(after) {
+        assert!(before.needed == after.needed && before.better < after.better && after.better >= bytes);
+    }
 }
 
 /// Every launch that fails is an error that names it.
