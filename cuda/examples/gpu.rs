@@ -147,6 +147,11 @@ fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
     Ok(rows)
 }
 
+fn bind_products(mut products: Products<'_>) -> Result<Products<'_>, Error> {
+    products.bind(CHALLENGE)?;
+    Ok(products)
+}
+
 /// Rounds of the relations over entrywise products of columns, in bytes that are read and written: weights are little.
 fn relations(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Error> {
     let (log, low, count) = (20, 12, 16);
@@ -165,10 +170,6 @@ fn relations(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
         products.write(count + 1, &vec![CHALLENGE; 1 << low])?;
         Ok(products)
     };
-    let bind = |mut products: Products<'_>| {
-        products.bind(CHALLENGE)?;
-        Ok(products)
-    };
     let mut rows = Vec::new();
     let mut row = |kernel: &str, bytes: f64, seconds: f64| {
         let kernel = format!("{kernel} of {} products of 2^{log}", count / 2);
@@ -177,11 +178,11 @@ fn relations(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
     let products = begin()?;
     row("sums", 4.0 * all, seconds(machine, || products.sums().map(drop))?);
     row("first round", 4.0 * all, seconds(machine, || products.round().map(drop))?);
-    row("first binding", 12.0 * all, seconds_each(machine, begin, bind)?);
-    let products = bind(products)?;
+    row("first binding", 12.0 * all, seconds_each(machine, begin, bind_products)?);
+    let products = bind_products(products)?;
     row("second round", 8.0 * all, seconds(machine, || products.round().map(drop))?);
     drop(products);
-    row("second binding", 12.0 * all, seconds_each(machine, || bind(begin()?), bind)?);
+    row("second binding", 12.0 * all, seconds_each(machine, || bind_products(begin()?), bind_products)?);
     Ok(rows)
 }
 
