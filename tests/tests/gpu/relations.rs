@@ -227,7 +227,7 @@ fn rounds_are_those_of_the_processor() {
 #[test]
 fn rounds_are_planned() {
     let terms = Terms::alike(5);
-    let mut there = [false, true].map(|_| 0);
+    let mut there = [0; 2];
     for memory in (8..32).map(|k| k << 16) {
         let emulator = emulator(memory);
         let (columns, cells) = matrix(&emulator);
