@@ -1,5 +1,7 @@
 //! Every kernel against the definitions in `circlet-core`, for tests, sanitizers and a GPU.
 
+mod products;
+
 use std::sync::Arc;
 
 use circlet_core::code::Domain;
@@ -21,7 +23,7 @@ use circlet_cuda::{Buffer, Error, Machine};
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 8] = [
+pub const CHECKS: [(&str, Check); 9] = [
     ("encode", encode),
     ("merkle", trees),
     ("fractions", fractions),
@@ -29,6 +31,7 @@ pub const CHECKS: [(&str, Check); 8] = [
     ("words", folds),
     ("columns", columns),
     ("matrices", matrices),
+    ("products", products::products),
     ("stack", stack),
 ];
 
@@ -341,8 +344,7 @@ fn held(cell: Cell, count: usize, seed: u32) -> Vec<u32> {
 /// Columns of these cells, with their elements.
 fn filled(machine: &Arc<dyn Machine>, cells: &[Cell], log: u32) -> Result<(Columns, Vec<Vec<u32>>), Error> {
     let mut columns = Columns::new(machine, cells, log)?;
-    let all = cells.iter().zip(1..).map(|(&cell, seed)| held(cell, 1 << log, seed));
-    let all: Vec<Vec<u32>> = all.collect();
+    let all: Vec<Vec<u32>> = cells.iter().zip(1..).map(|(&cell, k)| held(cell, 1 << log, k)).collect();
     for (column, elements) in all.iter().enumerate() {
         columns.write(column, elements)?;
     }

@@ -15,6 +15,7 @@ use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{ARITY, Tables, Twiddles, Word};
 use circlet_cuda::fractions::{LAST, Leaves, Sumcheck};
 use circlet_cuda::merkle::{DIGEST, Rows, parents_into};
+use circlet_cuda::products::{Cells, Entries, Products, Table, Term};
 use circlet_cuda::stack::{Join, Side, Stack};
 use circlet_cuda::sums::Element;
 use circlet_cuda::{Buffer, Error, Machine};
@@ -144,6 +145,45 @@ fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
     Ok(rows)
 }
 
+fn bind_products(mut products: Products<'_>) -> Result<Products<'_>, Error> {
+    products.bind(CHALLENGE)?;
+    Ok(products)
+}
+
+/// Rounds of the relations over entrywise products of columns, in bytes that are read and written: weights are little.
+fn relations(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Error> {
+    let (log, low, count) = (20, 12, 16);
+    let columns = Columns::of(machine, filled(machine, count << log)?, log);
+    let all = (count << log) as f64;
+    let begin = || {
+        let cells = |k: usize| Cells::new(&columns, k << log..(k + 1) << log, 0);
+        let table = |entries, variables| Table { entries, variables };
+        let mut tables: Vec<Table<'_>> =
+            (0..count).filter_map(cells).map(|cells| table(Entries::Cells(cells), 0..log)).collect();
+        tables.extend([low..log, 0..low].map(|variables| table(Entries::Extension, variables)));
+        let weights = Some([count, count + 1]);
+        let term = |k| Term { variables: log, tables: [2 * k, 2 * k + 1], weights, factor: CHALLENGE };
+        let mut products = Products::new(machine, tables, &(0..count / 2).map(term).collect::<Vec<_>>())?;
+        products.write(count, &vec![CHALLENGE; 1 << (log - low)])?;
+        products.write(count + 1, &vec![CHALLENGE; 1 << low])?;
+        Ok(products)
+    };
+    let mut rows = Vec::new();
+    let mut row = |kernel: &str, bytes: f64, seconds: f64| {
+        let kernel = format!("{kernel} of {} products of 2^{log}", count / 2);
+        rows.push(Row { kernel, seconds, rate: bytes / seconds, unit: "B/s", most: bandwidth });
+    };
+    let products = begin()?;
+    row("sums", 4.0 * all, seconds(machine, || products.sums().map(drop))?);
+    row("first round", 4.0 * all, seconds(machine, || products.round().map(drop))?);
+    row("first binding", 12.0 * all, seconds_each(machine, begin, bind_products)?);
+    let products = bind_products(products)?;
+    row("second round", 8.0 * all, seconds(machine, || products.round().map(drop))?);
+    drop(products);
+    row("second binding", 12.0 * all, seconds_each(machine, || bind_products(begin()?), bind_products)?);
+    Ok(rows)
+}
+
 /// What the opening does with a matrix, in bytes that are read.
 fn matrices(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Error> {
     const LOG_RUN: u32 = 6;
@@ -202,6 +242,7 @@ fn matrices(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Erro
 fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
     let mut rows = sumchecks(machine, info.bandwidth as f64)?;
     rows.extend(matrices(machine, info.bandwidth as f64)?);
+    rows.extend(relations(machine, info.bandwidth as f64)?);
     let bandwidth = info.bandwidth as f64;
     let lanes = f64::from(info.multiprocessors) * 64.0 * f64::from(info.clock) * 1000.0;
     for (log, blowup, count) in [(14, 2, 64), (18, 2, 16), (22, 2, 1), (24, 0, 1)] {

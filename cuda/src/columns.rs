@@ -358,6 +358,18 @@ impl Columns {
         self.parts.iter().find(|part| part.columns.start <= columns.start && columns.end <= part.columns.end)
     }
 
+    /// Whether they lie on this machine.
+    pub(crate) fn lie_on(&self, machine: &Arc<dyn Machine>) -> bool {
+        Arc::ptr_eq(&self.machine, machine)
+    }
+
+    /// What cells that are alike hold, and where the first of them is, which is at a multiple of four.
+    pub(crate) fn place(&self, cells: &Range<usize>) -> Option<(Cell, Argument)> {
+        let part = self.part_of(cells).filter(|_| cells.start.is_multiple_of(4))?;
+        let first = cells.start - (part.columns.start << self.log);
+        Some((part.cell, part.cells.address_of(part.cell.words(first))))
+    }
+
     /// The sums of the rows of matrices of a power of two of columns, at least four, each row times its weight: of the
     /// matrices that lie one after the other in these cells, which are alike and begin at a multiple of four.
     pub fn over_rows(
@@ -371,11 +383,7 @@ impl Columns {
             width.is_power_of_two() && width >= 4 && rows > 0 && cells.len().is_multiple_of(width * rows),
             "no such matrices"
         );
-        let Some(part_of) = self.part_of(&cells).filter(|_| cells.start.is_multiple_of(4)) else {
-            panic!("there are no such cells")
-        };
-        let from =
-            part_of.cells.address_of(part_of.cell.words(cells.start - (part_of.columns.start << self.log)));
+        let Some((cell, from)) = self.place(&cells) else { panic!("there are no such cells") };
         let sums = cells.len() / rows;
         if sums == 0 {
             return Ok(Vec::new());
@@ -393,7 +401,7 @@ impl Columns {
         assert!(parts <= Grid::ROWS && u32::try_from(sums).is_ok(), "too many sums");
         let arguments = [&buffers[..], &words[..]].concat();
         // SAFETY: all these cells are there, a weight for each row, and room for the sums of all parts.
-        unsafe { self.machine.launch(&OVER_ROWS[part_of.cell as usize], grid, &arguments)? }
+        unsafe { self.machine.launch(&OVER_ROWS[cell as usize], grid, &arguments)? }
         if parts > 1 {
             let total = Buffer::new(&self.machine, EXTENSION * sums)?;
             let words = [sums as u32, parts as u32].map(Argument::Word);

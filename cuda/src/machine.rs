@@ -121,6 +121,16 @@ impl Argument {
         Self::Address(address + bytes as u64)
     }
 
+    /// An address in two words, the lower one first.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn words(self) -> [u32; 2] {
+        let Self::Address(address) = self else { panic!("{self:?} is no address") };
+        [address as u32, (address >> u32::BITS) as u32]
+    }
+
     /// Its bytes.
     pub fn size(&self) -> u32 {
         match self {

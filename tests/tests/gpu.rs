@@ -1,6 +1,8 @@
 //! Proofs made on an emulated GPU: the same bytes as on the processor, in whatever groups of columns they are committed to;
 //! and where the GPU fails, an error that says so and no proof.
 
+#[path = "gpu/relations.rs"]
+mod relations;
 #[path = "gpu/several.rs"]
 mod several;
 
@@ -8,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use circlet::backend::device::{Device, Error};
+use circlet::backend::gpu::products::is_large;
 use circlet::backend::merkle::BulkHash;
 use circlet::graph::Tensor;
 use circlet::import::{ImportOptions, onnx};
@@ -106,7 +109,13 @@ fn the_bundled_models_are_proven_the_same() {
         let generated = runner.generate(&Standing::default(), &given, 1, &[], |_| {}).unwrap();
         let text = Text { tokens: [&given[..], &generated].concat(), prompt: 60 };
         let prover = DecoderProver::<Poseidon2Blake2s>::of(device, runner, ProfileId::P100U, Keep::Codewords);
-        prover.unwrap().run(text).unwrap().prove().unwrap()
+        let run = prover.unwrap().run(text).unwrap();
+        // Products that are large enough to be there are made of columns that are there, too.
+        let reduction = &run.key.protocol.reduction;
+        let large = reduction.terms.iter().filter(|term| is_large(term)).flat_map(|term| [term.a, term.b]);
+        let mut forms = large.map(|operand| reduction.operands[operand].operand().form.terms.as_slice());
+        assert!(forms.any(|form| matches!(form, [(1, _)])));
+        run.prove().unwrap()
     });
     assert!(cpu == gpu);
     // Each kernel had its part.

@@ -16,6 +16,7 @@ pub mod matrix;
 pub mod memory;
 pub mod merkle;
 pub mod products;
+pub mod relations;
 pub mod rounds;
 mod runs;
 pub mod slots;

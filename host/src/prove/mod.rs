@@ -83,7 +83,7 @@ pub fn prove_trace<S: BulkHash>(
     let commitments = [Some(&*key.fixed), Some(&witness), state.as_ref(), past.as_ref()];
     tracing::info_span!("relation").in_scope(|| {
         let matrices = commitments.map(|c| c.map(|c| &c.matrix));
-        relation::prove(protocol, trace, matrices, &statement.lists, &mut channel, &mut claims)
+        relation::prove(&key.device, protocol, trace, matrices, &statement.lists, &mut channel, &mut claims)
     })?;
     let stage = tracing::info_span!("opening").entered();
     channel.work(protocol.profile.g_wiring);

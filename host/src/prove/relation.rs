@@ -1,33 +1,34 @@
 //! The prover of [`circlet_core::relations`].
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use circlet_core::circuit::{ColumnId, Kind, Tree};
+use circlet_core::circuit::{ColumnId, Tree};
 use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
 use circlet_core::poly::{eq_table, powers, univariate};
 use circlet_core::protocol::Protocol;
-use circlet_core::relations::{At, Operand, Part, Point, Term, round};
+use circlet_core::relations::{At, Operand, Part, Point, round};
 use circlet_core::transcript::Label;
 use circlet_core::wiring::{gather_terms, pick_terms};
-use rayon::prelude::*;
 
 use super::channel::Channel;
 use crate::backend::contract::{over_blocks, over_cols};
-use crate::backend::device::Error;
+use crate::backend::device::{Device, Error};
 use crate::backend::field::{LANES, pack_all};
 use crate::backend::gpu::matrix as gpu;
+use crate::backend::gpu::products::{self, Entries, is_base};
 use crate::backend::matrix::Matrix;
 use crate::backend::merkle::BulkHash;
-use crate::backend::products::{Coefficients, sum, sum_round};
-use crate::backend::table::{Table, eq};
+use crate::backend::products::Coefficients;
+use crate::backend::relations::Sumcheck;
+use crate::backend::table::Table;
 use crate::execute::{Cells, Trace, form_values};
 use crate::prove::read::{form_lanes, whole_column};
 
 /// Proves that all relations hold; leaves a claim for their linear parts and one for each operand. Matrices of trees are
 /// those that the trace was committed to.
 pub fn prove<S: BulkHash>(
+    device: &Device,
     protocol: &Protocol,
     trace: &Trace,
     matrices: [Option<&Matrix>; 4],
@@ -42,22 +43,24 @@ pub fn prove<S: BulkHash>(
     let point = Point { rows, cols, gammas: powers(gamma, circuit.relations.len()) };
 
     let reader = Reader { protocol, trace, matrices, point: &point };
-    let operands = reduction.operands.par_iter().map(|held| reader.read(&held.operand()));
-    let operands: Vec<Table> = operands.collect::<Result<_, Error>>()?;
-    let mut sumcheck = Sumcheck::new(&reduction.terms, &point, operands);
+    let entries: Vec<Entries<'_>> =
+        reduction.operands.iter().map(|held| reader.entries(&held.operand())).collect();
+    let read = |operand: usize| reader.read(&reduction.operands[operand].operand());
+    let terms = (&reduction.terms[..], reduction.rounds);
+    let mut sumcheck = Sumcheck::new(device, terms, &point, &entries, read)?;
     let [products] = channel.send(Label::RelationClaim, [sumcheck.total()]);
     let mut claim = products;
     let mut bound: Vec<QM31> = Vec::new();
     for variable in (0..reduction.rounds).rev() {
-        let Coefficients { s0, s2, s3 } = sumcheck.round(variable);
+        let Coefficients { s0, s2, s3 } = sumcheck.round(variable)?;
         let message = channel.send(Label::RelationRound, [s0, s2, s3]);
         let r = channel.challenge(Label::RelationChallenge);
         claim = univariate(&round(claim, message), r);
-        sumcheck.bind(variable, r);
+        sumcheck.bind(variable, r)?;
         bound.push(r);
     }
     bound.reverse();
-    let values = channel.promise(Label::RelationEvals, sumcheck.operands.iter().map(Table::first).collect());
+    let values = channel.promise(Label::RelationEvals, sumcheck.values());
     claims.points.rows.clone_from(&point.rows);
     claims.points.cols.clone_from(&point.cols);
     claims.points.bound = bound;
@@ -81,7 +84,7 @@ struct Reader<'a> {
     point: &'a Point,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// An operand over the variables that the sumcheck binds: the others are bound to the relations' point.
     fn read(&self, operand: &Operand<'_>) -> Result<Table, Error> {
         let Self { protocol, trace, point, .. } = *self;
@@ -135,20 +138,39 @@ impl Reader<'_> {
         Ok(Table::new(operand.groups.iter().flat_map(of).copied().collect()))
     }
 
-    /// Where a column lies on a GPU, if its sums are better off there and the trace has the cells of the matrix that is there.
-    fn on_gpu(&self, id: ColumnId, width: usize) -> Option<(&gpu::Matrix, Range<usize>)> {
+    /// Where an operand's entries come from.
+    fn entries(&self, operand: &Operand<'_>) -> Entries<'a> {
+        if !is_base(operand) {
+            return Entries::Extension;
+        }
+        let flip = match operand.cols.get(1).map(|part| part.at()) {
+            Some(At::Flipped(bit)) => 1 << bit,
+            _ => 0,
+        };
+        let id = whole_column(&self.protocol.circuit, operand.form, operand.shape);
+        let there = id.and_then(|id| self.there(id)).filter(|(_, cells)| cells.len() == operand.shape.size());
+        let there = there.and_then(|(matrix, cells)| matrix.on_first(cells));
+        let cells = there.and_then(|(columns, cells)| products::Cells::new(columns, cells, flip));
+        cells.map_or(Entries::Base, Entries::Cells)
+    }
+
+    /// Where a column lies on a GPU, if its sums are better off there.
+    fn on_gpu(&self, id: ColumnId, width: usize) -> Option<(&'a gpu::Matrix, Range<usize>)> {
+        let (matrix, cells) = self.there(id)?;
+        let large = cells.len() >= gpu::LEAST_SUM && width >= gpu::LEAST_WIDTH;
+        (large && matrix.sums(&cells, width)).then_some((matrix, cells))
+    }
+
+    /// Where a column lies on a GPU, if the trace has the cells of the matrix that is there.
+    fn there(&self, id: ColumnId) -> Option<(&'a gpu::Matrix, Range<usize>)> {
         let (columns, cells) = (&self.protocol.declared.columns, self.trace.cells(id).len());
         let tree = columns.tree(id);
         let Some(Matrix::OnGpu(matrix)) = self.matrices[tree.index()] else { return None };
-        if cells < gpu::LEAST_SUM
-            || width < gpu::LEAST_WIDTH
-            || (tree == Tree::Fixed && !self.trace.is_fixed(id))
-        {
+        if tree == Tree::Fixed && !self.trace.is_fixed(id) {
             return None;
         }
         let first = self.protocol.stacking.offset_in_tree(columns, id) as usize;
-        let range = first..first + cells;
-        matrix.sums(&range, width).then_some((matrix, range))
+        Some((matrix, first..first + cells))
     }
 }
 
@@ -179,131 +201,4 @@ fn base(cells: &[i32]) -> Table {
 /// Integers modulo `P`, as 32 bits.
 fn residues(values: Vec<i64>) -> Vec<i32> {
     values.into_iter().map(|v| M31::from_i64(v).signed()).collect()
-}
-
-/// What a term is weighted with: nothing, or one of the shared tables.
-type Weight = Option<usize>;
-
-struct Sumcheck<'a> {
-    terms: &'a [Term],
-    /// `gamma^i` times the integer factor.
-    factors: Vec<QM31>,
-    weights: Vec<(u32, Table)>,
-    weight_of: Vec<Weight>,
-    operands: Vec<Table>,
-    variables_of: Vec<u32>,
-    /// For terms whose variables have not come yet, their part of the current claim.
-    waiting: Vec<QM31>,
-}
-
-impl<'a> Sumcheck<'a> {
-    fn new(terms: &'a [Term], point: &Point, operands: Vec<Table>) -> Self {
-        let mut weights = Vec::new();
-        let mut known: BTreeMap<(bool, u32, u32, u32, u32), usize> = BTreeMap::new();
-        let mut weight_of = Vec::new();
-        for term in terms {
-            let full = term.meeting.len == 1 << term.meeting.low && term.meeting.high_len.is_power_of_two();
-            let entrywise = term.meeting.kind == Kind::Entrywise;
-            let summed = !entrywise && !weighs_rows(term.meeting.kind);
-            if summed && full {
-                weight_of.push(None);
-                continue;
-            }
-            let outer = if summed { u32::MAX - term.meeting.high_len } else { term.meeting.inner };
-            let key = (
-                entrywise,
-                term.meeting.low,
-                term.meeting.variables,
-                outer,
-                if entrywise { 0 } else { term.meeting.len },
-            );
-            let index = *known.entry(key).or_insert_with(|| {
-                weights.push((term.meeting.variables, weight(term, point)));
-                weights.len() - 1
-            });
-            weight_of.push(Some(index));
-        }
-        let mut variables_of = vec![0; operands.len()];
-        for term in terms {
-            variables_of[term.a] = term.meeting.variables;
-            variables_of[term.b] = term.meeting.variables;
-        }
-        let factors: Vec<QM31> =
-            terms.iter().map(|t| point.gammas[t.relation] * QM31::from_i64(t.coefficient)).collect();
-        let mut this =
-            Self { terms, factors, weights, weight_of, operands, variables_of, waiting: Vec::new() };
-        this.waiting = (0..terms.len())
-            .into_par_iter()
-            .map(|i| {
-                let (w, a, b) = this.tables(i);
-                sum(w, a, b) * this.factors[i]
-            })
-            .collect();
-        this
-    }
-
-    fn tables(&self, i: usize) -> (Option<&Table>, &Table, &Table) {
-        let term = &self.terms[i];
-        let weight = self.weight_of[i].map(|w| &self.weights[w].1);
-        (weight, &self.operands[term.a], &self.operands[term.b])
-    }
-
-    /// The sum of all terms.
-    fn total(&self) -> QM31 {
-        self.waiting.iter().copied().sum()
-    }
-
-    /// The round that binds a variable: terms that do not have it are constant.
-    fn round(&self, variable: u32) -> Coefficients {
-        (0..self.terms.len())
-            .into_par_iter()
-            .map(|i| {
-                if self.terms[i].meeting.variables <= variable {
-                    return Coefficients { s0: self.waiting[i] * QM31::HALF, ..Coefficients::default() };
-                }
-                let (w, a, b) = self.tables(i);
-                sum_round(w, a, b).times(self.factors[i])
-            })
-            .reduce(Coefficients::default, Coefficients::plus)
-    }
-
-    fn bind(&mut self, variable: u32, r: QM31) {
-        for (i, term) in self.terms.iter().enumerate() {
-            if term.meeting.variables <= variable {
-                self.waiting[i] *= QM31::HALF;
-                self.factors[i] *= QM31::HALF;
-            }
-        }
-        self.weights.par_iter_mut().filter(|w| w.0 > variable).for_each(|w| w.1.bind_high(r));
-        self.operands
-            .par_iter_mut()
-            .zip(&self.variables_of)
-            .filter(|(_, v)| **v > variable)
-            .for_each(|(table, _)| table.bind_high(r));
-    }
-}
-
-fn weight(term: &Term, point: &Point) -> Table {
-    let (low, high) = (term.meeting.low as usize, (term.meeting.variables - term.meeting.low) as usize);
-    match term.meeting.kind {
-        Kind::Entrywise => {
-            let joined: Vec<QM31> = point.cols[..low].iter().chain(&point.rows[..high]).copied().collect();
-            eq(&joined)
-        }
-        kind => {
-            let high = if weighs_rows(kind) {
-                eq_table(&point.rows[term.meeting.inner as usize..][..high])
-            } else {
-                (0..1u32 << high).map(|h| QM31::from_i64(i64::from(h < term.meeting.high_len))).collect()
-            };
-            let inside = |c: usize| c < term.meeting.len as usize;
-            let row = |&e: &QM31| (0..1 << low).map(move |c| if inside(c) { e } else { QM31::ZERO });
-            Table::new(high.iter().flat_map(row).collect())
-        }
-    }
-}
-
-/// Whether the high variables of a term meet row coordinates of the relations' point; else they are summed.
-fn weighs_rows(kind: Kind) -> bool {
-    matches!(kind, Kind::RowDot | Kind::Scores { .. } | Kind::Mix { .. })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use circlet_core::circuit::Tree as Which;
 use circlet_core::field::{M31, QM31};
-use circlet_core::protocol::Outline;
+use circlet_core::protocol::Protocol;
 use circlet_cuda::columns::{self, Cell, Columns, Slot};
 use circlet_cuda::merkle::DIGEST;
 use circlet_cuda::{Buffer, Error, Machine};
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::encode::Encoder;
 use super::ring;
 use super::split::Split;
-use super::{WORD, element, fold, fractions, groups, refused, stack, usable, words};
+use super::{WORD, element, fold, fractions, groups, products, refused, stack, usable, words};
 use crate::backend::field::{B, E, LANES};
 use crate::backend::matrix;
 use crate::backend::merkle::{BLOCK, BulkHash, Tree};
@@ -37,17 +37,20 @@ pub struct Later {
     log_codeword: u32,
     /// Log of the number of fractions of the lookups.
     log_fractions: u32,
+    /// Bytes for the relations' rounds.
+    products: u64,
 }
 
 impl Later {
     /// After the matrix of a tree.
-    pub fn new(outline: &Outline, which: Which) -> Self {
+    pub fn new(protocol: &Protocol, which: Which) -> Self {
         Self {
             which,
-            columns: outline.stacking.matrix_columns,
-            log_rows: outline.stacking.log_rows,
-            log_codeword: outline.codeword_log(),
-            log_fractions: outline.sizes().gkr_log,
+            columns: protocol.stacking.matrix_columns,
+            log_rows: protocol.stacking.log_rows,
+            log_codeword: protocol.codeword_log(),
+            log_fractions: protocol.sizes().gkr_log,
+            products: products::reserved(&protocol.reduction),
         }
     }
 
@@ -74,11 +77,14 @@ impl Later {
         self.most(split, part) + self.others(split, part)
     }
 
-    /// The same with room for rounds over columns, which the processor has where there is none: rather than codewords.
+    /// The same with room for the relations' rounds, and for rounds over columns, which the processor has where there is none:
+    /// rather than codewords.
     fn better(&self, split: Split, part: usize) -> u64 {
         let all = self.columns.map(|columns| split.count(part, columns)).into_iter().sum();
-        let rounds = stack::reserved(all, split, self.log_rows);
-        self.most(split, part).max(rounds) + self.others(split, part)
+        let columns = stack::reserved(all, split, self.log_rows);
+        // One has the relations' rounds.
+        let products = if part == 0 { self.products } else { 0 };
+        self.most(split, part).max(columns).max(products) + self.others(split, part)
     }
 }
 
@@ -200,6 +206,12 @@ impl Matrix {
             }
         }
         Ok(())
+    }
+
+    /// Cells of all columns one after the other, if they lie together on the first GPU: its columns, and which cells of them.
+    pub fn on_first(&self, cells: Range<usize>) -> Option<(&Columns, Range<usize>)> {
+        let (stretch, part, own) = self.stretches(cells.clone()).next()?;
+        (stretch == cells && part == 0).then(|| (&self.parts[0].messages, own..own + cells.len()))
     }
 
     /// Whether matrices of so many columns of numbers that lie in these cells can be summed where they are.

@@ -4,6 +4,7 @@ pub mod encode;
 pub mod fold;
 pub mod fractions;
 pub mod matrix;
+pub mod products;
 mod ring;
 pub mod split;
 pub mod stack;
