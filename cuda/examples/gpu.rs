@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use circlet_core::hash::blake2s::{self, initial_state};
+use circlet_core::pow::{MAX_BITS, mask};
 use circlet_cuda::columns::{Columns, Slot, Slots};
 use circlet_cuda::driver::{Gpu, Info, devices};
 use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{ARITY, Tables, Twiddles, Word};
 use circlet_cuda::fractions::{LAST, Leaves, Sumcheck};
 use circlet_cuda::merkle::{DIGEST, Rows, parents_into};
+use circlet_cuda::pow::{Puzzle, Search};
 use circlet_cuda::stack::{Join, Side, Stack};
 use circlet_cuda::sums::Element;
 use circlet_cuda::{Buffer, Error, Machine};
@@ -25,6 +27,12 @@ const RUNS: u32 = 20;
 /// Operations of a Blake2s compression on the busier of the two pipes that each quarter of a multiprocessor has, which take 16
 /// threads' in a cycle each: logic, shifts, and half of the additions.
 const COMPRESSION: f64 = 812.0;
+
+/// The same of a search for a nonce, which needs one word of the digest and of whose message most words are zero.
+const NONCE: f64 = 700.0;
+
+/// A seed for which none of the first `2^28` nonces has [`MAX_BITS`] bits.
+const SEED: [u32; DIGEST] = [0; DIGEST];
 
 /// A line of the table.
 struct Row {
@@ -146,6 +154,29 @@ fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
     Ok(rows)
 }
 
+/// Searches for a nonce that is not there: of as many nonces as work of 20 bits takes, and of many.
+fn work(machine: &Arc<dyn Machine>, lanes: f64) -> Result<Vec<Row>, Error> {
+    let begin = initial_state(blake2s::WORK);
+    let puzzle = Puzzle { begin, seed: SEED, bits: MAX_BITS, mask: mask(MAX_BITS) };
+    let mut search = Search::new(machine)?;
+    let mut rows = Vec::new();
+    for log in [20, 28] {
+        let seconds = seconds(machine, || {
+            let found = search.smallest(&puzzle, 0, 1 << log)?;
+            assert_eq!(found, None, "a nonce that is not there");
+            Ok(())
+        })?;
+        rows.push(Row {
+            kernel: format!("work, 2^{log} nonces"),
+            seconds,
+            rate: f64::from(1 << log) / seconds,
+            unit: "nonces/s",
+            most: lanes / NONCE,
+        });
+    }
+    Ok(rows)
+}
+
 /// What the opening does with a matrix, in bytes that are read.
 fn matrices(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Error> {
     const LOG_RUN: u32 = 6;
@@ -257,6 +288,7 @@ fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
         unit: "compressions/s",
         most: lanes / COMPRESSION,
     });
+    rows.extend(work(machine, lanes)?);
     Ok(rows)
 }
 

@@ -17,16 +17,18 @@ pub mod fold;
 pub mod fractions;
 pub mod machine;
 pub mod merkle;
+pub mod pow;
 pub mod stack;
 pub mod sums;
 
 /// All files of kernels.
-pub const FAMILIES: [&Family; 7] = [
+pub const FAMILIES: [&Family; 8] = [
     &columns::FAMILY,
     &encode::FAMILY,
     &fold::FAMILY,
     &fractions::FAMILY,
     &merkle::FAMILY,
+    &pow::FAMILY,
     &stack::FAMILY,
     &sums::FAMILY,
 ];

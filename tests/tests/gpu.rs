@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use circlet::backend::device::{Device, Error};
+use circlet::backend::gpu::grind::LEAST_BITS;
+use circlet::backend::grind::{Grinder, grind};
 use circlet::backend::merkle::BulkHash;
 use circlet::graph::Tensor;
 use circlet::import::{ImportOptions, onnx};
@@ -106,6 +108,14 @@ fn the_bundled_models_are_proven_the_same() {
         prover.unwrap().run(text).unwrap().prove().unwrap()
     });
     assert!(cpu == gpu);
+    // A table of eight bits that shares no matrix column with wider numbers.
+    let (program, data, inputs) = programs::mlp();
+    let [cpu, gpu] = [Device::Cpu, Device::Gpu(emulator.clone())].map(|device| {
+        let (program, data) = (program.clone(), data.clone());
+        let key = ProvingKey::<Poseidon2Blake2s>::on(&device, program, data, ProfileId::P100U).unwrap();
+        prove(&key, &inputs).unwrap()
+    });
+    assert!(cpu == gpu);
     // Each kernel had its part.
     let launched: BTreeSet<&str> = emulator.launched().into_iter().collect();
     for family in circlet_cuda::FAMILIES {
@@ -138,6 +148,36 @@ fn texts_are_proven_the_same() {
         (prover.key, proof, first.prove().unwrap(), second.prove().unwrap())
     });
     assert!(cpu == kept && cpu == made);
+}
+
+/// A GPU finds the nonces that the processor finds, in one launch or in several, and leaves little work to it.
+#[test]
+fn work_is_done_the_same() {
+    let emulator = emulator(ENOUGH);
+    let device = Device::Gpu(emulator.clone());
+    let mut grinder = Grinder::new(&device);
+    for bits in [0, 1, LEAST_BITS - 1] {
+        assert_eq!(grinder.grind(&[7; 32], bits), Ok(grind(&[7; 32], bits)));
+    }
+    assert!(emulator.launched().is_empty());
+    for bits in [LEAST_BITS, LEAST_BITS + 2] {
+        let mut launches = BTreeSet::new();
+        for seed in (0..40).map(|k| [k; 32]) {
+            let before = emulator.launched().len();
+            let nonce = grinder.grind(&seed, bits).unwrap();
+            assert_eq!(nonce, grind(&seed, bits), "{bits} bits, {seed:?}");
+            let launched = emulator.launched().len() - before;
+            assert_eq!(launched as u64, (nonce >> (bits + 1)) + 1);
+            launches.insert(launched);
+            if launches.len() > 2 {
+                break;
+            }
+        }
+        assert!(launches.contains(&1) && launches.contains(&2), "{launches:?}");
+    }
+    emulator.fail_launch(1);
+    let failed = grinder.grind(&[7; 32], LEAST_BITS);
+    assert!(matches!(&failed, Err(Error::Failed { what, .. }) if what.contains("pow_search")), "{failed:?}");
 }
 
 /// A GPU with little memory commits to a few columns at a time; one with too little says what it needs.

@@ -28,7 +28,7 @@ pub fn prove<S: BulkHash>(
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
 ) -> Result<(), Error> {
-    channel.work(protocol.profile.g_lookup);
+    channel.work(protocol.profile.g_lookup)?;
     let alpha = channel.challenge(Label::LookupChallenge);
     let beta = channel.challenge(Label::LookupChallenge);
     let challenges = Challenges { alpha, beta };
