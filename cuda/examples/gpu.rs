@@ -154,6 +154,48 @@ fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
     Ok(rows)
 }
 
+/// Large copies: they are those of memory, however many threads copy at once, and whatever becomes of it afterwards.
+fn copies(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    const MANY: usize = 1 << 20;
+    let words = |count: usize, seed: u32| -> Vec<u32> {
+        (0..count as u32).map(|i| (i ^ seed).wrapping_mul(0x9e37_79b9)).collect()
+    };
+    let there_and_back = |count: usize, seed: u32| {
+        let mut buffer = Buffer::new(machine, count + 7)?;
+        let mut found = vec![0; count];
+        for first in [0, 7] {
+            let expected = words(count, seed + first as u32);
+            let mut given = expected.clone();
+            buffer.write(first, &given)?;
+            given.fill(seed);
+            buffer.read(first, &mut found)?;
+            assert!(found == expected, "a copy of {count} words");
+        }
+        Ok(())
+    };
+    for count in [1, MANY - 1, MANY, MANY + 1, 2 * MANY, 9 * MANY + 5, 40 * MANY + 1] {
+        there_and_back(count, 3)?;
+        std::thread::scope(|scope| {
+            let threads = [5, 6, 7].map(|seed| scope.spawn(move || there_and_back(count, seed)));
+            threads.into_iter().try_for_each(|thread| thread.join().expect("a copy"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Bytes in a second that go to a GPU and come from it, in copies of as many as a column has.
+fn rates(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    for log in [20, 22, 24] {
+        let mut words = vec![1; 1 << log];
+        let mut buffer = Buffer::new(machine, words.len())?;
+        let to = seconds(machine, || buffer.write(0, &words))?;
+        let from = seconds(machine, || buffer.read(0, &mut words))?;
+        let bytes = f64::from(4 << log);
+        println!("copies of 2^{log} words: {:.2e} B/s to it, {:.2e} B/s from it", bytes / to, bytes / from);
+    }
+    Ok(())
+}
+
 /// Searches for a nonce that is not there: of as many nonces as work of 20 bits takes, and of many.
 fn work(machine: &Arc<dyn Machine>, lanes: f64) -> Result<Vec<Row>, Error> {
     let begin = initial_state(blake2s::WORK);
@@ -301,6 +343,9 @@ fn run(index: usize) -> Result<(), Error> {
         check(&machine)?;
         println!("{name}: as defined");
     }
+    copies(&machine)?;
+    println!("copies: as those of memory");
+    rates(&machine)?;
     println!("| kernel | ms | rate | of the floor |\n|---|---|---|---|");
     for Row { kernel, seconds, rate, unit, most } in measure(&machine, &info)? {
         println!("| {kernel} | {:.4} | {rate:.3e} {unit} | {:.0} % |", 1e3 * seconds, 100.0 * rate / most);
