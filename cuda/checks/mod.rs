@@ -334,7 +334,7 @@ fn filled(machine: &Arc<dyn Machine>, cells: &[Cell], log: u32) -> Result<(Colum
     let all = cells.iter().zip(1..).map(|(&cell, seed)| held(cell, 1 << log, seed));
     let all: Vec<Vec<u32>> = all.collect();
     for (column, elements) in all.iter().enumerate() {
-        columns.write(column, elements)?;
+        columns.write(column, &cells[column].pack(elements).expect("what cells hold"))?;
     }
     Ok((columns, all))
 }
@@ -423,8 +423,8 @@ fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         let mut messages = Columns::new(machine, cells, log)?;
         let canonical =
             |column: usize| (0..1 << log).map(|row| cell(column, row).value()).collect::<Vec<_>>();
-        for column in 0..count {
-            messages.write(column, &canonical(column))?;
+        for (column, cell) in cells.iter().enumerate() {
+            messages.write(column, &cell.pack(&canonical(column)).expect("what cells hold"))?;
         }
         for range in [0..count, count / 2..count] {
             let words: Vec<u32> = range.clone().flat_map(canonical).collect();

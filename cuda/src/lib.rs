@@ -7,6 +7,7 @@
 //!
 //! Nothing here needs CUDA to build, and without a driver every function says so: none panics.
 
+pub mod cells;
 pub mod columns;
 #[cfg(feature = "driver")]
 pub mod driver;

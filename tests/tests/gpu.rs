@@ -7,6 +7,7 @@ use std::sync::Arc;
 use circlet::backend::device::{Device, Error};
 use circlet::backend::gpu::grind::LEAST_BITS;
 use circlet::backend::grind::{Grinder, grind};
+use circlet::backend::matrix::Matrix;
 use circlet::backend::merkle::BulkHash;
 use circlet::graph::Tensor;
 use circlet::import::{ImportOptions, onnx};
@@ -15,6 +16,7 @@ use circlet::llm::chat::Standing;
 use circlet::llm::prover::{self, DecoderProver};
 use circlet::llm::run::Runner;
 use circlet::llm::shape::Shape;
+use circlet::prove::adversary::Honest;
 use circlet::prove::prove;
 use circlet::quantize::{Options, Quantized, quantize};
 use circlet::queue;
@@ -22,6 +24,7 @@ use circlet::samples::read_inputs;
 use circlet_core::decoder::{Text, Turn};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
+use circlet_core::protocol::Protocol;
 use circlet_cuda::Machine;
 use circlet_cuda::emulated::{Emulator, Schedule};
 use circlet_cuda::fractions::Leaves;
@@ -254,6 +257,34 @@ fn memory_is_planned() {
     // What stays there takes nothing from the lookups, of which this is what they need.
     let lookups = Leaves::memory(cpu.protocol.sizes().gkr_log);
     assert!(free / 5 * 4 < lookups + lookups / 32, "{free} for {lookups}");
+}
+
+/// Numbers beyond their declared bounds, of a key that nobody has checked, take wider cells on a GPU and are committed to as
+/// on the processor.
+#[test]
+fn numbers_beyond_their_bounds_are_committed_to() {
+    let (program, data, _) = programs::mlp();
+    let protocol = Protocol::new(&program, *ProfileId::P100U.profile()).unwrap();
+    let key = |device: &Device, changes: &[(usize, i32)]| {
+        let mut data = data.clone();
+        for &(constant, number) in changes {
+            data.constants[constant][5] = number;
+        }
+        let protocol = protocol.clone();
+        ProvingKey::<Poseidon2Blake2s>::build(device, program.clone(), data, protocol, &mut Honest).unwrap()
+    };
+    let mut seen = BTreeSet::new();
+    for changes in
+        [&[][..], &[(0, 127)], &[(0, 128)], &[(0, -129)], &[(0, 1 << 15)], &[(0, 1 << 30), (2, -(1 << 30))]]
+    {
+        let emulator = emulator(ENOUGH);
+        let there = key(&Device::Gpu(emulator.clone()), changes);
+        assert!(matches!(there.fixed.matrix, Matrix::OnGpu(_)));
+        assert!(there.verifying == key(&Device::Cpu, changes).verifying, "{changes:?}");
+        seen.insert(emulator.used().0);
+    }
+    // As they are, and wider.
+    assert!(seen.len() > 1, "{seen:?}");
 }
 
 /// Wherever the GPU fails there is an error that names it, and the next proof is right.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use circlet_core::circuit::Tree as Which;
 use circlet_core::field::{M31, QM31};
 use circlet_core::protocol::Outline;
-use circlet_cuda::columns::{self, Cell, Columns, Slot};
+use circlet_cuda::columns::{self, Cell, Columns, Packed, Slot};
 use circlet_cuda::fractions::{LEAST, Leaves};
 use circlet_cuda::merkle::DIGEST;
 use circlet_cuda::{Buffer, Error, Machine};
+use rayon::prelude::*;
 
 use super::encode::Encoder;
 use super::{WORD, element, fold, groups, refused, stack, usable, words};
@@ -72,28 +73,35 @@ pub struct Matrix {
 
 impl Matrix {
     /// Commits to a matrix that stays on the GPU, of columns of these cells, if there is room for its messages at least beside
-    /// so many bytes that are needed later. They are made a few at a time.
+    /// so many bytes that are needed later. They are made a few at a time; columns that do not fit into their cells take words.
     pub fn commit<S: BulkHash>(
         encoder: &Arc<Encoder>,
         cells: &[Cell],
-        make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
+        make: impl Fn(Range<usize>) -> Vec<Vec<B>> + Sync,
         cap_log: u32,
         later: Later,
     ) -> Result<Option<(Self, Tree<S>)>, Error> {
         let (machine, count) = (encoder.machine(), cells.len());
         let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
         let (_, usable) = usable(&**machine)?;
-        let (held, all) = (Columns::memory_of(cells, log_message), Columns::memory(count, log_codeword));
-        if held + later.needed.max(committing(log_message, log_codeword)) > usable {
-            return Ok(None);
-        }
-        let keeps = held + all + later.better.max(hashing(log_codeword)) <= usable;
-        let mut columns = Columns::new(machine, cells, log_message)?;
-        for range in matrix::groups(count) {
-            for (column, message) in range.clone().zip(make(range)) {
-                columns.write(column, bytemuck::cast_slice(&message))?;
+        let all = Columns::memory(count, log_codeword);
+        let mut cells = cells.to_vec();
+        let (columns, held) = loop {
+            let held = Columns::memory_of(&cells, log_message);
+            if held + later.needed.max(committing(log_message, log_codeword)) > usable {
+                return Ok(None);
             }
-        }
+            let mut columns = Columns::new(machine, &cells, log_message)?;
+            let large = fill(&mut columns, &cells, &make)?;
+            if large.is_empty() {
+                break (columns, held);
+            }
+            // Numbers that are larger than they are said to be.
+            for column in large {
+                cells[column] = Cell::Word;
+            }
+        };
+        let keeps = held + all + later.better.max(hashing(log_codeword)) <= usable;
         let mut leaves = encoder.leaves(count)?;
         let codewords = if keeps {
             let codewords = columns.encode(encoder.code(), 0..count)?;
@@ -191,6 +199,51 @@ impl Matrix {
         }
         Ok(rows)
     }
+}
+
+/// Writes all columns, in groups that are packed by all threads, while the next group is made; ends where columns do not fit
+/// into their cells, and gives these.
+fn fill(
+    columns: &mut Columns,
+    cells: &[Cell],
+    make: impl Fn(Range<usize>) -> Vec<Vec<B>> + Sync,
+) -> Result<Vec<usize>, Error> {
+    let made = |range: Range<usize>| (range.clone(), make(range));
+    let mut groups = matrix::groups(cells.len());
+    let mut group = groups.next().map(made);
+    while let Some((range, messages)) = group {
+        let following = groups.next();
+        let (large, next) = rayon::join(
+            || write(columns, range.clone(), &cells[range.clone()], &messages),
+            || following.map(made),
+        );
+        let large = large?;
+        if !large.is_empty() {
+            return Ok(large);
+        }
+        group = next;
+    }
+    Ok(Vec::new())
+}
+
+/// Writes some columns; if there are some that do not fit into their cells nothing is written, and these are given.
+fn write(
+    columns: &mut Columns,
+    range: Range<usize>,
+    cells: &[Cell],
+    messages: &[Vec<B>],
+) -> Result<Vec<usize>, Error> {
+    let columns_of = cells.par_iter().zip(messages);
+    let packed: Vec<Option<Packed<'_>>> =
+        columns_of.map(|(cell, message)| cell.pack(bytemuck::cast_slice(message))).collect();
+    let large = range.clone().zip(&packed).filter(|(_, packed)| packed.is_none());
+    let large: Vec<usize> = large.map(|(column, _)| column).collect();
+    if large.is_empty() {
+        for (column, packed) in range.zip(packed.iter().flatten()) {
+            columns.write(column, packed)?;
+        }
+    }
+    Ok(large)
 }
 
 /// Slots on a GPU.
