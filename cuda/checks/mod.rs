@@ -1,6 +1,8 @@
 //! Every kernel against the definitions in `circlet-core`, for tests, sanitizers and a GPU.
 
+mod matrices;
 mod pow;
+mod resident;
 
 use std::sync::Arc;
 
@@ -23,14 +25,15 @@ use circlet_cuda::{Buffer, Error, Machine};
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 9] = [
+pub const CHECKS: [(&str, Check); 10] = [
     ("encode", encode),
     ("merkle", trees),
     ("fractions", fractions),
+    ("resident", resident::leaves),
     ("tables", tables),
     ("words", folds),
     ("columns", columns),
-    ("matrices", matrices),
+    ("matrices", matrices::over_rows),
     ("stack", stack),
     ("pow", pow::search),
 ];
@@ -236,9 +239,8 @@ fn tables(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     let len = fold::LAST << 3;
     let [first, second] = [1, 2].map(|seed| elements(len, seed));
     let [mut a, mut b] = [&first, &second].map(|all| all.iter().map(|x| x.1).collect::<Vec<QM31>>());
-    let [first, second] = [first, second].map(|all| all.into_iter().map(|x| x.0).collect::<Vec<Element>>());
-    let tables = [first, second].map(|table| buffer(machine, table.as_flattened()));
-    let [first, second] = tables;
+    let [first, second] =
+        [first, second].map(|all| buffer(machine, &all.into_iter().flat_map(|x| x.0).collect::<Vec<u32>>()));
     let mut tables = Tables::new(machine, [first?, second?])?;
     let sums = |a: &[QM31], b: &[QM31]| {
         let mut sums = [QM31::ZERO; 2];
@@ -441,38 +443,6 @@ fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     }
     let words = Columns::new(machine, &[Word; 2], log)?;
     assert_eq!(words.gather(&[5])?.len(), 2);
-    Ok(())
-}
-
-/// Sums over the rows of matrices, in one part and in several.
-fn matrices(machine: &Arc<dyn Machine>) -> Result<(), Error> {
-    let log = 13;
-    let (columns, all) = filled(machine, &[Cell::Byte, Cell::Byte, Cell::Half, Cell::Word, Cell::Word], log)?;
-    let all = all.concat();
-    let cell = |at: usize| M31::reduce(all[at].into());
-    let given = |all: &[(Element, QM31)]| all.iter().map(|x| x.0).collect::<Vec<_>>();
-    for (first, count, rows, width) in [
-        (0, 1, 1, 4),
-        (8, 3, 7, 4),
-        (12, 1, 100, 64),
-        (1 << 12, 1, 32, 256),
-        ((2 << 13) + 256, 5, 3, 8),
-        (3 << 13, 1, 8, 2048),
-        ((3 << 13) + 4, 1, 300, 16),
-    ] {
-        let cells = first..first + count * rows * width;
-        assert!(columns.alike(&cells));
-        let by_row = elements(rows, 4);
-        let over_rows = columns.over_rows(cells, width, &given(&by_row))?;
-        assert_eq!(over_rows.len(), count * width);
-        for (k, sum) in over_rows.into_iter().enumerate() {
-            let begin = first + k / width * rows * width + k % width;
-            let expected = by_row.iter().enumerate().map(|(t, w)| w.1 * cell(begin + t * width)).sum();
-            assert_eq!(element(sum), expected, "column {k} of {count} matrices of {rows} rows, {width} wide");
-        }
-    }
-    assert!(columns.over_rows(0..0, 4, &given(&elements(3, 1)))?.is_empty());
-    assert!(!columns.alike(&(0..(2 << 13) + 1)) && !columns.alike(&(0..6 << 13)));
     Ok(())
 }
 

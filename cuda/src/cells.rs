@@ -28,6 +28,11 @@ impl Cell {
         cells >> (2 - self as u32)
     }
 
+    /// How many bytes so many cells take.
+    pub(crate) fn bytes(self, cells: usize) -> usize {
+        cells << self as u32
+    }
+
     /// Elements, up to `P`, in such cells; nothing if they do not hold one of them.
     pub fn pack(self, elements: &[u32]) -> Option<Packed<'_>> {
         match self {

@@ -212,6 +212,19 @@ impl Columns {
         })
     }
 
+    /// The parts of some cells, of all columns one after the other: the cells of each, what they are, and where they begin.
+    pub(crate) fn cells(&self, range: Range<usize>) -> impl Iterator<Item = (Range<usize>, Cell, Argument)> {
+        assert!(range.end <= self.count << self.log, "no such cells");
+        self.parts.iter().filter_map(move |part| {
+            let first = part.columns.start << self.log;
+            let cells = range.start.max(first)..range.end.min(part.columns.end << self.log);
+            (!cells.is_empty()).then(|| {
+                let from = part.cells.address().after(part.cell.bytes(cells.start - first));
+                (cells, part.cell, from)
+            })
+        })
+    }
+
     /// The codewords of some columns, which are messages without `P`.
     pub fn encode(&self, code: &Code, range: Range<usize>) -> Result<Buffer, Error> {
         assert_eq!(code.log_message(), self.log, "messages of another length");

@@ -77,12 +77,12 @@ pub fn prove_trace<S: BulkHash>(
     drop(stage);
 
     let mut claims = Claims::new(&protocol.numbers);
-    tracing::info_span!("lookup").in_scope(|| {
-        lookup::prove(&key.device, protocol, trace, &statement.lists, &mut channel, &mut claims)
-    })?;
     let commitments = [Some(&*key.fixed), Some(&witness), state.as_ref(), past.as_ref()];
+    let matrices = commitments.map(|c| c.map(|c| &c.matrix));
+    tracing::info_span!("lookup").in_scope(|| {
+        lookup::prove(&key.device, protocol, trace, matrices, &statement.lists, &mut channel, &mut claims)
+    })?;
     tracing::info_span!("relation").in_scope(|| {
-        let matrices = commitments.map(|c| c.map(|c| &c.matrix));
         relation::prove(protocol, trace, matrices, &statement.lists, &mut channel, &mut claims)
     })?;
     let stage = tracing::info_span!("opening").entered();

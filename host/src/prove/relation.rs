@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use circlet_core::circuit::{ColumnId, Kind, Tree};
+use circlet_core::circuit::{ColumnId, Kind};
 use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
 use circlet_core::poly::{eq_table, powers, univariate};
@@ -23,7 +23,7 @@ use crate::backend::merkle::BulkHash;
 use crate::backend::products::{Coefficients, sum, sum_round};
 use crate::backend::table::{Table, eq};
 use crate::execute::{Cells, Trace, form_values};
-use crate::prove::read::{form_lanes, whole_column};
+use crate::prove::read::{form_lanes, on_gpu, whole_column};
 
 /// Proves that all relations hold; leaves a claim for their linear parts and one for each operand. Matrices of trees are
 /// those that the trace was committed to.
@@ -135,20 +135,11 @@ impl Reader<'_> {
         Ok(Table::new(operand.groups.iter().flat_map(of).copied().collect()))
     }
 
-    /// Where a column lies on a GPU, if its sums are better off there and the trace has the cells of the matrix that is there.
+    /// Where a column lies on a GPU, if its sums are better off there.
     fn on_gpu(&self, id: ColumnId, width: usize) -> Option<(&gpu::Matrix, Range<usize>)> {
-        let (columns, cells) = (&self.protocol.declared.columns, self.trace.cells(id).len());
-        let tree = columns.tree(id);
-        let Some(Matrix::OnGpu(matrix)) = self.matrices[tree.index()] else { return None };
-        if cells < gpu::LEAST_SUM
-            || width < gpu::LEAST_WIDTH
-            || (tree == Tree::Fixed && !self.trace.is_fixed(id))
-        {
-            return None;
-        }
-        let first = self.protocol.stacking.offset_in_tree(columns, id) as usize;
-        let range = first..first + cells;
-        matrix.messages().alike(&range).then_some((matrix, range))
+        let (matrix, cells) = on_gpu(self.protocol, self.trace, self.matrices, id)?;
+        let enough = cells.len() >= gpu::LEAST_SUM && width >= gpu::LEAST_WIDTH;
+        (enough && matrix.messages().alike(&cells)).then_some((matrix, cells))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The lowest layers of a fraction tree on a GPU: its leaves, made there of numbers that are sent to it, and the sumchecks
-//! until few nodes are left.
+//! The lowest layers of a fraction tree on a GPU: its leaves, made there of numbers that lie there or are sent to it, and the
+//! sumchecks until few nodes are left.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use circlet_cuda::{Buffer, Error, Machine};
 use super::{element, fits, words};
 use crate::backend::field::{LANES, unpack};
 use crate::backend::fractions::Fractions;
-use crate::backend::leaves::{Block, Leaves, Numbers};
+use crate::backend::leaves::{Block, Counts, Leaves, Numbers, Term, There};
 use crate::backend::memory::Memory;
 use crate::backend::rounds::{Rounds, Sums};
 
@@ -59,7 +59,12 @@ fn send(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>) -> Result<device::Fract
         match block {
             Block::Forms { constant, terms, counts } => {
                 made.fill(first, count, one[0], words(*constant))?;
-                for (factor, numbers) in terms {
+                for Term { factor, numbers, there } in terms {
+                    if let Some(There { matrix, cells }) = there {
+                        let cells = cells.start..cells.start + count;
+                        made.add_cells(first, matrix.messages(), cells, words(*factor))?;
+                        continue;
+                    }
                     let numbers = match numbers {
                         Numbers::Narrow(cells) => Sent::Narrow(&cells[..count]),
                         Numbers::Wide(cells) => Sent::Wide(&cells[..count]),
@@ -67,8 +72,13 @@ fn send(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>) -> Result<device::Fract
                     };
                     made.add(first, numbers, words(*factor))?;
                 }
-                if let Some(counts) = counts {
-                    made.subtract(first, &counts[..count])?;
+                match counts {
+                    Some(Counts { there: Some(There { matrix, cells }), .. }) => {
+                        let cells = cells.start..cells.start + count;
+                        made.subtract_cells(first, matrix.messages(), cells)?;
+                    }
+                    Some(Counts { numbers, there: None }) => made.subtract(first, &numbers[..count])?,
+                    None => {}
                 }
             }
             Block::Given { p, q } => {
