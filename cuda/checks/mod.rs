@@ -1,6 +1,9 @@
 //! Every kernel against the definitions in `circlet-core`, for tests, sanitizers and a GPU.
 
+mod matrices;
+mod pow;
 mod products;
+mod resident;
 
 use std::sync::Arc;
 
@@ -23,16 +26,18 @@ use circlet_cuda::{Buffer, Error, Machine};
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 9] = [
+pub const CHECKS: [(&str, Check); 11] = [
     ("encode", encode),
     ("merkle", trees),
     ("fractions", fractions),
+    ("resident", resident::leaves),
     ("tables", tables),
     ("words", folds),
     ("columns", columns),
-    ("matrices", matrices),
+    ("matrices", matrices::over_rows),
     ("products", products::products),
     ("stack", stack),
+    ("pow", pow::search),
 ];
 
 /// Canonical words, edges among them.
@@ -249,9 +254,8 @@ fn tables(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     let len = fold::LAST << 3;
     let [first, second] = [1, 2].map(|seed| elements(len, seed));
     let [mut a, mut b] = [&first, &second].map(|all| all.iter().map(|x| x.1).collect::<Vec<QM31>>());
-    let [first, second] = [first, second].map(|all| all.into_iter().map(|x| x.0).collect::<Vec<Element>>());
-    let tables = [first, second].map(|table| buffer(machine, table.as_flattened()));
-    let [first, second] = tables;
+    let [first, second] =
+        [first, second].map(|all| buffer(machine, &all.into_iter().flat_map(|x| x.0).collect::<Vec<u32>>()));
     let mut tables = Tables::new(machine, [first?, second?])?;
     let sums = |a: &[QM31], b: &[QM31]| {
         let mut sums = [QM31::ZERO; 2];
@@ -346,7 +350,7 @@ fn filled(machine: &Arc<dyn Machine>, cells: &[Cell], log: u32) -> Result<(Colum
     let mut columns = Columns::new(machine, cells, log)?;
     let all: Vec<Vec<u32>> = cells.iter().zip(1..).map(|(&cell, k)| held(cell, 1 << log, k)).collect();
     for (column, elements) in all.iter().enumerate() {
-        columns.write(column, elements)?;
+        columns.write(column, &cells[column].pack(elements).expect("what cells hold"))?;
     }
     Ok((columns, all))
 }
@@ -435,8 +439,8 @@ fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
         let mut messages = Columns::new(machine, cells, log)?;
         let canonical =
             |column: usize| (0..1 << log).map(|row| cell(column, row).value()).collect::<Vec<_>>();
-        for column in 0..count {
-            messages.write(column, &canonical(column))?;
+        for (column, cell) in cells.iter().enumerate() {
+            messages.write(column, &cell.pack(&canonical(column)).expect("what cells hold"))?;
         }
         for range in [0..count, count / 2..count] {
             let words: Vec<u32> = range.clone().flat_map(canonical).collect();
@@ -453,38 +457,6 @@ fn columns(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     }
     let words = Columns::new(machine, &[Word; 2], log)?;
     assert_eq!(words.gather(&[5])?.len(), 2);
-    Ok(())
-}
-
-/// Sums over the rows of matrices, in one part and in several.
-fn matrices(machine: &Arc<dyn Machine>) -> Result<(), Error> {
-    let log = 13;
-    let (columns, all) = filled(machine, &[Cell::Byte, Cell::Byte, Cell::Half, Cell::Word, Cell::Word], log)?;
-    let all = all.concat();
-    let cell = |at: usize| M31::reduce(all[at].into());
-    let given = |all: &[(Element, QM31)]| all.iter().map(|x| x.0).collect::<Vec<_>>();
-    for (first, count, rows, width) in [
-        (0, 1, 1, 4),
-        (8, 3, 7, 4),
-        (12, 1, 100, 64),
-        (1 << 12, 1, 32, 256),
-        ((2 << 13) + 256, 5, 3, 8),
-        (3 << 13, 1, 8, 2048),
-        ((3 << 13) + 4, 1, 300, 16),
-    ] {
-        let cells = first..first + count * rows * width;
-        assert!(columns.alike(&cells));
-        let by_row = elements(rows, 4);
-        let over_rows = columns.over_rows(cells, width, &given(&by_row))?;
-        assert_eq!(over_rows.len(), count * width);
-        for (k, sum) in over_rows.into_iter().enumerate() {
-            let begin = first + k / width * rows * width + k % width;
-            let expected = by_row.iter().enumerate().map(|(t, w)| w.1 * cell(begin + t * width)).sum();
-            assert_eq!(element(sum), expected, "column {k} of {count} matrices of {rows} rows, {width} wide");
-        }
-    }
-    assert!(columns.over_rows(0..0, 4, &given(&elements(3, 1)))?.is_empty());
-    assert!(!columns.alike(&(0..(2 << 13) + 1)) && !columns.alike(&(0..6 << 13)));
     Ok(())
 }
 

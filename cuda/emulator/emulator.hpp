@@ -230,6 +230,14 @@ emulator::Atomic<Value> atomicMax(Value* address, typename emulator::Same<Value>
   }
   return found;
 }
+template <class Value>
+emulator::Atomic<Value> atomicMin(Value* address, typename emulator::Same<Value>::Type value) {
+  Value found = __atomic_load_n(address, __ATOMIC_RELAXED);
+  while (value < found &&
+         !__atomic_compare_exchange_n(address, &found, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return found;
+}
 
 inline void __threadfence() { emulator::fence(); }
 inline void __trap(emulator::Place place = emulator::here()) { emulator::trap(place); }

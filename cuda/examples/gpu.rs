@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use circlet_core::hash::blake2s::{self, initial_state};
+use circlet_core::pow::{MAX_BITS, mask};
 use circlet_cuda::columns::{Columns, Slot, Slots};
 use circlet_cuda::driver::{Gpu, Info, devices};
 use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{ARITY, Tables, Twiddles, Word};
 use circlet_cuda::fractions::{LAST, Leaves, Sumcheck};
 use circlet_cuda::merkle::{DIGEST, Rows, parents_into};
+use circlet_cuda::pow::{Puzzle, Search};
 use circlet_cuda::products::{Cells, Entries, Products, Table, Term};
 use circlet_cuda::stack::{Join, Side, Stack};
 use circlet_cuda::sums::Element;
@@ -26,6 +28,12 @@ const RUNS: u32 = 20;
 /// Operations of a Blake2s compression on the busier of the two pipes that each quarter of a multiprocessor has, which take 16
 /// threads' in a cycle each: logic, shifts, and half of the additions.
 const COMPRESSION: f64 = 812.0;
+
+/// The same of a search for a nonce, which needs one word of the digest and of whose message most words are zero.
+const NONCE: f64 = 700.0;
+
+/// A seed for which none of the first `2^28` nonces has [`MAX_BITS`] bits.
+const SEED: [u32; DIGEST] = [0; DIGEST];
 
 /// A line of the table.
 struct Row {
@@ -184,6 +192,71 @@ fn relations(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
     Ok(rows)
 }
 
+/// Large copies: they are those of memory, however many threads copy at once, and whatever becomes of it afterwards.
+fn copies(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    const MANY: usize = 1 << 20;
+    let words = |count: usize, seed: u32| -> Vec<u32> {
+        (0..count as u32).map(|i| (i ^ seed).wrapping_mul(0x9e37_79b9)).collect()
+    };
+    let there_and_back = |count: usize, seed: u32| {
+        let mut buffer = Buffer::new(machine, count + 7)?;
+        let mut found = vec![0; count];
+        for first in [0, 7] {
+            let expected = words(count, seed + first as u32);
+            let mut given = expected.clone();
+            buffer.write(first, &given)?;
+            given.fill(seed);
+            buffer.read(first, &mut found)?;
+            assert!(found == expected, "a copy of {count} words");
+        }
+        Ok(())
+    };
+    for count in [1, MANY - 1, MANY, MANY + 1, 2 * MANY, 9 * MANY + 5, 40 * MANY + 1] {
+        there_and_back(count, 3)?;
+        std::thread::scope(|scope| {
+            let threads = [5, 6, 7].map(|seed| scope.spawn(move || there_and_back(count, seed)));
+            threads.into_iter().try_for_each(|thread| thread.join().expect("a copy"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Bytes in a second that go to a GPU and come from it, in copies of as many as a column has.
+fn rates(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    for log in [20, 22, 24] {
+        let mut words = vec![1; 1 << log];
+        let mut buffer = Buffer::new(machine, words.len())?;
+        let to = seconds(machine, || buffer.write(0, &words))?;
+        let from = seconds(machine, || buffer.read(0, &mut words))?;
+        let bytes = f64::from(4 << log);
+        println!("copies of 2^{log} words: {:.2e} B/s to it, {:.2e} B/s from it", bytes / to, bytes / from);
+    }
+    Ok(())
+}
+
+/// Searches for a nonce that is not there: of as many nonces as work of 20 bits takes, and of many.
+fn work(machine: &Arc<dyn Machine>, lanes: f64) -> Result<Vec<Row>, Error> {
+    let begin = initial_state(blake2s::WORK);
+    let puzzle = Puzzle { begin, seed: SEED, bits: MAX_BITS, mask: mask(MAX_BITS) };
+    let mut search = Search::new(machine)?;
+    let mut rows = Vec::new();
+    for log in [20, 28] {
+        let seconds = seconds(machine, || {
+            let found = search.smallest(&puzzle, 0, 1 << log)?;
+            assert_eq!(found, None, "a nonce that is not there");
+            Ok(())
+        })?;
+        rows.push(Row {
+            kernel: format!("work, 2^{log} nonces"),
+            seconds,
+            rate: f64::from(1 << log) / seconds,
+            unit: "nonces/s",
+            most: lanes / NONCE,
+        });
+    }
+    Ok(rows)
+}
+
 /// What the opening does with a matrix, in bytes that are read.
 fn matrices(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Error> {
     const LOG_RUN: u32 = 6;
@@ -296,6 +369,7 @@ fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
         unit: "compressions/s",
         most: lanes / COMPRESSION,
     });
+    rows.extend(work(machine, lanes)?);
     Ok(rows)
 }
 
@@ -308,6 +382,9 @@ fn run(index: usize) -> Result<(), Error> {
         check(&machine)?;
         println!("{name}: as defined");
     }
+    copies(&machine)?;
+    println!("copies: as those of memory");
+    rates(&machine)?;
     println!("| kernel | ms | rate | of the floor |\n|---|---|---|---|");
     for Row { kernel, seconds, rate, unit, most } in measure(&machine, &info)? {
         println!("| {kernel} | {:.4} | {rate:.3e} {unit} | {:.0} % |", 1e3 * seconds, 100.0 * rate / most);

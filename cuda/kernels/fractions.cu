@@ -35,9 +35,14 @@ INLINE void add_numbers(uint4* q, const Number* numbers, u32 first, u32 count, c
   q[first + place] = words(sum);
 }
 
-// Adds so many times each of the numbers to the denominators from `first` on.
+// Adds so many times each of the numbers to the denominators from `first` on. Words may be elements of the field, or `P` for
+// zero: these are integers with the same residue.
 extern "C" __global__ void __launch_bounds__(256)
     leaves_add(uint4* q, const int* numbers, u32 first, u32 count, Ext factor) {
+  add_numbers(q, numbers, first, count, factor);
+}
+extern "C" __global__ void __launch_bounds__(256)
+    leaves_add_bytes(uint4* q, const signed char* numbers, u32 first, u32 count, Ext factor) {
   add_numbers(q, numbers, first, count, factor);
 }
 extern "C" __global__ void __launch_bounds__(256)
@@ -207,5 +212,5 @@ extern "C" __global__ void __launch_bounds__(WIDTH)
   });
 }
 
-KERNELS(leaves_fill, leaves_add, leaves_add_narrow, leaves_subtract, layer_above, layer_above_leaves, weights,
+KERNELS(leaves_fill, leaves_add, leaves_add_narrow, leaves_add_bytes, leaves_subtract, layer_above, layer_above_leaves, weights,
         layer_first, layer_first_leaves, layer_bind, layer_bind_leaves, nodes_bind)

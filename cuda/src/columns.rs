@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use crate::cells::{Cell, Packed};
 use crate::encode::Code;
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 use crate::sums::{EXTENSION, Element};
@@ -124,41 +125,6 @@ impl Slots {
     }
 }
 
-/// What a cell of memory holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cell {
-    /// A signed integer of eight bits.
-    Byte,
-    /// A signed integer of sixteen bits.
-    Half,
-    /// An element of the field, which may be `P` for zero.
-    Word,
-}
-
-impl Cell {
-    /// The smallest that holds all integers between two.
-    pub fn of(low: i64, high: i64) -> Self {
-        if low >= i8::MIN.into() && high <= i8::MAX.into() {
-            Self::Byte
-        } else if low >= i16::MIN.into() && high <= i16::MAX.into() {
-            Self::Half
-        } else {
-            Self::Word
-        }
-    }
-
-    /// How many words so many cells take, a multiple of four.
-    pub(crate) fn words(self, cells: usize) -> usize {
-        cells >> (2 - self as u32)
-    }
-}
-
-/// An element as a signed integer, `P` as zero.
-fn signed(word: u32) -> i32 {
-    const P: u32 = (1 << 31) - 1;
-    if word > P / 2 { word.wrapping_sub(P) as i32 } else { word as i32 }
-}
-
 /// Columns of the same cells, one after the other.
 #[derive(Debug)]
 struct Part {
@@ -221,25 +187,16 @@ impl Columns {
         self.count
     }
 
-    /// Writes elements to a column, whose cells hold them.
-    pub fn write(&mut self, column: usize, elements: &[u32]) -> Result<(), Error> {
-        assert_eq!(elements.len(), 1 << self.log, "no column");
+    /// Writes a column, which is packed in its cells.
+    pub fn write(&mut self, column: usize, packed: &Packed<'_>) -> Result<(), Error> {
         let part = self.parts.iter_mut().find(|part| part.columns.contains(&column));
         let Some(part) = part else { panic!("there is no column {column}") };
+        assert_eq!(packed.cells(), (part.cell, 1 << self.log), "other cells than those of column {column}");
         let first = part.cell.words((column - part.columns.start) << self.log);
-        let fits = |fits: bool| assert!(fits, "a number that is too large for the cells of column {column}");
-        match part.cell {
-            Cell::Word => part.cells.write(first, elements),
-            Cell::Half => {
-                let cells: Vec<i16> = elements.iter().map(|&x| signed(x) as i16).collect();
-                fits(elements.iter().zip(&cells).all(|(&x, &cell)| signed(x) == cell.into()));
-                part.cells.write_halves(first, &cells)
-            }
-            Cell::Byte => {
-                let cells: Vec<i8> = elements.iter().map(|&x| signed(x) as i8).collect();
-                fits(elements.iter().zip(&cells).all(|(&x, &cell)| signed(x) == cell.into()));
-                part.cells.write_bytes(first, &cells)
-            }
+        match packed {
+            Packed::Bytes(cells) => part.cells.write_bytes(first, cells),
+            Packed::Halves(cells) => part.cells.write_halves(first, cells),
+            Packed::Words(cells) => part.cells.write(first, cells),
         }
     }
 
@@ -251,6 +208,19 @@ impl Columns {
             (!columns.is_empty()).then(|| {
                 let address = part.address(columns.start, self.log);
                 (columns, part.cell, address)
+            })
+        })
+    }
+
+    /// The parts of some cells, of all columns one after the other: the cells of each, what they are, and where they begin.
+    pub(crate) fn cells(&self, range: Range<usize>) -> impl Iterator<Item = (Range<usize>, Cell, Argument)> {
+        assert!(range.end <= self.count << self.log, "no such cells");
+        self.parts.iter().filter_map(move |part| {
+            let first = part.columns.start << self.log;
+            let cells = range.start.max(first)..range.end.min(part.columns.end << self.log);
+            (!cells.is_empty()).then(|| {
+                let from = part.cells.address().after(part.cell.bytes(cells.start - first));
+                (cells, part.cell, from)
             })
         })
     }

@@ -1,15 +1,19 @@
 //! GPUs behind NVIDIA's driver, which is looked for when the program runs.
 
+mod pinned;
+mod staging;
+
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, c_void};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
 
 use crate::machine::{Argument, Error, Family, Grid, Kernel, Machine};
+use pinned::{Copies, Pinned};
 
 /// The oldest version of the driver, as it numbers itself: that of CUDA 11.0, which knows all that kernels use.
 const OLDEST: i32 = 11_000;
@@ -196,6 +200,15 @@ pub struct Gpu {
     stream: sys::CUstream,
     /// Modules of families and functions of kernels, loaded when they are first used.
     loaded: Mutex<Loaded>,
+    pinned: Mutex<Staging>,
+}
+
+/// Pinned memory for large copies, made when it is first needed.
+enum Staging {
+    Unasked,
+    There(Pinned),
+    /// There is none: it could not be had, or a copy through it has failed.
+    None,
 }
 
 #[derive(Default)]
@@ -206,7 +219,8 @@ struct Loaded {
     peers: HashSet<usize>,
 }
 
-// SAFETY: streams, modules and functions may be used by all threads that have entered the context.
+// SAFETY: streams, modules, functions, events and pinned memory may be used by all threads that have entered the context; the
+// last two are one thread's at a time.
 unsafe impl Send for Gpu {}
 // SAFETY: as above.
 unsafe impl Sync for Gpu {}
@@ -235,7 +249,8 @@ impl Gpu {
         let context = result::device::get(index as i32).and_then(Context::retain).map_err(failed)?;
         context.enter().map_err(failed)?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
-        Ok(Self { info, context, stream, loaded: Mutex::default() })
+        let pinned = Mutex::new(Staging::Unasked);
+        Ok(Self { info, context, stream, loaded: Mutex::default(), pinned })
     }
 
     fn failed(&self, what: &str, error: DriverError) -> Error {
@@ -250,6 +265,37 @@ impl Gpu {
             // SAFETY: both contexts are retained. An error says that it cannot, or does already.
             let _ = unsafe { sys::cuCtxEnablePeerAccess(other.context.context, 0) };
         }
+    }
+
+    /// Does a large copy from or to an address through pinned memory, in the context that was entered. If there is none, or it
+    /// is another copy's, nothing is done: waiting could be for a copy that this very thread has begun.
+    ///
+    /// # Safety
+    /// There is so much memory at the address.
+    unsafe fn staged(
+        &self,
+        address: u64,
+        copy: impl FnOnce(&mut Copies<'_>) -> Result<(), DriverError>,
+    ) -> Option<Result<(), DriverError>> {
+        let mut staging = match self.pinned.try_lock() {
+            Ok(staging) => staging,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        if let Staging::Unasked = *staging {
+            *staging = Pinned::new().map_or(Staging::None, Staging::There);
+        }
+        let Staging::There(pinned) = &mut *staging else { return None };
+        let (context, stream) = (&self.context, self.stream);
+        let copied = copy(&mut Copies { context, stream, address, pinned });
+        if copied.is_err() {
+            // Whether a buffer is on its way is not known any more.
+            let _ = self.context.enter();
+            // SAFETY: the stream is this GPU's own.
+            let _ = unsafe { result::stream::synchronize(self.stream) };
+            *staging = Staging::None;
+        }
+        Some(copied)
     }
 
     /// The function of a kernel.
@@ -316,10 +362,16 @@ impl Machine for Gpu {
     }
 
     unsafe fn upload(&self, to: u64, bytes: &[u8]) -> Result<(), Error> {
-        // SAFETY: the caller says that there is so much memory. A copy from memory that is not pinned is out of it when this
-        // returns.
-        let copied =
-            self.context.enter().and_then(|()| unsafe { result::memcpy_htod_async(to, bytes, self.stream) });
+        let copied = self.context.enter().and_then(|()| {
+            // SAFETY: the caller says that there is so much memory. A copy from memory that is not pinned is out of it when
+            // this returns.
+            unsafe {
+                let large = bytes.len() >= staging::LEAST;
+                let staged =
+                    if large { self.staged(to, |copies| staging::upload(copies, bytes)) } else { None };
+                staged.unwrap_or_else(|| result::memcpy_htod_async(to, bytes, self.stream))
+            }
+        });
         copied.map_err(|error| self.failed("a copy to it", error))
     }
 
@@ -327,6 +379,11 @@ impl Machine for Gpu {
         let copied = self.context.enter().and_then(|()| {
             // SAFETY: the caller says that there is so much memory; the copy is waited for.
             unsafe {
+                if bytes.len() >= staging::LEAST
+                    && let Some(copied) = self.staged(from, |copies| staging::download(copies, bytes))
+                {
+                    return copied;
+                }
                 result::memcpy_dtoh_async(bytes, from, self.stream)?;
                 result::stream::synchronize(self.stream)
             }
@@ -396,13 +453,19 @@ impl Machine for Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
+        let pinned = self.pinned.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let pinned = std::mem::replace(pinned, Staging::None);
         if self.context.enter().is_err() {
+            // What is lost with its context cannot be given back.
+            std::mem::forget(pinned);
             return;
         }
         let loaded = self.loaded.get_mut().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: nothing uses the stream or a module after this, and each is given back once.
         unsafe {
             let _ = result::stream::synchronize(self.stream);
+            // Nothing is on its way any more, and the context is this thread's.
+            drop(pinned);
             for &module in loaded.modules.values() {
                 let _ = result::module::unload(module);
             }

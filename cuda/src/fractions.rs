@@ -1,15 +1,18 @@
 //! The fraction tree of the lookups and the sumchecks of its layers on a machine (`kernels/fractions.cu`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::columns::{Cell, Columns};
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 use crate::sums::{EXTENSION, Element, Sums, Total, WIDTH};
 
 pub(crate) static FAMILY: Family = Family { name: "fractions", ptx: include_str!("../ptx/fractions.ptx") };
 
 static FILL: Kernel = FAMILY.kernel("leaves_fill");
-static ADD: Kernel = FAMILY.kernel("leaves_add");
-static ADD_NARROW: Kernel = FAMILY.kernel("leaves_add_narrow");
+/// Of the numbers that cells hold.
+static ADD: [Kernel; 3] =
+    [FAMILY.kernel("leaves_add_bytes"), FAMILY.kernel("leaves_add_narrow"), FAMILY.kernel("leaves_add")];
 static SUBTRACT: Kernel = FAMILY.kernel("leaves_subtract");
 /// Each over children in the extension, and over leaves.
 static ABOVE: [Kernel; 2] = [FAMILY.kernel("layer_above"), FAMILY.kernel("layer_above_leaves")];
@@ -116,27 +119,49 @@ impl Leaves {
                 for (part, numbers) in all.chunks(2 * self.staged.len()).enumerate() {
                     self.staged.write_halves(0, numbers)?;
                     let place = first + part * 2 * self.staged.len();
-                    self.add_staged(&ADD_NARROW, place, numbers.len(), factor)?;
+                    self.add_at(Cell::Half, self.staged.address(), place, numbers.len(), factor)?;
                 }
             }
             Numbers::Wide(all) => {
                 for (part, numbers) in all.chunks(self.staged.len()).enumerate() {
                     self.staged.write(0, unsigned(numbers))?;
                     let place = first + part * self.staged.len();
-                    self.add_staged(&ADD, place, numbers.len(), factor)?;
+                    self.add_at(Cell::Word, self.staged.address(), place, numbers.len(), factor)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn add_staged(&self, kernel: &Kernel, first: usize, count: usize, factor: Element) -> Result<(), Error> {
+    /// The same with the numbers of some cells, of all columns one after the other.
+    pub fn add_cells(
+        &mut self,
+        first: usize,
+        columns: &Columns,
+        cells: Range<usize>,
+        factor: Element,
+    ) -> Result<(), Error> {
+        for (part, cell, from) in columns.cells(cells.clone()) {
+            self.add_at(cell, from, first + part.start - cells.start, part.len(), factor)?;
+        }
+        Ok(())
+    }
+
+    /// Adds numbers that lie at an address, where there are so many of these cells.
+    fn add_at(
+        &self,
+        cell: Cell,
+        from: Argument,
+        first: usize,
+        count: usize,
+        factor: Element,
+    ) -> Result<(), Error> {
         self.within(first, count);
         let [q, _] = self.fractions.addresses();
         let [first, words] = numbers([first, count]);
-        let arguments = [q, self.staged.address(), first, words, Argument::Element(factor)];
-        // SAFETY: there are so many leaves, and so many numbers that are staged.
-        unsafe { self.fractions.machine.launch(kernel, Grid::of(count), &arguments) }
+        let arguments = [q, from, first, words, Argument::Element(factor)];
+        // SAFETY: there are so many leaves, and so many numbers, as callers say.
+        unsafe { self.fractions.machine.launch(&ADD[cell as usize], Grid::of(count), &arguments) }
     }
 
     /// Numerators from one on: minus these numbers.
@@ -144,14 +169,33 @@ impl Leaves {
         for (part, own) in all.chunks(self.staged.len()).enumerate() {
             self.staged.write(0, unsigned(own))?;
             let place = first + part * self.staged.len();
-            self.within(place, own.len());
-            let [_, p] = self.fractions.addresses();
-            let [place, count] = numbers([place, own.len()]);
-            let arguments = [p, self.staged.address(), place, count];
-            // SAFETY: there are so many leaves, and so many numbers that are staged.
-            unsafe { self.fractions.machine.launch(&SUBTRACT, Grid::of(own.len()), &arguments)? }
+            self.subtract_at(self.staged.address(), place, own.len())?;
         }
         Ok(())
+    }
+
+    /// The same with the numbers of some cells, which are words, of all columns one after the other.
+    pub fn subtract_cells(
+        &mut self,
+        first: usize,
+        columns: &Columns,
+        cells: Range<usize>,
+    ) -> Result<(), Error> {
+        for (part, cell, from) in columns.cells(cells.clone()) {
+            assert_eq!(cell, Cell::Word, "other cells than words");
+            self.subtract_at(from, first + part.start - cells.start, part.len())?;
+        }
+        Ok(())
+    }
+
+    /// Subtracts numbers that lie at an address, where there are so many words.
+    fn subtract_at(&self, from: Argument, first: usize, count: usize) -> Result<(), Error> {
+        self.within(first, count);
+        let [_, p] = self.fractions.addresses();
+        let [first, words] = numbers([first, count]);
+        let arguments = [p, from, first, words];
+        // SAFETY: there are so many leaves, and so many numbers, as callers say.
+        unsafe { self.fractions.machine.launch(&SUBTRACT, Grid::of(count), &arguments) }
     }
 
     fn within(&self, first: usize, count: usize) {

@@ -7,6 +7,7 @@
 //!
 //! Nothing here needs CUDA to build, and without a driver every function says so: none panics.
 
+pub mod cells;
 pub mod columns;
 #[cfg(feature = "driver")]
 pub mod driver;
@@ -17,18 +18,20 @@ pub mod fold;
 pub mod fractions;
 pub mod machine;
 pub mod merkle;
+pub mod pow;
 pub mod products;
 pub mod stack;
 pub mod sums;
 
 /// All files of kernels.
-pub const FAMILIES: [&Family; 8] = [
+pub const FAMILIES: [&Family; 9] = [
     &columns::FAMILY,
     &encode::FAMILY,
     &fold::FAMILY,
     &fractions::FAMILY,
     &merkle::FAMILY,
     &products::FAMILY,
+    &pow::FAMILY,
     &stack::FAMILY,
     &sums::FAMILY,
 ];

@@ -11,7 +11,7 @@ use circlet::backend::encode::Encoder;
 use circlet::backend::field::{B, LANES, pack_base};
 use circlet::backend::fractions::{LayerSumcheck, Workspace, parents};
 use circlet::backend::grind::grind;
-use circlet::backend::leaves::{Leaves, Numbers};
+use circlet::backend::leaves::{Leaves, Numbers, Term};
 use circlet::backend::merkle::Tree;
 use circlet::backend::words::{self, Wide};
 use circlet_core::field::{M31, QM31};
@@ -112,9 +112,9 @@ fn kernels(c: &mut Criterion<CpuTime>) {
         let cells: Vec<i32> = (0..1i32 << log).map(|i| (i * 1009).wrapping_mul(77) >> 8).collect();
         let (lookups, table) = cells.split_at(cells.len() / 16 * 15);
         let mut leaves = Leaves::new(log);
-        let column = |cells| vec![(challenges[29], Numbers::Wide(cells))];
+        let column = |cells| vec![Term::new(challenges[29], Numbers::Wide(cells))];
         leaves.push(challenges[28], column(lookups), None, lookups.len());
-        leaves.push(challenges[28], column(table), Some(table), table.len());
+        leaves.push(challenges[28], column(table), Some(table.into()), table.len());
         group.throughput(Throughput::Elements(1 << log));
         group.bench_function(format!("2^{log} fractions"), |b| {
             b.iter(|| fraction_tree(&leaves, log as usize, &challenges));

@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use circlet::backend::device::{Device, Error};
+use circlet::backend::gpu::grind::LEAST_BITS;
 use circlet::backend::gpu::products::is_large;
+use circlet::backend::grind::{Grinder, grind};
+use circlet::backend::matrix::Matrix;
 use circlet::backend::merkle::BulkHash;
 use circlet::graph::Tensor;
 use circlet::import::{ImportOptions, onnx};
@@ -19,6 +22,7 @@ use circlet::llm::chat::Standing;
 use circlet::llm::prover::{self, DecoderProver};
 use circlet::llm::run::Runner;
 use circlet::llm::shape::Shape;
+use circlet::prove::adversary::Honest;
 use circlet::prove::prove;
 use circlet::quantize::{Options, Quantized, quantize};
 use circlet::queue;
@@ -26,6 +30,7 @@ use circlet::samples::read_inputs;
 use circlet_core::decoder::{Text, Turn};
 use circlet_core::hash::suite::{Blake2sBlake2s, Poseidon2Blake2s};
 use circlet_core::profile::ProfileId;
+use circlet_core::protocol::Protocol;
 use circlet_cuda::Machine;
 use circlet_cuda::emulated::{Emulator, Schedule};
 use circlet_cuda::fractions::Leaves;
@@ -118,6 +123,14 @@ fn the_bundled_models_are_proven_the_same() {
         run.prove().unwrap()
     });
     assert!(cpu == gpu);
+    // A table of eight bits that shares no matrix column with wider numbers.
+    let (program, data, inputs) = programs::mlp();
+    let [cpu, gpu] = [Device::Cpu, Device::Gpu(emulator.clone())].map(|device| {
+        let (program, data) = (program.clone(), data.clone());
+        let key = ProvingKey::<Poseidon2Blake2s>::on(&device, program, data, ProfileId::P100U).unwrap();
+        prove(&key, &inputs).unwrap()
+    });
+    assert!(cpu == gpu);
     // Each kernel had its part.
     let launched: BTreeSet<&str> = emulator.launched().into_iter().collect();
     for family in circlet_cuda::FAMILIES {
@@ -150,6 +163,36 @@ fn texts_are_proven_the_same() {
         (prover.key, proof, first.prove().unwrap(), second.prove().unwrap())
     });
     assert!(cpu == kept && cpu == made);
+}
+
+/// A GPU finds the nonces that the processor finds, in one launch or in several, and leaves little work to it.
+#[test]
+fn work_is_done_the_same() {
+    let emulator = emulator(ENOUGH);
+    let device = Device::Gpu(emulator.clone());
+    let mut grinder = Grinder::new(&device);
+    for bits in [0, 1, LEAST_BITS - 1] {
+        assert_eq!(grinder.grind(&[7; 32], bits), Ok(grind(&[7; 32], bits)));
+    }
+    assert!(emulator.launched().is_empty());
+    for bits in [LEAST_BITS, LEAST_BITS + 2] {
+        let mut launches = BTreeSet::new();
+        for seed in (0..40).map(|k| [k; 32]) {
+            let before = emulator.launched().len();
+            let nonce = grinder.grind(&seed, bits).unwrap();
+            assert_eq!(nonce, grind(&seed, bits), "{bits} bits, {seed:?}");
+            let launched = emulator.launched().len() - before;
+            assert_eq!(launched as u64, (nonce >> (bits + 1)) + 1);
+            launches.insert(launched);
+            if launches.len() > 2 {
+                break;
+            }
+        }
+        assert!(launches.contains(&1) && launches.contains(&2), "{launches:?}");
+    }
+    emulator.fail_launch(1);
+    let failed = grinder.grind(&[7; 32], LEAST_BITS);
+    assert!(matches!(&failed, Err(Error::Failed { what, .. }) if what.contains("pow_search")), "{failed:?}");
 }
 
 /// A GPU with little memory commits to a few columns at a time; one with too little says what it needs.
@@ -226,6 +269,34 @@ fn memory_is_planned() {
     // What stays there takes nothing from the lookups, of which this is what they need.
     let lookups = Leaves::memory(cpu.protocol.sizes().gkr_log);
     assert!(free / 5 * 4 < lookups + lookups / 32, "{free} for {lookups}");
+}
+
+/// Numbers beyond their declared bounds, of a key that nobody has checked, take wider cells on a GPU and are committed to as
+/// on the processor.
+#[test]
+fn numbers_beyond_their_bounds_are_committed_to() {
+    let (program, data, _) = programs::mlp();
+    let protocol = Protocol::new(&program, *ProfileId::P100U.profile()).unwrap();
+    let key = |device: &Device, changes: &[(usize, i32)]| {
+        let mut data = data.clone();
+        for &(constant, number) in changes {
+            data.constants[constant][5] = number;
+        }
+        let protocol = protocol.clone();
+        ProvingKey::<Poseidon2Blake2s>::build(device, program.clone(), data, protocol, &mut Honest).unwrap()
+    };
+    let mut seen = BTreeSet::new();
+    for changes in
+        [&[][..], &[(0, 127)], &[(0, 128)], &[(0, -129)], &[(0, 1 << 15)], &[(0, 1 << 30), (2, -(1 << 30))]]
+    {
+        let emulator = emulator(ENOUGH);
+        let there = key(&Device::Gpu(emulator.clone()), changes);
+        assert!(matches!(there.fixed.matrix, Matrix::OnGpu(_)));
+        assert!(there.verifying == key(&Device::Cpu, changes).verifying, "{changes:?}");
+        seen.insert(emulator.used().0);
+    }
+    // As they are, and wider.
+    assert!(seen.len() > 1, "{seen:?}");
 }
 
 /// Wherever the GPU fails there is an error that names it, and the next proof is right.

@@ -70,7 +70,7 @@ impl Encoder {
     pub fn commit<S: BulkHash>(
         &self,
         cells: &[Cell],
-        make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
+        make: impl Fn(Range<usize>) -> Vec<Vec<B>> + Sync,
         cap_log: u32,
         later: Later,
     ) -> Result<(Matrix, Tree<S>), Error> {
@@ -93,7 +93,7 @@ impl Encoder {
     pub fn commit_there<S: BulkHash>(
         &self,
         cells: &[Cell],
-        make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
+        make: impl Fn(Range<usize>) -> Vec<Vec<B>> + Sync,
         cap_log: u32,
         later: Later,
     ) -> Result<Option<(Matrix, Tree<S>)>, Error> {

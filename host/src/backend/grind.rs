@@ -1,14 +1,45 @@
-//! Proof-of-work search, sixteen nonces at a time on all threads.
+//! Proof-of-work search: on a GPU, or sixteen nonces at a time on all threads.
 
 use circlet_core::hash::blake2s::{Word, to_words};
 use circlet_core::pow;
 use rayon::prelude::*;
 
+use super::device::{Device, Error};
 use super::field::LANES;
+use super::gpu::grind::{self as gpu, LEAST_BITS};
 use super::words::{Wide, compress};
 
 /// Nonces that one task tries.
 const TASK: u64 = 1 << 14;
+
+/// Searches for nonces on a device.
+#[derive(Debug)]
+pub struct Grinder<'a> {
+    device: &'a Device,
+    /// The GPU's, once it had something to do.
+    there: Option<gpu::Grinder>,
+}
+
+impl<'a> Grinder<'a> {
+    /// On a device.
+    pub fn new(device: &'a Device) -> Self {
+        Self { device, there: None }
+    }
+
+    /// What [`grind`] gives, by the GPU if there is one and it is worth it.
+    pub fn grind(&mut self, seed: &[u8; 32], bits: u32) -> Result<u64, Error> {
+        match self.device.machines() {
+            [machine, ..] if bits >= LEAST_BITS => {
+                let there = match self.there.take() {
+                    Some(there) => there,
+                    None => gpu::Grinder::new(machine)?,
+                };
+                self.there.insert(there).grind(seed, bits)
+            }
+            _ => Ok(grind(seed, bits)),
+        }
+    }
+}
 
 /// The smallest nonce with the asked work, zero where there is none to do.
 pub fn grind(seed: &[u8; 32], bits: u32) -> u64 {

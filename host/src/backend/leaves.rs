@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::field::{B, E, Ext, LANES, pack, pack_base, unpack};
 use super::fractions::Fractions;
+use super::gpu::matrix::Matrix;
 use super::lazy::{Factor, add_scaled, times};
 use super::runs::{Runs, Values};
 
@@ -20,6 +21,47 @@ pub enum Numbers<'a> {
     Owned(Vec<i32>),
 }
 
+/// Where cells lie on a GPU too.
+#[derive(Clone)]
+pub struct There<'a> {
+    /// The matrix.
+    pub matrix: &'a Matrix,
+    /// Which cells, of all its columns one after the other.
+    pub cells: Range<usize>,
+}
+
+/// A part of denominators.
+pub struct Term<'a> {
+    /// How many times the numbers count.
+    pub factor: QM31,
+    /// The numbers.
+    pub numbers: Numbers<'a>,
+    /// Where they lie on a GPU, if they do.
+    pub there: Option<There<'a>>,
+}
+
+impl<'a> Term<'a> {
+    /// Numbers that lie on no GPU.
+    pub fn new(factor: QM31, numbers: Numbers<'a>) -> Self {
+        Self { factor, numbers, there: None }
+    }
+}
+
+/// What numerators are minus of.
+pub struct Counts<'a> {
+    /// The numbers.
+    pub numbers: &'a [i32],
+    /// Where they lie on a GPU, if they do: as words.
+    pub there: Option<There<'a>>,
+}
+
+impl<'a> From<&'a [i32]> for Counts<'a> {
+    /// Numbers that lie on no GPU.
+    fn from(numbers: &'a [i32]) -> Self {
+        Self { numbers, there: None }
+    }
+}
+
 /// A block of leaves, in whole vectors.
 pub enum Block<'a> {
     /// Denominators `constant + sum_k factor_k numbers_k`.
@@ -27,9 +69,9 @@ pub enum Block<'a> {
         /// In all of them.
         constant: QM31,
         /// Factors and numbers.
-        terms: Vec<(QM31, Numbers<'a>)>,
+        terms: Vec<Term<'a>>,
         /// Numerators are minus these, or one.
-        counts: Option<&'a [i32]>,
+        counts: Option<Counts<'a>>,
     },
     /// What they are.
     Given {
@@ -56,13 +98,7 @@ impl<'a> Leaves<'a> {
 
     /// Appends leaves with denominators `constant + sum_k factor_k numbers_k`, at least a vector of them. The
     /// numerators are minus the counts, or one.
-    pub fn push(
-        &mut self,
-        constant: QM31,
-        terms: Vec<(QM31, Numbers<'a>)>,
-        counts: Option<&'a [i32]>,
-        len: usize,
-    ) {
+    pub fn push(&mut self, constant: QM31, terms: Vec<Term<'a>>, counts: Option<Counts<'a>>, len: usize) {
         debug_assert!(len.is_multiple_of(LANES));
         let end = self.used() + len / LANES;
         self.blocks.push((end, Block::Forms { constant, terms, counts }));
@@ -144,11 +180,11 @@ impl<'a> Leaves<'a> {
                 Block::Forms { constant, terms, counts } => {
                     let ones = if numerators && counts.is_none() { QM31::ONE } else { QM31::ZERO };
                     out.fill(E::splat(scale * *constant + ones));
-                    for (factor, numbers) in terms {
+                    for Term { factor, numbers, .. } in terms {
                         numbers.add_to(out, own.clone(), &Factor::new(scale * *factor));
                     }
                     if let (Some(counts), true) = (counts, numerators) {
-                        for (out, cells) in out.iter_mut().zip(vectors_of(counts, own)) {
+                        for (out, cells) in out.iter_mut().zip(vectors_of(counts.numbers, own)) {
                             *out = *out - pack_base(cells);
                         }
                     }
@@ -196,7 +232,7 @@ impl Block<'_> {
         match self {
             Self::Forms { counts: None, .. } => E::splat(QM31::ONE),
             Self::Forms { counts: Some(counts), .. } => {
-                E::splat(QM31::ZERO) - pack_base(&counts[i * LANES..][..LANES])
+                E::splat(QM31::ZERO) - pack_base(&counts.numbers[i * LANES..][..LANES])
             }
             Self::Given { p, .. } => p[i],
         }

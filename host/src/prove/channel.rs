@@ -6,7 +6,8 @@ use circlet_core::merkle::cap_root;
 use circlet_core::transcript::{Label, Promise, Transcript};
 
 use super::adversary::Adversary;
-use crate::backend::grind::grind;
+use crate::backend::device::{Device, Error};
+use crate::backend::grind::Grinder;
 
 /// The transcript and the proof so far.
 pub struct Channel<'a, S: HashSuite> {
@@ -14,14 +15,16 @@ pub struct Channel<'a, S: HashSuite> {
     proof: Vec<u8>,
     /// What was promised and is still to be sent.
     promised: Vec<QM31>,
+    grinder: Grinder<'a>,
     /// May change what is sent.
     pub adversary: &'a mut dyn Adversary,
 }
 
 impl<'a, S: HashSuite> Channel<'a, S> {
-    /// A channel with an empty proof.
-    pub fn new(transcript: S::Transcript, adversary: &'a mut dyn Adversary) -> Self {
-        Self { transcript, proof: Vec::new(), promised: Vec::new(), adversary }
+    /// A channel with an empty proof, whose work a device does.
+    pub fn new(transcript: S::Transcript, device: &'a Device, adversary: &'a mut dyn Adversary) -> Self {
+        let grinder = Grinder::new(device);
+        Self { transcript, proof: Vec::new(), promised: Vec::new(), grinder, adversary }
     }
 
     /// Sends a message; returns what was sent.
@@ -79,14 +82,15 @@ impl<'a, S: HashSuite> Channel<'a, S> {
     }
 
     /// Does the work and sends its nonce; where there is none to do, sends nothing.
-    pub fn work(&mut self, bits: u32) {
+    pub fn work(&mut self, bits: u32) -> Result<(), Error> {
         if bits == 0 {
-            return;
+            return Ok(());
         }
-        let mut nonce = grind(&self.transcript.pow_seed(), bits);
+        let mut nonce = self.grinder.grind(&self.transcript.pow_seed(), bits)?;
         self.adversary.nonce(&mut nonce);
         self.proof.extend(nonce.to_le_bytes());
         self.transcript.absorb_nonce(nonce);
+        Ok(())
     }
 
     /// Draws a challenge.

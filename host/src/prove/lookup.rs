@@ -9,36 +9,39 @@ use circlet_core::protocol::Protocol;
 use circlet_core::transcript::Label;
 
 use super::channel::Channel;
+use super::read::on_gpu;
 use crate::backend::bottom::{Above, LeafSumcheck};
 use crate::backend::device::{Device, Error};
 use crate::backend::field::LOG_LANES;
 use crate::backend::fractions::{Children, LayerSumcheck, Workspace, parents};
 use crate::backend::gpu::fractions as gpu;
-use crate::backend::leaves::{Leaves, Numbers};
+use crate::backend::leaves::{Counts, Leaves, Numbers, Term, There};
+use crate::backend::matrix::Matrix;
 use crate::backend::merkle::BulkHash;
 use crate::backend::rounds::Sums;
 use crate::execute::{Cells, Trace, form_values};
 
-/// Proves that all lookups hold; leaves two claims on the columns.
+/// Proves that all lookups hold; leaves two claims on the columns. Matrices of trees are those that the trace was committed to.
 pub fn prove<S: BulkHash>(
     device: &Device,
     protocol: &Protocol,
     trace: &Trace,
+    matrices: [Option<&Matrix>; 4],
     lists: &[Vec<u32>],
     channel: &mut Channel<'_, S>,
     claims: &mut Claims,
 ) -> Result<(), Error> {
-    channel.work(protocol.profile.g_lookup);
+    channel.work(protocol.profile.g_lookup)?;
     let alpha = channel.challenge(Label::LookupChallenge);
     let beta = channel.challenge(Label::LookupChallenge);
     let challenges = Challenges { alpha, beta };
 
-    let leaves = leaves(protocol, trace, challenges);
+    let leaves = leaves(protocol, trace, matrices, challenges);
     let depth = protocol.leaves.depth as usize;
-    let mut on_gpu = gpu::Layers::new(device.machines(), &leaves)?;
+    let mut layers_there = gpu::Layers::new(device.machines(), &leaves)?;
     // Layers from the bottom up, but those on a GPU, and on the processor the two lowest of a large tree, which are not
     // stored.
-    let above = on_gpu.above()?;
+    let above = layers_there.above()?;
     let computed = above.is_none() && leaves.are_many();
     let (mut layers, stored) = match above {
         Some((layer, log)) => (vec![layer], log),
@@ -76,7 +79,7 @@ pub fn prove<S: BulkHash>(
     }
     // A layer is as large as the nodes of the layer below.
     let mut room = None;
-    while let Some(children) = on_gpu.pop() {
+    while let Some(children) = layers_there.pop() {
         state.prove(channel, |lambda, _, point| gpu::LayerSumcheck::new(&children, lambda, point, room))?;
         room = Some(children.into_room());
     }
@@ -233,10 +236,19 @@ fn blocks(protocol: &Protocol) -> Vec<(u32, Source)> {
 }
 
 /// The fractions of all blocks.
-fn leaves<'a>(protocol: &'a Protocol, trace: &'a Trace, challenges: Challenges) -> Leaves<'a> {
+fn leaves<'a>(
+    protocol: &'a Protocol,
+    trace: &'a Trace,
+    matrices: [Option<&'a Matrix>; 4],
+    challenges: Challenges,
+) -> Leaves<'a> {
     let circuit = &protocol.circuit;
     let widest = circuit.tables.iter().map(|t| t.components.len()).max().unwrap_or(0);
     let alphas = powers(challenges.alpha, widest + 1);
+    let there = |id| {
+        let (matrix, cells) = on_gpu(protocol, trace, matrices, id)?;
+        Some(There { matrix, cells })
+    };
     let mut leaves = Leaves::new(protocol.leaves.depth);
     let (mut few_p, mut few_q) = (Vec::new(), Vec::new());
     for (log_size, source) in blocks(protocol) {
@@ -250,23 +262,26 @@ fn leaves<'a>(protocol: &'a Protocol, trace: &'a Trace, challenges: Challenges) 
             Source::Table(i) => {
                 let table = &circuit.tables[i];
                 let numbers = table.components.iter().map(|c| (0, 1, rows_of(trace, table, *c)));
-                (i, numbers.collect(), Some(trace.columns[table.multiplicity.0 as usize].as_slice()))
+                let id = table.multiplicity;
+                let numerators = trace.columns[id.0 as usize].as_slice();
+                (i, numbers.collect(), Some(Counts { numbers: numerators, there: there(id) }))
             }
         };
         // beta - tag - sum_k alpha^k (constant_k + factor_k numbers_k)
         let mut constant = challenges.beta - tag_of(table);
         let mut terms = Vec::new();
-        for ((known, factor, numbers), &alpha) in components.into_iter().zip(&alphas[1..]) {
+        for ((known, factor, Made { numbers, column }), &alpha) in components.into_iter().zip(&alphas[1..]) {
             constant -= alpha * QM31::from_i64(known);
-            terms.push((-alpha * QM31::from_i64(factor), numbers));
+            let there = column.and_then(there);
+            terms.push(Term { factor: -alpha * QM31::from_i64(factor), numbers, there });
         }
         if log_size >= LOG_LANES {
             leaves.push(constant, terms, counts, len);
             continue;
         }
         for i in 0..len {
-            few_p.push(counts.map_or(QM31::ONE, |counts| -QM31::from_i64(counts[i].into())));
-            let sum: QM31 = terms.iter().map(|(factor, numbers)| *factor * numbers.at(i)).sum();
+            few_p.push(counts.as_ref().map_or(QM31::ONE, |c| -QM31::from_i64(c.numbers[i].into())));
+            let sum: QM31 = terms.iter().map(|term| term.factor * term.numbers.at(i)).sum();
             few_q.push(constant + sum);
         }
     }
@@ -277,30 +292,37 @@ fn leaves<'a>(protocol: &'a Protocol, trace: &'a Trace, challenges: Challenges) 
 }
 
 /// A form as `constant + factor * numbers`.
-fn numbers_of<'a>(circuit: &Circuit, trace: &'a Trace, form: &Form, shape: Shape) -> (i64, i64, Numbers<'a>) {
+fn numbers_of<'a>(circuit: &Circuit, trace: &'a Trace, form: &Form, shape: Shape) -> (i64, i64, Made<'a>) {
     if let ([(factor, id)], []) = (&form.terms[..], &form.indicators[..]) {
         let own = circuit.column(*id).shape;
         if (own.log_rows(), own.log_cols()) == (shape.log_rows(), shape.log_cols()) {
             return (form.constant, *factor, column(trace, *id));
         }
     }
-    (0, 1, Numbers::of_form(&form_values(circuit, trace, form, shape)))
+    (0, 1, Made { numbers: Numbers::of_form(&form_values(circuit, trace, form, shape)), column: None })
+}
+
+/// Numbers, and the column that they are, if they are one.
+struct Made<'a> {
+    numbers: Numbers<'a>,
+    column: Option<ColumnId>,
 }
 
 /// A column as it is stored.
-fn column(trace: &Trace, id: ColumnId) -> Numbers<'_> {
-    match trace.cells(id) {
+fn column(trace: &Trace, id: ColumnId) -> Made<'_> {
+    let numbers = match trace.cells(id) {
         Cells::Narrow(cells) => Numbers::Narrow(cells),
         Cells::Wide(cells) => Numbers::Wide(cells),
-    }
+    };
+    Made { numbers, column: Some(id) }
 }
 
 /// A component of all rows of a table.
-fn rows_of<'a>(trace: &'a Trace, table: &LookupTable, component: Component) -> Numbers<'a> {
+fn rows_of<'a>(trace: &'a Trace, table: &LookupTable, component: Component) -> Made<'a> {
     let half = (1i32 << table.bits) / 2;
     let rows = 0..1i32 << table.bits;
     let signed = rows.clone().map(|row| row.max(1) - half);
-    Numbers::Owned(match component {
+    let numbers = match component {
         Component::Index { low } => rows.map(|row| (low + i64::from(row)) as i32).collect(),
         Component::Signed => signed.collect(),
         Component::Magnitude => signed.map(i32::abs).collect(),
@@ -314,5 +336,6 @@ fn rows_of<'a>(trace: &'a Trace, table: &LookupTable, component: Component) -> N
             cells
         }
         Component::Column(id) => return column(trace, id),
-    })
+    };
+    Made { numbers: Numbers::Owned(numbers), column: None }
 }

@@ -69,7 +69,7 @@ pub fn prove_trace<S: BulkHash>(
     if let Some(past) = &past {
         transcript.absorb_digest(Label::PastRoot, &cap_root::<S>(past.tree.cap()));
     }
-    let mut channel = Channel::<S>::new(transcript, adversary);
+    let mut channel = Channel::<S>::new(transcript, &key.device, adversary);
     channel.cap(Label::WitnessRoot, witness.tree.cap());
     if let Some(state) = &state {
         channel.cap(Label::StateRoot, state.tree.cap());
@@ -77,16 +77,16 @@ pub fn prove_trace<S: BulkHash>(
     drop(stage);
 
     let mut claims = Claims::new(&protocol.numbers);
-    tracing::info_span!("lookup").in_scope(|| {
-        lookup::prove(&key.device, protocol, trace, &statement.lists, &mut channel, &mut claims)
-    })?;
     let commitments = [Some(&*key.fixed), Some(&witness), state.as_ref(), past.as_ref()];
+    let matrices = commitments.map(|c| c.map(|c| &c.matrix));
+    tracing::info_span!("lookup").in_scope(|| {
+        lookup::prove(&key.device, protocol, trace, matrices, &statement.lists, &mut channel, &mut claims)
+    })?;
     tracing::info_span!("relation").in_scope(|| {
-        let matrices = commitments.map(|c| c.map(|c| &c.matrix));
         relation::prove(&key.device, protocol, trace, matrices, &statement.lists, &mut channel, &mut claims)
     })?;
     let stage = tracing::info_span!("opening").entered();
-    channel.work(protocol.profile.g_wiring);
+    channel.work(protocol.profile.g_wiring)?;
     let theta = channel.challenge(Label::WiringChallenge);
     let (columns, numbers) = (&protocol.declared.columns, &protocol.numbers);
     for (claim, wiring) in (numbers.first_wiring()..).zip(&protocol.circuit.wirings) {

@@ -47,7 +47,7 @@ pub fn prove<S: BulkHash>(
     let mut point = Vec::new();
     for _ in 0..stacking.stack_variables() {
         let message = channel.send(Label::OpeningRound, stack.round());
-        channel.work(profile.g_stack);
+        channel.work(profile.g_stack)?;
         let r = channel.challenge(Label::OpeningChallenge);
         claim = univariate(&round(claim, message), r);
         stack.bind(r)?;
@@ -76,7 +76,7 @@ pub fn prove<S: BulkHash>(
     for bound in 1..=stacking.log_rows {
         let message = channel.send(Label::OpeningRound, rows.round());
         if bound <= folds {
-            channel.work(profile.g_fold);
+            channel.work(profile.g_fold)?;
         }
         let r = channel.challenge(Label::OpeningChallenge);
         claim = univariate(&round(claim, message), r);
@@ -98,7 +98,7 @@ pub fn prove<S: BulkHash>(
     }
     drop(stage);
     channel.keep_promise();
-    channel.work(profile.pow_bits);
+    channel.work(profile.pow_bits)?;
     answer(protocol, encoder, commitments, &*rows, channel)
 }
 

@@ -1,9 +1,14 @@
 //! Columns of the trace as the prover's kernels read them.
 
-use circlet_core::circuit::{Circuit, ColumnId, Form, Shape};
+use std::ops::Range;
+
+use circlet_core::circuit::{Circuit, ColumnId, Form, Shape, Tree};
 use circlet_core::field::M31;
+use circlet_core::protocol::Protocol;
 
 use crate::backend::field::{B, LANES, pack_all, pack_base, to_stwo_base};
+use crate::backend::gpu::matrix as gpu;
+use crate::backend::matrix::Matrix;
 use crate::execute::{Cells, Trace, form_values};
 
 /// A column, modulo `P`; the last vector is filled with zeros.
@@ -20,6 +25,24 @@ fn pack_narrow(cells: &[i16]) -> B {
         *lane = cell.into();
     }
     pack_base(&lanes)
+}
+
+/// Where a column lies on a GPU, among the cells of all columns of a matrix there, if the trace has the cells of the matrix that is
+/// there. Matrices of trees are those that the trace was committed to.
+pub fn on_gpu<'a>(
+    protocol: &Protocol,
+    trace: &Trace,
+    matrices: [Option<&'a Matrix>; 4],
+    id: ColumnId,
+) -> Option<(&'a gpu::Matrix, Range<usize>)> {
+    let columns = &protocol.declared.columns;
+    let tree = columns.tree(id);
+    let Some(Matrix::OnGpu(matrix)) = matrices[tree.index()] else { return None };
+    if tree == Tree::Fixed && !trace.is_fixed(id) {
+        return None;
+    }
+    let first = protocol.stacking.offset_in_tree(columns, id) as usize;
+    Some((matrix, first..first + trace.cells(id).len()))
 }
 
 /// The column that a form is in every cell of a shape, if it is just one.

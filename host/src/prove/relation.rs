@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use circlet_core::circuit::{ColumnId, Tree};
+use circlet_core::circuit::ColumnId;
 use circlet_core::claims::Claims;
 use circlet_core::field::{M31, QM31};
 use circlet_core::poly::{eq_table, powers, univariate};
@@ -23,7 +23,7 @@ use crate::backend::products::Coefficients;
 use crate::backend::relations::Sumcheck;
 use crate::backend::table::Table;
 use crate::execute::{Cells, Trace, form_values};
-use crate::prove::read::{form_lanes, whole_column};
+use crate::prove::read::{form_lanes, on_gpu, whole_column};
 
 /// Proves that all relations hold; leaves a claim for their linear parts and one for each operand. Matrices of trees are
 /// those that the trace was committed to.
@@ -148,7 +148,9 @@ impl<'a> Reader<'a> {
             _ => 0,
         };
         let id = whole_column(&self.protocol.circuit, operand.form, operand.shape);
-        let there = id.and_then(|id| self.there(id)).filter(|(_, cells)| cells.len() == operand.shape.size());
+        let there = id
+            .and_then(|id| on_gpu(self.protocol, self.trace, self.matrices, id))
+            .filter(|(_, cells)| cells.len() == operand.shape.size());
         let there = there.and_then(|(matrix, cells)| matrix.on_first(cells));
         let cells = there.and_then(|(columns, cells)| products::Cells::new(columns, cells, flip));
         cells.map_or(Entries::Base, Entries::Cells)
@@ -156,21 +158,9 @@ impl<'a> Reader<'a> {
 
     /// Where a column lies on a GPU, if its sums are better off there.
     fn on_gpu(&self, id: ColumnId, width: usize) -> Option<(&'a gpu::Matrix, Range<usize>)> {
-        let (matrix, cells) = self.there(id)?;
+        let (matrix, cells) = on_gpu(self.protocol, self.trace, self.matrices, id)?;
         let large = cells.len() >= gpu::LEAST_SUM && width >= gpu::LEAST_WIDTH;
         (large && matrix.sums(&cells, width)).then_some((matrix, cells))
-    }
-
-    /// Where a column lies on a GPU, if the trace has the cells of the matrix that is there.
-    fn there(&self, id: ColumnId) -> Option<(&'a gpu::Matrix, Range<usize>)> {
-        let (columns, cells) = (&self.protocol.declared.columns, self.trace.cells(id).len());
-        let tree = columns.tree(id);
-        let Some(Matrix::OnGpu(matrix)) = self.matrices[tree.index()] else { return None };
-        if tree == Tree::Fixed && !self.trace.is_fixed(id) {
-            return None;
-        }
-        let first = self.protocol.stacking.offset_in_tree(columns, id) as usize;
-        Some((matrix, first..first + cells))
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::backend::field::LANES;
 use crate::backend::fractions::tests::{naive, sample};
 use crate::backend::fractions::{LayerSumcheck, parents};
-use crate::backend::leaves::Numbers;
+use crate::backend::leaves::{Counts, Numbers, Term};
 use circlet_core::lookup::merge;
 use circlet_core::poly::{bind_high, evaluate};
 
@@ -51,9 +51,9 @@ fn check(blocks: &[Shape], rest: usize) {
                 1 => Numbers::Narrow(Box::leak(narrow[c].clone().into_boxed_slice())),
                 _ => Numbers::of_form(&columns[c].iter().map(|&x| i64::from(x)).collect::<Vec<_>>()),
             };
-            (factors[k + c + 1], column)
+            Term::new(factors[k + c + 1], column)
         });
-        leaves.push(factors[k], terms.collect(), counts, 1 << log);
+        leaves.push(factors[k], terms.collect(), counts.map(Counts::from), 1 << log);
     }
     if rest > 0 {
         let (rest_p, rest_q) = (sample(rest, 21), sample(rest, 22));

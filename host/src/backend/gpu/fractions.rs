@@ -1,16 +1,18 @@
-//! The lowest layers of a fraction tree on GPUs: its leaves, made there of numbers that are sent to them, and the sumchecks
-//! until few nodes are left.
+//! The lowest layers of a fraction tree on GPUs: its leaves, made there of numbers that lie there or are sent to them,
+//! and the sumchecks until few nodes are left.
 //!
 //! Of several GPUs, a power of two, each has the fractions in whose place some bits are its number: those just above the lowest,
 //! which tell the nodes apart that are left in the end. All other bits are alike, so that every GPU has a tree of its own, and what
 //! they say in a round is added up.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use circlet_core::field::QM31;
 use circlet_core::lookup::Children as Ends;
 use circlet_core::poly::eq_table;
+use circlet_cuda::columns::Columns;
 use circlet_cuda::fractions::{self as device, LAST, LEAST, Numbers as Sent};
 use circlet_cuda::{Buffer, Error, Machine};
 use rayon::prelude::*;
@@ -18,7 +20,7 @@ use rayon::prelude::*;
 use super::{element, fits, words};
 use crate::backend::field::{LANES, unpack};
 use crate::backend::fractions::Fractions;
-use crate::backend::leaves::{Block, Leaves, Numbers};
+use crate::backend::leaves::{Block, Counts, Leaves, Numbers, Term, There};
 use crate::backend::memory::Memory;
 use crate::backend::rounds::{Rounds, Sums};
 
@@ -123,6 +125,12 @@ impl Own {
         place / turn * LAST + (place % turn).saturating_sub(self.part * LAST).min(LAST)
     }
 
+    /// So many cells that lie on the first GPU, if that has all places.
+    fn all_of<'a>(self, there: &There<'a>, count: usize) -> Option<(&'a Columns, Range<usize>)> {
+        let cells = there.cells.start..there.cells.start + count;
+        if self.log_parts == 0 { there.matrix.on_first(cells) } else { None }
+    }
+
     /// What lies in its places, of what lies in all from one on.
     fn of<T: Copy>(self, first: usize, all: &[T]) -> Cow<'_, [T]> {
         if self.log_parts == 0 {
@@ -146,8 +154,13 @@ fn send(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>, own: Own) -> Result<dev
         match block {
             Block::Forms { constant, terms, counts } => {
                 made.fill(at, own.before(end) - at, one[0], words(*constant))?;
-                for (factor, numbers) in terms {
+                for Term { factor, numbers, there } in terms {
                     let by = words(*factor);
+                    if let Some((columns, cells)) = there.as_ref().and_then(|there| own.all_of(there, count))
+                    {
+                        made.add_cells(at, columns, cells, by)?;
+                        continue;
+                    }
                     let wide = match numbers {
                         Numbers::Narrow(cells) => {
                             made.add(at, Sent::Narrow(&own.of(first, &cells[..count])), by)?;
@@ -158,8 +171,11 @@ fn send(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>, own: Own) -> Result<dev
                     };
                     made.add(at, Sent::Wide(&own.of(first, &wide[..count])), by)?;
                 }
-                if let Some(counts) = counts {
-                    made.subtract(at, &own.of(first, &counts[..count]))?;
+                if let Some(Counts { numbers, there }) = counts {
+                    match there.as_ref().and_then(|there| own.all_of(there, count)) {
+                        Some((columns, cells)) => made.subtract_cells(at, columns, cells)?,
+                        None => made.subtract(at, &own.of(first, &numbers[..count]))?,
+                    }
                 }
             }
             Block::Given { p, q } => {

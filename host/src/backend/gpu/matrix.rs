@@ -7,7 +7,7 @@ use std::sync::Arc;
 use circlet_core::circuit::Tree as Which;
 use circlet_core::field::{M31, QM31};
 use circlet_core::protocol::Protocol;
-use circlet_cuda::columns::{self, Cell, Columns, Slot};
+use circlet_cuda::columns::{self, Cell, Columns, Packed, Slot};
 use circlet_cuda::merkle::DIGEST;
 use circlet_cuda::{Buffer, Error, Machine};
 use rayon::prelude::*;
@@ -116,42 +116,28 @@ pub struct Matrix {
 
 impl Matrix {
     /// Commits to a matrix that stays on the GPUs, a power of two of them, of columns of these cells, if there is room for its
-    /// messages at least beside what is needed later. They are made a few at a time.
+    /// messages at least beside what is needed later. They are made a few at a time; columns that do not fit into their cells
+    /// take words.
     pub fn commit<S: BulkHash>(
         encoders: &[Arc<Encoder>],
         cells: &[Cell],
-        make: impl Fn(Range<usize>) -> Vec<Vec<B>>,
+        make: impl Fn(Range<usize>) -> Vec<Vec<B>> + Sync,
         cap_log: u32,
         later: Later,
     ) -> Result<Option<(Self, Tree<S>)>, Error> {
         let (split, count) = (Split::new(encoders.len()), cells.len());
-        let (mut parts, mut keeps) = (Vec::new(), Vec::new());
-        for (part, encoder) in encoders.iter().enumerate() {
-            let own: Vec<Cell> = split.columns(part, count).map(|column| cells[column]).collect();
-            let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
-            let (_, usable) = usable(&**encoder.machine())?;
-            let held = Columns::memory_of(&own, log_message);
-            let needed = later.needed(split, part).max(committing(log_message, log_codeword));
-            if held + needed > usable {
-                return Ok(None);
+        let mut cells = cells.to_vec();
+        let (mut parts, keeps) = loop {
+            let Some((mut parts, keeps)) = room(encoders, split, &cells, later)? else { return Ok(None) };
+            let large = fill(&mut parts, split, &cells, &make)?;
+            if large.is_empty() {
+                break (parts, keeps);
             }
-            let better = later.better(split, part).max(hashing(log_codeword));
-            keeps.push(held + Columns::memory(own.len(), log_codeword) + better <= usable);
-            parts.push((encoder, own));
-        }
-        let mut parts = parts
-            .into_iter()
-            .map(|(encoder, own)| {
-                let messages = Columns::new(encoder.machine(), &own, encoder.log_message())?;
-                Ok(Part { encoder: encoder.clone(), messages, codewords: None })
-            })
-            .collect::<Result<Vec<Part>, Error>>()?;
-        for range in matrix::groups(count) {
-            for (column, message) in range.clone().zip(make(range)) {
-                let (part, own) = split.place(column);
-                parts[part].messages.write(own, bytemuck::cast_slice(&message))?;
+            // Numbers that are larger than they are said to be.
+            for column in large {
+                cells[column] = Cell::Word;
             }
-        }
+        };
         let tree = ring::hash(&mut parts, &keeps, split, count, cap_log)?;
         Ok(Some((Self { split, count, parts }, tree)))
     }
@@ -324,6 +310,84 @@ impl Part {
         }
         Ok(rows)
     }
+}
+
+/// Room for columns of these cells on the GPUs that have them, and which of these have room for codewords too; none, if there is
+/// not enough for the columns.
+fn room(
+    encoders: &[Arc<Encoder>],
+    split: Split,
+    cells: &[Cell],
+    later: Later,
+) -> Result<Option<(Vec<Part>, Vec<bool>)>, Error> {
+    let (mut plan, mut keeps) = (Vec::new(), Vec::new());
+    for (part, encoder) in encoders.iter().enumerate() {
+        let own: Vec<Cell> = split.columns(part, cells.len()).map(|column| cells[column]).collect();
+        let (log_message, log_codeword) = (encoder.log_message(), encoder.log_codeword());
+        let (_, usable) = usable(&**encoder.machine())?;
+        let held = Columns::memory_of(&own, log_message);
+        let needed = later.needed(split, part).max(committing(log_message, log_codeword));
+        if held + needed > usable {
+            return Ok(None);
+        }
+        let better = later.better(split, part).max(hashing(log_codeword));
+        keeps.push(held + Columns::memory(own.len(), log_codeword) + better <= usable);
+        plan.push((encoder, own));
+    }
+    let part = |(encoder, own): (&Arc<Encoder>, Vec<Cell>)| {
+        let messages = Columns::new(encoder.machine(), &own, encoder.log_message())?;
+        Ok(Part { encoder: encoder.clone(), messages, codewords: None })
+    };
+    let parts: Result<Vec<Part>, Error> = plan.into_iter().map(part).collect();
+    Ok(Some((parts?, keeps)))
+}
+
+/// Writes all columns, in groups that are packed by all threads, while the next group is made; ends where columns do not fit
+/// into their cells, and gives these.
+fn fill(
+    parts: &mut [Part],
+    split: Split,
+    cells: &[Cell],
+    make: impl Fn(Range<usize>) -> Vec<Vec<B>> + Sync,
+) -> Result<Vec<usize>, Error> {
+    let made = |range: Range<usize>| (range.clone(), make(range));
+    let mut groups = matrix::groups(cells.len());
+    let mut group = groups.next().map(made);
+    while let Some((range, messages)) = group {
+        let following = groups.next();
+        let (large, next) = rayon::join(
+            || write(parts, split, range.clone(), &cells[range.clone()], &messages),
+            || following.map(made),
+        );
+        let large = large?;
+        if !large.is_empty() {
+            return Ok(large);
+        }
+        group = next;
+    }
+    Ok(Vec::new())
+}
+
+/// Writes some columns; if there are some that do not fit into their cells nothing is written, and these are given.
+fn write(
+    parts: &mut [Part],
+    split: Split,
+    range: Range<usize>,
+    cells: &[Cell],
+    messages: &[Vec<B>],
+) -> Result<Vec<usize>, Error> {
+    let columns_of = cells.par_iter().zip(messages);
+    let packed: Vec<Option<Packed<'_>>> =
+        columns_of.map(|(cell, message)| cell.pack(bytemuck::cast_slice(message))).collect();
+    let large = range.clone().zip(&packed).filter(|(_, packed)| packed.is_none());
+    let large: Vec<usize> = large.map(|(column, _)| column).collect();
+    if large.is_empty() {
+        for (column, packed) in range.zip(packed.iter().flatten()) {
+            let (part, own) = split.place(column);
+            parts[part].messages.write(own, packed)?;
+        }
+    }
+    Ok(large)
 }
 
 /// The sum of what GPUs have summed up over all rows, on the one that has an encoder; none, if there is nothing.

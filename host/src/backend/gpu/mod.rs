@@ -3,6 +3,7 @@
 pub mod encode;
 pub mod fold;
 pub mod fractions;
+pub mod grind;
 pub mod matrix;
 pub mod products;
 mod ring;
