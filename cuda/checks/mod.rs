@@ -1,5 +1,6 @@
 //! Every kernel against the definitions in `circlet-core`, for tests, sanitizers and a GPU.
 
+mod forward;
 use std::sync::Arc;
 
 use circlet_core::code::Domain;
@@ -21,7 +22,7 @@ use circlet_cuda::{Buffer, Error, Machine};
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 8] = [
+pub const CHECKS: [(&str, Check); 9] = [
     ("encode", encode),
     ("merkle", trees),
     ("fractions", fractions),
@@ -30,6 +31,7 @@ pub const CHECKS: [(&str, Check); 8] = [
     ("columns", columns),
     ("matrices", matrices),
     ("stack", stack),
+    ("forward", forward::forward),
 ];
 
 /// Canonical words, edges among them.

@@ -349,7 +349,19 @@ impl Columns {
 
     /// Whether these cells, of all columns one after the other, are of one kind.
     pub fn alike(&self, cells: &Range<usize>) -> bool {
-        self.part_of(cells).is_some()
+        self.kind(cells).is_some()
+    }
+
+    /// What these cells are, if they are of one kind.
+    pub fn kind(&self, cells: &Range<usize>) -> Option<Cell> {
+        self.part_of(cells).map(|part| part.cell)
+    }
+
+    /// What these cells are, if they are of one kind, and where they begin: at the first of a word.
+    pub(crate) fn cells_at(&self, cells: &Range<usize>) -> Option<(Cell, Argument)> {
+        let part = self.part_of(cells).filter(|_| cells.start.is_multiple_of(4))?;
+        let first = cells.start - (part.columns.start << self.log);
+        Some((part.cell, part.cells.address_of(part.cell.words(first))))
     }
 
     /// The part in which cells lie.
@@ -371,11 +383,7 @@ impl Columns {
             width.is_power_of_two() && width >= 4 && rows > 0 && cells.len().is_multiple_of(width * rows),
             "no such matrices"
         );
-        let Some(part_of) = self.part_of(&cells).filter(|_| cells.start.is_multiple_of(4)) else {
-            panic!("there are no such cells")
-        };
-        let from =
-            part_of.cells.address_of(part_of.cell.words(cells.start - (part_of.columns.start << self.log)));
+        let Some((cell, from)) = self.cells_at(&cells) else { panic!("there are no such cells") };
         let sums = cells.len() / rows;
         if sums == 0 {
             return Ok(Vec::new());
@@ -393,7 +401,7 @@ impl Columns {
         assert!(parts <= Grid::ROWS && u32::try_from(sums).is_ok(), "too many sums");
         let arguments = [&buffers[..], &words[..]].concat();
         // SAFETY: all these cells are there, a weight for each row, and room for the sums of all parts.
-        unsafe { self.machine.launch(&OVER_ROWS[part_of.cell as usize], grid, &arguments)? }
+        unsafe { self.machine.launch(&OVER_ROWS[cell as usize], grid, &arguments)? }
         if parts > 1 {
             let total = Buffer::new(&self.machine, EXTENSION * sums)?;
             let words = [sums as u32, parts as u32].map(Argument::Word);

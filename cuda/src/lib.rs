@@ -14,6 +14,7 @@ pub mod driver;
 pub mod emulated;
 pub mod encode;
 pub mod fold;
+pub mod forward;
 pub mod fractions;
 pub mod machine;
 pub mod merkle;
@@ -21,10 +22,11 @@ pub mod stack;
 pub mod sums;
 
 /// All files of kernels.
-pub const FAMILIES: [&Family; 7] = [
+pub const FAMILIES: [&Family; 8] = [
     &columns::FAMILY,
     &encode::FAMILY,
     &fold::FAMILY,
+    &forward::FAMILY,
     &fractions::FAMILY,
     &merkle::FAMILY,
     &stack::FAMILY,
