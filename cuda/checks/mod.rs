@@ -1,5 +1,6 @@
 //! Every kernel against the definitions in `circlet-core`, for tests, sanitizers and a GPU.
 
+mod forward;
 mod matrices;
 mod pow;
 mod products;
@@ -26,7 +27,7 @@ use circlet_cuda::{Buffer, Error, Machine};
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 11] = [
+pub const CHECKS: [(&str, Check); 12] = [
     ("encode", encode),
     ("merkle", trees),
     ("fractions", fractions),
@@ -38,6 +39,7 @@ pub const CHECKS: [(&str, Check); 11] = [
     ("products", products::products),
     ("stack", stack),
     ("pow", pow::search),
+    ("forward", forward::forward),
 ];
 
 /// Canonical words, edges among them.

@@ -258,6 +258,16 @@ inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   const std::uint64_t both = static_cast<std::uint64_t>(high) << 32 | low;
   return static_cast<unsigned>(both >> (shift & 31));
 }
+// The bytes that the low bits of the selector's digits name: those of `low` first, then those of `high`.
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+  const std::uint64_t both = static_cast<std::uint64_t>(high) << 32 | low;
+  unsigned bytes = 0;
+  for (unsigned k = 0; k < 4; k++) {
+    const unsigned from = selector >> (4 * k) & 7;
+    bytes |= (static_cast<unsigned>(both >> (8 * from)) & 255) << (8 * k);
+  }
+  return bytes;
+}
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __clz(int bits) { return bits == 0 ? 32 : __builtin_clz(static_cast<unsigned>(bits)); }
 inline unsigned __brev(unsigned bits) {

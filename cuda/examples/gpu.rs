@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use circlet_core::hash::blake2s::{self, initial_state};
 use circlet_core::pow::{MAX_BITS, mask};
-use circlet_cuda::columns::{Columns, Slot, Slots};
+use circlet_cuda::columns::{Cell, Columns, Slot, Slots};
 use circlet_cuda::driver::{Gpu, Info, devices};
 use circlet_cuda::encode::Code;
 use circlet_cuda::fold::{ARITY, Tables, Twiddles, Word};
+use circlet_cuda::forward::{Room, Weights};
 use circlet_cuda::fractions::{LAST, Leaves, Sumcheck};
 use circlet_cuda::merkle::{DIGEST, Rows, parents_into};
 use circlet_cuda::pow::{Puzzle, Search};
@@ -312,12 +313,46 @@ fn matrices(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Erro
     Ok(rows)
 }
 
+/// Products with weights that are more than caches hold: at few positions in bytes of weights, each of which is read once; at
+/// many in multiplications, of which an instruction does four of eight bits each, so that two are needed for four activations of
+/// sixteen bits with bytes, and one for each with halves.
+fn products(machine: &Arc<dyn Machine>, bandwidth: f64, lanes: f64) -> Result<Vec<Row>, Error> {
+    let (log, len) = (20, 1 << 14);
+    let mut rows = Vec::new();
+    for (cell, name, bytes, at_once) in [(Cell::Byte, "bytes", 1, 2.0), (Cell::Half, "halves", 2, 1.0)] {
+        // What they are changes no time.
+        let columns = Columns::new(machine, &vec![cell; 256 / bytes], log)?;
+        let weights = Weights { first: 0, rows: ((256 / bytes) << log) / len, len, pitch: len };
+        for positions in [1, 2, 4, 8, 32, 128] {
+            let mut room = Room::new(machine, positions * len, positions * weights.rows)?;
+            room.write(&vec![0x1234; positions * len])?;
+            let forward = || room.forward(&columns, &weights, positions, weights.rows);
+            let seconds = seconds(machine, forward)?;
+            let multiplications = (positions * weights.rows * len) as f64;
+            let (done, unit, most) = if positions <= 8 {
+                ((256 << 20) as f64, "B/s", bandwidth)
+            } else {
+                (multiplications, "multiplications/s", at_once * lanes)
+            };
+            rows.push(Row {
+                kernel: format!("{positions} x {len} by {} rows of {name}", weights.rows),
+                seconds,
+                rate: done / seconds,
+                unit,
+                most,
+            });
+        }
+    }
+    Ok(rows)
+}
+
 fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
     let mut rows = sumchecks(machine, info.bandwidth as f64)?;
     rows.extend(matrices(machine, info.bandwidth as f64)?);
     rows.extend(relations(machine, info.bandwidth as f64)?);
     let bandwidth = info.bandwidth as f64;
     let lanes = f64::from(info.multiprocessors) * 64.0 * f64::from(info.clock) * 1000.0;
+    rows.extend(products(machine, bandwidth, lanes)?);
     for (log, blowup, count) in [(14, 2, 64), (18, 2, 16), (22, 2, 1), (24, 0, 1)] {
         let all = log + blowup;
         // What the twiddles are changes no time.

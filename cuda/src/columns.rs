@@ -319,7 +319,19 @@ impl Columns {
 
     /// Whether these cells, of all columns one after the other, are of one kind.
     pub fn alike(&self, cells: &Range<usize>) -> bool {
-        self.part_of(cells).is_some()
+        self.kind(cells).is_some()
+    }
+
+    /// What these cells are, if they are of one kind.
+    pub fn kind(&self, cells: &Range<usize>) -> Option<Cell> {
+        self.part_of(cells).map(|part| part.cell)
+    }
+
+    /// What these cells are, if they are of one kind, and where they begin: at the first of a word.
+    pub(crate) fn cells_at(&self, cells: &Range<usize>) -> Option<(Cell, Argument)> {
+        let part = self.part_of(cells).filter(|_| cells.start.is_multiple_of(4))?;
+        let first = cells.start - (part.columns.start << self.log);
+        Some((part.cell, part.cells.address_of(part.cell.words(first))))
     }
 
     /// The part in which cells lie.
@@ -331,13 +343,6 @@ impl Columns {
     /// Whether they lie on this machine.
     pub(crate) fn lie_on(&self, machine: &Arc<dyn Machine>) -> bool {
         Arc::ptr_eq(&self.machine, machine)
-    }
-
-    /// What cells that are alike hold, and where the first of them is, which is at a multiple of four.
-    pub(crate) fn place(&self, cells: &Range<usize>) -> Option<(Cell, Argument)> {
-        let part = self.part_of(cells).filter(|_| cells.start.is_multiple_of(4))?;
-        let first = cells.start - (part.columns.start << self.log);
-        Some((part.cell, part.cells.address_of(part.cell.words(first))))
     }
 
     /// The sums of the rows of matrices of a power of two of columns, at least four, each row times its weight: of the
@@ -353,7 +358,7 @@ impl Columns {
             width.is_power_of_two() && width >= 4 && rows > 0 && cells.len().is_multiple_of(width * rows),
             "no such matrices"
         );
-        let Some((cell, from)) = self.place(&cells) else { panic!("there are no such cells") };
+        let Some((cell, from)) = self.cells_at(&cells) else { panic!("there are no such cells") };
         let sums = cells.len() / rows;
         if sums == 0 {
             return Ok(Vec::new());

@@ -15,6 +15,7 @@ pub mod driver;
 pub mod emulated;
 pub mod encode;
 pub mod fold;
+pub mod forward;
 pub mod fractions;
 pub mod machine;
 pub mod merkle;
@@ -24,14 +25,15 @@ pub mod stack;
 pub mod sums;
 
 /// All files of kernels.
-pub const FAMILIES: [&Family; 9] = [
+pub const FAMILIES: [&Family; 10] = [
     &columns::FAMILY,
     &encode::FAMILY,
     &fold::FAMILY,
+    &forward::FAMILY,
     &fractions::FAMILY,
     &merkle::FAMILY,
-    &products::FAMILY,
     &pow::FAMILY,
+    &products::FAMILY,
     &stack::FAMILY,
     &sums::FAMILY,
 ];

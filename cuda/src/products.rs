@@ -41,7 +41,7 @@ pub struct Cells<'a> {
 impl<'a> Cells<'a> {
     /// These cells, of all columns one after the other, if they are alike, at least four and at most `2^30`.
     pub fn new(columns: &'a Columns, range: Range<usize>, flip: u32) -> Option<Self> {
-        let there = columns.place(&range).is_some() && range.len().is_power_of_two();
+        let there = columns.cells_at(&range).is_some() && range.len().is_power_of_two();
         let size = 4..=1 << Table::MOST;
         (there && size.contains(&range.len()) && (flip as usize) < range.len()).then_some(Self {
             columns,
@@ -206,7 +206,7 @@ impl<'a> Products<'a> {
         let described = tables.iter().zip(&places).flat_map(|(table, &[own, bound])| {
             let (kind, cells, flip) = match &table.entries {
                 Entries::Cells(Cells { columns, range, flip }) => {
-                    let Some((cell, cells)) = columns.place(range) else { unreachable!("they are there") };
+                    let Some((cell, cells)) = columns.cells_at(range) else { unreachable!("they are there") };
                     (cell as u32, cells, *flip)
                 }
                 Entries::Base => (Cell::Word as u32, room.address_of(own), 0),

@@ -143,6 +143,17 @@ impl Join {
     }
 }
 
+/// Makes the first words of a buffer zeros, in fours.
+pub(crate) fn clear(machine: &Arc<dyn Machine>, buffer: &Buffer, fours: usize) -> Result<(), Error> {
+    assert!(4 * fours <= buffer.len(), "words that there are not");
+    if fours == 0 {
+        return Ok(());
+    }
+    let arguments = [buffer.address(), Argument::Long(fours as u64)];
+    // SAFETY: there are so many words.
+    unsafe { machine.launch(&CLEAR, Grid::of(fours), &arguments) }
+}
+
 /// Contracted columns, and the weights on them.
 #[derive(Debug)]
 pub struct Stack {
@@ -163,11 +174,7 @@ impl Stack {
     pub fn new(machine: &Arc<dyn Machine>, count: usize, slots: usize) -> Result<Self, Error> {
         let words = count * slots * SLOT;
         let (columns, weights) = (Buffer::new(machine, words)?, Buffer::new(machine, words)?);
-        if words > 0 {
-            let arguments = [weights.address(), Argument::Long(words as u64 / 4)];
-            // SAFETY: there are so many words.
-            unsafe { machine.launch(&CLEAR, Grid::of(words / 4), &arguments)? }
-        }
+        clear(machine, &weights, words / 4)?;
         Ok(Self { machine: machine.clone(), columns, weights, count, slots })
     }
 

@@ -16,6 +16,8 @@ use rayon::prelude::*;
 
 use crate::backend::device::{self, Device};
 use crate::backend::encode::Encoder;
+use crate::backend::gpu::forward::Resident;
+use crate::backend::matrix::Matrix;
 use crate::backend::merkle::BulkHash;
 use crate::execute::{Cells, Fixed};
 use crate::numbers::Source;
@@ -60,7 +62,7 @@ pub struct ProvingKey<S: BulkHash> {
     pub digest: [u8; 32],
     /// The numbers.
     pub data: Arc<Data>,
-    /// Constants and tables as columns.
+    /// Constants and tables as columns, which the device holds too if it is a GPU with room for them.
     pub columns: Arc<Fixed>,
     /// What the key fixes.
     pub protocol: Protocol,
@@ -189,6 +191,10 @@ impl<S: BulkHash> ProvingKey<S> {
     ) -> Result<Self, device::Error> {
         let verifying = verifying::<S>(program, &protocol, &columns, fixed.tree.cap());
         let twiddles = Twiddles::new(&protocol, device)?.into();
+        let columns = match &fixed.matrix {
+            Matrix::OnGpu(matrix) => Arc::new(columns.on_gpu(&protocol, Resident::new(matrix.clone()))),
+            Matrix::Kept { .. } | Matrix::Made { .. } => columns,
+        };
         let (fixed, encoder, device) = (fixed.into(), encoder.into(), device.clone());
         let digest = verifying.digest();
         Ok(Self { verifying, digest, data, columns, protocol, fixed, device, encoder, twiddles })

@@ -15,6 +15,7 @@ use circlet::backend::gpu::products::is_large;
 use circlet::backend::grind::{Grinder, grind};
 use circlet::backend::matrix::Matrix;
 use circlet::backend::merkle::BulkHash;
+use circlet::execute::{ExecuteError, execute_with};
 use circlet::graph::Tensor;
 use circlet::import::{ImportOptions, onnx};
 use circlet::keys::{Columns, Keep, KeyError, ProvingKey};
@@ -34,7 +35,8 @@ use circlet_core::protocol::Protocol;
 use circlet_cuda::Machine;
 use circlet_cuda::emulated::{Emulator, Schedule};
 use circlet_cuda::fractions::Leaves;
-use circlet_tests::programs;
+use circlet_cuda::{Buffer, Machine};
+use circlet_tests::programs::{self, Case, ProgramBuilder};
 use circlet_verifier::verify;
 
 /// Memory that is enough for all of these.
@@ -71,6 +73,17 @@ fn model(name: &str, calibration: &str, batch: usize) -> (Quantized, Vec<Vec<i32
     let quantized = quantize(&graph, &samples, Options::default()).unwrap();
     let inputs = quantized.quantize_inputs(&samples[0]).into_iter().map(|input| input.values).collect();
     (quantized, inputs)
+}
+
+/// A program of a product with weights of eight bits and one with weights of sixteen, both large enough for a GPU if there are
+/// four rows at least.
+fn products(rows: u32) -> Case {
+    let mut b = ProgramBuilder::new("products");
+    let x = b.input(rows, 512, 127);
+    let clamp = b.clamp(16, 127);
+    let y = b.linear(x, 512, 127, 6, clamp);
+    let z = b.linear(y, 512, 3000, 10, clamp);
+    b.finish(&[y, z])
 }
 
 /// The key and a proof of a model.
@@ -131,6 +144,16 @@ fn the_bundled_models_are_proven_the_same() {
         prove(&key, &inputs).unwrap()
     });
     assert!(cpu == gpu);
+    // Weights of eight and of sixteen bits with few rows and with more.
+    for rows in [4, 16] {
+        let (program, data, inputs) = products(rows);
+        let [cpu, gpu] = [&Device::Cpu, &gpu].map(|device| {
+            let key =
+                ProvingKey::<Blake2sBlake2s>::on(device, program.clone(), data.clone(), ProfileId::P100U);
+            prove(&key.unwrap(), &inputs).unwrap()
+        });
+        assert!(cpu == gpu, "{rows} rows");
+    }
     // Each kernel had its part.
     let launched: BTreeSet<&str> = emulator.launched().into_iter().collect();
     for family in circlet_cuda::FAMILIES {
@@ -193,6 +216,84 @@ fn work_is_done_the_same() {
     emulator.fail_launch(1);
     let failed = grinder.grind(&[7; 32], LEAST_BITS);
     assert!(matches!(&failed, Err(Error::Failed { what, .. }) if what.contains("pow_search")), "{failed:?}");
+}
+
+/// Large products are computed where the weights are, if there is room, and failures are errors that name the GPU.
+#[test]
+fn programs_run_the_same() {
+    let emulator = emulator(ENOUGH);
+    let machine: Arc<dyn Machine> = emulator.clone();
+    let few = ["forward_few_bytes", "forward_few_halves"];
+    let many = ["forward_many_bytes", "forward_many_halves"];
+    // Three rows are padded to four.
+    for (rows, expected) in [(3, few), (4, few), (5, few), (16, many), (33, many)] {
+        let (program, data, inputs) = products(rows);
+        let key = |device: &Device| {
+            ProvingKey::<Poseidon2Blake2s>::on(device, program.clone(), data.clone(), ProfileId::P100U)
+                .unwrap()
+        };
+        let [cpu, gpu] = [Device::Cpu, Device::Gpu(emulator.clone())].map(|device| key(&device));
+        let run = |key: &ProvingKey<Poseidon2Blake2s>| {
+            execute_with(key.circuit(), key.columns.clone(), &data.tables, &inputs, &[])
+        };
+        let trace = run(&cpu).unwrap();
+        let (held, _) = emulator.used();
+        let launched = || -> Vec<&str> {
+            let launched = emulator.launched();
+            launched.into_iter().filter(|kernel| kernel.starts_with("forward")).collect()
+        };
+        let before = launched().len();
+        assert!(run(&gpu).unwrap() == trace, "{rows} rows");
+        assert_eq!(launched()[before..], expected, "{rows} rows");
+        assert_eq!(emulator.used().0, held, "what is used beside weights is given back");
+
+        emulator.fail_launch(1);
+        let Err(ExecuteError::Device(Error::Failed { device, what, .. })) = run(&gpu) else {
+            panic!("a failure of the GPU is an error")
+        };
+        assert!(device.contains("emulated") && what.contains(expected[0]), "{device}: {what}");
+        emulator.fail_launch(0);
+        assert_eq!(emulator.used().0, held);
+
+        let (before, free) = (launched().len(), machine.memory().unwrap().0);
+        let full = Buffer::new(&machine, (free as usize - 4096) / 4).unwrap();
+        assert!(run(&gpu).unwrap() == trace, "{rows} rows without room");
+        assert_eq!(launched().len(), before);
+        drop(full);
+        assert!(run(&gpu).unwrap() == trace, "{rows} rows with room again");
+        assert_eq!(launched().len(), before + 2);
+    }
+    // Fewer products are not worth it.
+    let (program, data, inputs) = products(2);
+    let key =
+        ProvingKey::<Poseidon2Blake2s>::on(&Device::Gpu(emulator.clone()), program, data, ProfileId::P100U);
+    let (key, before) = (key.unwrap(), emulator.launched().len());
+    execute_with(key.circuit(), key.columns.clone(), &key.data.tables, &inputs, &[]).unwrap();
+    assert_eq!(emulator.launched().len(), before);
+}
+
+/// Texts are generated token by token where the weights are, and conversations are followed there.
+#[test]
+fn texts_are_generated_the_same() {
+    let (decoder, numbers) = Shape { layers: 1, ffn: 4096, vocab: 1 << 14, ..SMALL }.decoder(1, 1 << 14, 16);
+    let emulator = emulator(ENOUGH);
+    let runner = || Runner::new(decoder.clone(), &numbers).unwrap();
+    let device = Device::Gpu(emulator.clone());
+    let prover =
+        DecoderProver::<Poseidon2Blake2s>::of(&device, runner(), ProfileId::P100U, Keep::Tree).unwrap();
+    let given = [7, 1, 200];
+    let generate = |runner: &Runner| {
+        let generated = runner.generate(&Standing::default(), &given, 3, &[], |_| {}).unwrap();
+        let turn = Turn { given: given.to_vec(), generated };
+        (runner.follow(&Standing::default(), &turn).unwrap(), runner.logits(&[7, 1, 200, 5]).unwrap(), turn)
+    };
+    let launched = |before: usize, kernel: &str| {
+        emulator.launched()[before..].iter().filter(|launched| **launched == kernel).count()
+    };
+    let before = emulator.launched().len();
+    assert!(generate(&runner()) == generate(&prover.runner));
+    // In each of the tokens at least the head.
+    assert!(launched(before, "forward_few_bytes") >= 3, "{}", launched(before, "forward_few_bytes"));
 }
 
 /// A GPU with little memory commits to a few columns at a time; one with too little says what it needs.

@@ -99,7 +99,7 @@ impl Encoder {
     ) -> Result<Option<(Matrix, Tree<S>)>, Error> {
         let Means::Gpu(encoders) = &self.means else { return Ok(None) };
         let there = gpu_matrix::Matrix::commit(encoders, cells, make, cap_log, later)?;
-        Ok(there.map(|(matrix, tree)| (Matrix::OnGpu(matrix), tree)))
+        Ok(there.map(|(matrix, tree)| (Matrix::OnGpu(matrix.into()), tree)))
     }
 
     /// The tree over the rows of a matrix of so many columns whose messages come in groups: multiples of sixteen, but for

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use circlet_core::field::{M31, QM31};
 use rayon::prelude::*;
@@ -24,7 +25,7 @@ pub enum Matrix {
         codewords: Vec<Vec<B>>,
     },
     /// On the GPU that has encoded them.
-    OnGpu(gpu::Matrix),
+    OnGpu(Arc<gpu::Matrix>),
     /// Made when they are asked for.
     Made {
         /// How many there are.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use circlet::backend::device::Device;
 use circlet::estimate::Times;
-use circlet::execute::{ExecuteError, Trace, execute};
+use circlet::execute::{ExecuteError, Trace, execute_with};
 use circlet::keys::{KeyError, ProvingKey};
 use circlet::prove::{adversary::Honest, prove_trace, statement};
 use circlet_core::hash::HashSuite;
@@ -117,7 +117,7 @@ impl Key {
     /// Runs the program.
     pub fn execute(&self, inputs: &[Vec<i32>]) -> Result<Trace, ExecuteError> {
         tracing::info_span!("execute")
-            .in_scope(|| execute(&self.protocol().circuit, &self.verifying().program, self.data(), inputs))
+            .in_scope(|| with_key!(self, key => execute_with(key.circuit(), key.columns.clone(), &key.data.tables, inputs, &[])))
     }
 
     /// The statement that a trace shows.

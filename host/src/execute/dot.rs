@@ -7,10 +7,13 @@
 
 use std::borrow::Cow;
 
-use circlet_core::circuit::{Circuit, Product};
+use circlet_core::circuit::{Circuit, ColumnId, Product, Shape};
+use circlet_cuda::forward::Weights;
 use rayon::prelude::*;
 
 use super::{Trace, form_values};
+use crate::backend::device::Error;
+use crate::backend::gpu::forward::{Activations, LEAST, padded};
 
 /// Columns of the result that one task computes.
 const BLOCK: usize = 64;
@@ -63,18 +66,19 @@ impl Sums {
 }
 
 /// `sum_{k < len} a(t, k) b(n, k)`.
-pub fn contract(circuit: &Circuit, trace: &Trace, product: &Product) -> Sums {
+pub fn contract(circuit: &Circuit, trace: &Trace, product: &Product) -> Result<Sums, Error> {
     let a = form_values(circuit, trace, &product.a, product.a_shape);
     rows_by_rows(circuit, trace, product, (&a, 1 << product.a_shape.log_cols()))
 }
 
 /// `sum_{k < len} a(t, k) b(h C + c, k)` in the cell `(h T + t, c)`.
-pub fn to_heads(circuit: &Circuit, trace: &Trace, product: &Product, channels: u32) -> Sums {
-    Sums { heads: Some((product.a_shape.log_rows(), channels)), ..contract(circuit, trace, product) }
+pub fn to_heads(circuit: &Circuit, trace: &Trace, product: &Product, channels: u32) -> Result<Sums, Error> {
+    let heads = Some((product.a_shape.log_rows(), channels));
+    Ok(Sums { heads, ..contract(circuit, trace, product)? })
 }
 
 /// `sum_{h, c} a(h T + t, c) b(n, h C + c)`.
-pub fn from_heads(circuit: &Circuit, trace: &Trace, product: &Product, tokens: u32) -> Sums {
+pub fn from_heads(circuit: &Circuit, trace: &Trace, product: &Product, tokens: u32) -> Result<Sums, Error> {
     let cells = form_values(circuit, trace, &product.a, product.a_shape);
     let (channels, heads) = (product.a_shape.cols as usize, product.a_shape.rows as usize >> tokens);
     let head = |t: usize, h: usize| &cells[((h << tokens) + t) * channels..][..channels];
@@ -110,18 +114,30 @@ pub fn by_group(circuit: &Circuit, trace: &Trace, product: &Product, group: u32,
 }
 
 /// `sum_k a(t, k) b(n, k)` over the real columns of `b`, for rows of `a` that are so far apart.
-fn rows_by_rows(circuit: &Circuit, trace: &Trace, product: &Product, (a, a_width): (&[i64], usize)) -> Sums {
+fn rows_by_rows(
+    circuit: &Circuit,
+    trace: &Trace,
+    product: &Product,
+    (a, a_width): (&[i64], usize),
+) -> Result<Sums, Error> {
     let b_shape = product.b_shape;
     let (rows, width, len) = (a.len() / a_width, 1 << b_shape.log_rows(), b_shape.cols as usize);
     let b_width = 1usize << b_shape.log_cols();
     let block = BLOCK.min(width);
     let largest = a.iter().map(|v| v.unsigned_abs()).max().unwrap_or(0);
 
-    let matrix = match product.b.terms[..] {
-        [(1, id)] if product.b.constant == 0 && circuit.column(id).shape == b_shape => trace.matrix(id),
+    let whole = match product.b.terms[..] {
+        [(1, id)] if product.b.constant == 0 && circuit.column(id).shape == b_shape => Some(id),
         _ => None,
     };
+    let matrix = whole.and_then(|id| trace.matrix(id));
     let fits = |norm: i64| u64::try_from(norm).is_ok_and(|norm| largest.saturating_mul(norm) <= SHORT);
+    if let (Some(id), Some((_, norm))) = (whole, matrix)
+        && fits(norm)
+        && let Some(cells) = on_gpu(trace, id, b_shape, (a, a_width))?
+    {
+        return Ok(Sums { cells: Entries::Short(cells), rows, block: width, heads: None });
+    }
     let mut wide = Vec::new();
     let narrow: Option<Cow<'_, [i16]>> = match matrix {
         Some((cells, norm)) if fits(norm) => Some(cells.into()),
@@ -148,7 +164,40 @@ fn rows_by_rows(circuit: &Circuit, trace: &Trace, product: &Product, (a, a_width
             }))
         }
     };
-    Sums { cells, rows, block, heads: None }
+    Ok(Sums { cells, rows, block, heads: None })
+}
+
+/// The same where a GPU holds `b`, row by row, if there is much to do, the numbers are what it takes, and all fits its memory.
+fn on_gpu(
+    trace: &Trace,
+    id: ColumnId,
+    b_shape: Shape,
+    (a, a_width): (&[i64], usize),
+) -> Result<Option<Vec<i32>>, Error> {
+    let Some((gpu, first)) = trace.gpu(id) else { return Ok(None) };
+    let (rows, len) = (b_shape.rows as usize, b_shape.cols as usize);
+    let weights = Weights { first, rows, len, pitch: 1 << b_shape.log_cols() };
+    if a.len() / a_width * rows * len < LEAST || !gpu.has(&weights) {
+        return Ok(None);
+    }
+    let Some(activations) = activations((a, a_width), len) else { return Ok(None) };
+    gpu.products(&weights, &activations, 1 << b_shape.log_rows())
+}
+
+/// The first numbers of all rows in sixteen bits, if they fit.
+fn activations((a, a_width): (&[i64], usize), len: usize) -> Option<Activations> {
+    let (rows, padded) = (a.len() / a_width, padded(len));
+    let mut cells = vec![0; rows * padded];
+    let short = |(cells, a): (&mut [i16], &[i64])| {
+        let mut good = true;
+        for (cell, &v) in cells.iter_mut().zip(&a[..len]) {
+            *cell = v as i16;
+            good &= i64::from(*cell) == v;
+        }
+        good
+    };
+    let good = cells.par_chunks_mut(padded).zip(a.par_chunks(a_width)).map(short).all(|good| good);
+    good.then_some(Activations { cells, rows })
 }
 
 /// The largest sum of 32 bits.

@@ -5,6 +5,7 @@ use circlet_core::circuit::{Circuit, Int, Kind, Product, Shape, Value};
 
 use super::dot::{Sums, by_group, contract, contract_transposed, from_heads, to_heads};
 use super::{Cells, TASK, Trace, form_range};
+use crate::backend::device::Error;
 
 /// A [`Value`] over a shape, whose contractions are done.
 pub struct Summed<'a> {
@@ -18,17 +19,24 @@ pub struct Summed<'a> {
 
 impl<'a> Summed<'a> {
     /// Contracts what there is to contract.
-    pub fn new(circuit: &'a Circuit, trace: &'a Trace, value: &'a Value, shape: Shape) -> Self {
-        let sums = value.products.iter().map(|product| match product.kind {
-            Kind::Entrywise | Kind::RowDot => None,
-            Kind::Contract => Some(contract(circuit, trace, product)),
-            Kind::ContractTransposed => Some(contract_transposed(circuit, trace, product)),
-            Kind::ToHeads { channels } => Some(to_heads(circuit, trace, product, channels)),
-            Kind::FromHeads { tokens } => Some(from_heads(circuit, trace, product, tokens)),
-            Kind::Scores { group } => Some(by_group(circuit, trace, product, group, false)),
-            Kind::Mix { group } => Some(by_group(circuit, trace, product, group, true)),
+    pub fn new(
+        circuit: &'a Circuit,
+        trace: &'a Trace,
+        value: &'a Value,
+        shape: Shape,
+    ) -> Result<Self, Error> {
+        let sums = value.products.iter().map(|product| {
+            Ok(match product.kind {
+                Kind::Entrywise | Kind::RowDot => None,
+                Kind::Contract => Some(contract(circuit, trace, product)?),
+                Kind::ContractTransposed => Some(contract_transposed(circuit, trace, product)),
+                Kind::ToHeads { channels } => Some(to_heads(circuit, trace, product, channels)?),
+                Kind::FromHeads { tokens } => Some(from_heads(circuit, trace, product, tokens)?),
+                Kind::Scores { group } => Some(by_group(circuit, trace, product, group, false)),
+                Kind::Mix { group } => Some(by_group(circuit, trace, product, group, true)),
+            })
         });
-        Self { circuit, trace, value, shape, sums: sums.collect() }
+        Ok(Self { circuit, trace, value, shape, sums: sums.collect::<Result<_, Error>>()? })
     }
 
     /// Cells that one task should fill.
@@ -106,18 +114,18 @@ pub enum Expression<'a> {
 
 impl<'a> Expression<'a> {
     /// Contracts what there is to contract.
-    pub fn new(circuit: &'a Circuit, trace: &'a Trace, value: &'a Int, shape: Shape) -> Self {
+    pub fn new(circuit: &'a Circuit, trace: &'a Trace, value: &'a Int, shape: Shape) -> Result<Self, Error> {
         let new = |value| Self::new(circuit, trace, value, shape);
-        let both = |f, [x, y]: &'a [Int; 2]| Self::Binary(f, Box::new([new(x), new(y)]));
+        let both = |f, [x, y]: &'a [Int; 2]| Ok(Self::Binary(f, Box::new([new(x)?, new(y)?])));
         match value {
-            Int::Value(value) => Self::Value(Summed::new(circuit, trace, value, shape)),
+            Int::Value(value) => Ok(Self::Value(Summed::new(circuit, trace, value, shape)?)),
             Int::Add(pair) => both(|x, y| x + y, pair),
             Int::Sub(pair) => both(|x, y| x - y, pair),
             Int::Mul(pair) => both(|x, y| x * y, pair),
             Int::Div(pair) => both(i64::div_euclid, pair),
             Int::Mod(pair) => both(i64::rem_euclid, pair),
-            Int::Root(x) => Self::Root(Box::new(new(x))),
-            Int::IsZero(x) => Self::IsZero(Box::new(new(x))),
+            Int::Root(x) => Ok(Self::Root(Box::new(new(x)?))),
+            Int::IsZero(x) => Ok(Self::IsZero(Box::new(new(x)?))),
         }
     }
 

@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use circlet_core::circuit::{Circuit, Column, ColumnId, Content, Tree};
 use circlet_core::program::{Data, Program};
+use circlet_core::protocol::Protocol;
 use memmap2::Mmap;
 use rayon::prelude::*;
 
+use crate::backend::gpu::forward::Resident;
 use crate::map::map;
 use crate::numbers::Source;
 
@@ -74,9 +76,35 @@ impl PartialEq for Shorts {
 
 impl Eq for Shorts {}
 
+/// A column, and the place of its first cell where a GPU holds it.
+#[derive(Clone, Debug)]
+struct Held {
+    stored: Arc<Stored>,
+    place: usize,
+}
+
+impl From<Stored> for Held {
+    fn from(stored: Stored) -> Self {
+        Self { stored: stored.into(), place: 0 }
+    }
+}
+
 /// The columns of the fixed tree, in as few bits as their numbers take.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fixed(Vec<Arc<Stored>>);
+#[derive(Clone, Debug, Default)]
+pub struct Fixed {
+    columns: Vec<Held>,
+    /// The GPU that holds them too.
+    gpu: Option<Arc<Resident>>,
+}
+
+/// Wherever they are.
+impl PartialEq for Fixed {
+    fn eq(&self, other: &Self) -> bool {
+        self.columns.iter().map(|column| &column.stored).eq(other.columns.iter().map(|column| &column.stored))
+    }
+}
+
+impl Eq for Fixed {}
 
 impl Fixed {
     /// The fixed columns of a program.
@@ -87,12 +115,13 @@ impl Fixed {
                 cells.extend_from_slice(part);
                 Ok::<(), Infallible>(())
             });
-            Arc::new(match norm {
+            match norm {
                 Some(norm) => Stored::Narrow(Shorts::Memory(cells), norm),
                 None => Stored::Wide(wide(column, program, source)),
-            })
+            }
+            .into()
         };
-        Self(circuit.columns.par_iter().map(stored).collect())
+        Self { columns: circuit.columns.par_iter().map(stored).collect(), gpu: None }
     }
 
     /// The same columns with nearly all of them in a nameless file in a folder, for programs that are larger than
@@ -140,14 +169,27 @@ impl Fixed {
             Made::Narrow(range, norm) => Stored::Narrow(Shorts::Mapped(map.clone(), range), norm),
             Made::Wide(cells) => Stored::Wide(cells),
         };
-        Ok(Self(made.into_iter().map(|made| Arc::new(stored(made))).collect()))
+        Ok(Self { columns: made.into_iter().map(|made| stored(made).into()).collect(), gpu: None })
+    }
+
+    /// The same columns, which a GPU holds too, in the layout of the protocol that they were committed under: products with
+    /// them are computed there.
+    #[must_use]
+    pub fn on_gpu(&self, protocol: &Protocol, gpu: Resident) -> Self {
+        let place = |id| protocol.stacking.offset_in_tree(&protocol.declared.columns, id) as usize;
+        let held = |(id, column): (ColumnId, &Column)| Held {
+            stored: self.columns[id.0 as usize].stored.clone(),
+            place: if is_fixed(column) { place(id) } else { 0 },
+        };
+        let columns = (0..).map(ColumnId).zip(&protocol.circuit.columns).map(held).collect();
+        Self { columns, gpu: Some(gpu.into()) }
     }
 
     /// The same columns for another circuit of one family: its fixed columns are those of this one in order.
     #[must_use]
     pub fn of_family(&self, own: &Circuit, other: &Circuit) -> Self {
-        let mut columns = own.columns.iter().zip(&self.0).filter(|(column, _)| is_fixed(column));
-        let empty = Arc::new(Stored::Wide(Vec::new()));
+        let mut columns = own.columns.iter().zip(&self.columns).filter(|(column, _)| is_fixed(column));
+        let empty = Held::from(Stored::Wide(Vec::new()));
         let next = |column: &Column| {
             if !is_fixed(column) {
                 return empty.clone();
@@ -156,12 +198,28 @@ impl Fixed {
             assert_eq!(original.shape, column.shape, "fixed columns of one family");
             cells.clone()
         };
-        Self(other.columns.iter().map(next).collect())
+        Self { columns: other.columns.iter().map(next).collect(), gpu: self.gpu.clone() }
+    }
+
+    fn stored(&self, id: ColumnId) -> Option<&Stored> {
+        self.columns.get(id.0 as usize).map(|column| &*column.stored)
+    }
+
+    /// A GPU that holds the columns, and the place of the first cell of one there.
+    pub(super) fn gpu(&self, id: ColumnId) -> Option<(&Resident, usize)> {
+        Some((self.gpu.as_deref()?, self.columns.get(id.0 as usize)?.place))
+    }
+
+    /// Gives the memory back that a GPU has used beside the columns.
+    pub(super) fn rest(&self) {
+        if let Some(gpu) = &self.gpu {
+            gpu.rest();
+        }
     }
 
     /// A column; empty if it is not of the fixed tree.
     pub fn cells(&self, id: ColumnId) -> Cells<'_> {
-        match self.0.get(id.0 as usize).map(Arc::as_ref) {
+        match self.stored(id) {
             Some(Stored::Narrow(cells, _)) => Cells::Narrow(cells),
             Some(Stored::Wide(cells)) => Cells::Wide(cells),
             None => Cells::Wide(&[]),
@@ -170,7 +228,7 @@ impl Fixed {
 
     /// A column in sixteen bits, with the largest sum of absolute values in a row.
     pub(super) fn matrix(&self, id: ColumnId) -> Option<(&[i16], i64)> {
-        match self.0.get(id.0 as usize).map(Arc::as_ref) {
+        match self.stored(id) {
             Some(Stored::Narrow(cells, norm)) if !cells.is_empty() => Some((cells, *norm)),
             _ => None,
         }

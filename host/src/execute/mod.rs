@@ -19,6 +19,9 @@ use circlet_core::circuit::{Circuit, Column, ColumnId, Interval, Placement, Shap
 use circlet_core::program::{Data, Program};
 use rayon::prelude::*;
 
+use crate::backend::device;
+use crate::backend::gpu::forward::Resident;
+
 pub use count::count_multiplicities;
 pub use fixed::{Cells, Fixed, fixed_columns};
 pub use form::{form_range, form_values};
@@ -93,6 +96,9 @@ pub enum ExecuteError {
         /// The least index that is too large.
         limit: u32,
     },
+    /// A device that holds the program's numbers has failed.
+    #[error(transparent)]
+    Device(#[from] device::Error),
     /// A value leaves the range that can be proven: the input is too far from what the program was made for.
     #[error(
         "{column}: the value {value} is outside {low}..={high}; this input drives the model beyond the range \
@@ -154,9 +160,14 @@ impl Trace {
         }
     }
 
+    /// Where a GPU holds a fixed column.
+    fn gpu(&self, id: ColumnId) -> Option<(&Resident, usize)> {
+        if self.is_fixed(id) { self.fixed.gpu(id) } else { None }
+    }
+
     /// A fixed column in sixteen bits, with the largest sum of absolute values in a row.
     fn matrix(&self, id: ColumnId) -> Option<(&[i16], i64)> {
-        if self.columns[id.0 as usize].is_empty() { self.fixed.matrix(id) } else { None }
+        if self.is_fixed(id) { self.fixed.matrix(id) } else { None }
     }
 
     /// What the program hands on.
@@ -203,7 +214,8 @@ pub fn execute_with(
     execute_after(circuit, fixed, tables, &State::new(), inputs, lists)
 }
 
-/// The same for a program that goes on from the state of an earlier one.
+/// The same for a program that goes on from the state of an earlier one. Large products with columns that a GPU holds are
+/// computed there, see [`Fixed::on_gpu`].
 pub fn execute_after(
     circuit: &Circuit,
     fixed: Arc<Fixed>,
@@ -217,19 +229,26 @@ pub fn execute_after(
     trace.lists = lists.to_vec();
     load_past(circuit, past, &mut trace)?;
     load_inputs(circuit, inputs, &mut trace)?;
-    for step in &circuit.steps {
-        run(circuit, tables, step, &mut trace)?;
-    }
+    let ran = circuit.steps.iter().try_for_each(|step| run(circuit, tables, step, &mut trace));
+    trace.fixed.rest();
+    ran?;
     count_multiplicities(circuit, &mut trace);
     Ok(trace)
 }
 
 /// A value in every cell of a shape.
-pub fn values(circuit: &Circuit, trace: &Trace, value: &Value, shape: Shape) -> Vec<i64> {
+pub fn values(
+    circuit: &Circuit,
+    trace: &Trace,
+    value: &Value,
+    shape: Shape,
+) -> Result<Vec<i64>, device::Error> {
     let value = evaluate::Summed::new(circuit, trace, value, shape);
+    trace.fixed.rest();
+    let value = value?;
     let (tile, mut out) = (value.tile(), vec![0; shape.size()]);
     out.par_chunks_mut(tile).enumerate().for_each(|(i, out)| value.fill(i * tile, out));
-    out
+    Ok(out)
 }
 
 fn check_lists(circuit: &Circuit, lists: &[Vec<u32>]) -> Result<(), ExecuteError> {
@@ -285,7 +304,7 @@ fn load_inputs(circuit: &Circuit, inputs: &[Vec<i32>], trace: &mut Trace) -> Res
 fn run(circuit: &Circuit, tables: &[Vec<i32>], step: &Step, trace: &mut Trace) -> Result<(), ExecuteError> {
     match step {
         Step::Divide { shape, value, divisor, quotient, remainder } => {
-            let value = evaluate::Summed::new(circuit, trace, value, *shape);
+            let value = evaluate::Summed::new(circuit, trace, value, *shape)?;
             let mut quotients = vec![0; shape.size()];
             let mut remainders = vec![0; if remainder.is_some() { shape.size() } else { 0 }];
             let range = circuit.column(*quotient).bound;
@@ -315,7 +334,7 @@ fn run(circuit: &Circuit, tables: &[Vec<i32>], step: &Step, trace: &mut Trace) -
             }
         }
         Step::Set { shape, value, column } => {
-            let value = Expression::new(circuit, trace, value, *shape);
+            let value = Expression::new(circuit, trace, value, *shape)?;
             let (tile, range) = (value.tile(), circuit.column(*column).bound);
             let mut cells = vec![0; shape.size()];
             let outside = first(cells.par_chunks_mut(tile).enumerate().map(|(i, cells)| {
@@ -389,7 +408,7 @@ fn run(circuit: &Circuit, tables: &[Vec<i32>], step: &Step, trace: &mut Trace) -
             let shape = circuit.column(*high).shape;
             let mut best = vec![(i64::MIN, 0u32); 1 << shape.log_rows()];
             for (first, cells, value) in blocks {
-                let value = evaluate::Summed::new(circuit, trace, value, *cells);
+                let value = evaluate::Summed::new(circuit, trace, value, *cells)?;
                 let width = 1usize << cells.log_cols();
                 best.par_iter_mut().enumerate().for_each(|(t, best)| {
                     let mut row = vec![0; width];

@@ -137,7 +137,7 @@ fn shape(rows: u32, cols: u32) -> Shape {
 
 /// All values of a shape, in pieces of an odd length and of the length that tasks have.
 fn agrees(columns: &Columns, value: &Value, shape: Shape) {
-    let summed = Summed::new(&columns.circuit, &columns.trace, value, shape);
+    let summed = Summed::new(&columns.circuit, &columns.trace, value, shape).unwrap();
     for piece in [summed.tile(), 7, shape.size()] {
         for from in (0..shape.size()).step_by(piece) {
             let mut out = vec![0; piece.min(shape.size() - from)];

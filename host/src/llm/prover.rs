@@ -91,6 +91,7 @@ impl<S: BulkHash> DecoderProver<S> {
     /// Commits to the decoder that this runs, on a device.
     pub fn of(device: &Device, runner: Runner, profile: ProfileId, keep: Keep) -> Result<Self, KeyError> {
         let base = ProvingKey::<S>::of_columns(device, runner.columns(profile)?, keep)?;
+        let runner = runner.with_columns(base.circuit(), &base.columns);
         let key = decoder_key(runner.decoder(), &base.verifying);
         Ok(Self { key, runner, base })
     }

@@ -59,6 +59,12 @@ impl Runner {
         Ok(Columns { program, tables: self.tables.clone(), columns, protocol })
     }
 
+    /// The same decoder with the columns of its key, in the order of a circuit of the family: a device may hold them.
+    pub(super) fn with_columns(self, circuit: &Circuit, columns: &Fixed) -> Self {
+        let fixed = columns.of_family(circuit, &self.family).into();
+        Self { fixed, ..self }
+    }
+
     /// Its structure.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
@@ -102,7 +108,7 @@ impl Runner {
         let mut logits = vec![Vec::new(); count];
         let Some(Step::Best { blocks, .. }) = last.first() else { unreachable!("its position was found") };
         for (_, shape, value) in blocks {
-            let all = values(&circuit, &trace, value, *shape);
+            let all = values(&circuit, &trace, value, *shape)?;
             for (logits, row) in logits.iter_mut().zip(all.chunks(1 << shape.log_cols())) {
                 logits.extend(&row[..shape.cols as usize]);
             }

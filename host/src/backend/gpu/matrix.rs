@@ -233,8 +233,9 @@ impl Matrix {
         Ok(sums)
     }
 
-    /// Cells of all columns one after the other, by the GPUs that have them.
-    fn stretches(&self, cells: Range<usize>) -> impl Iterator<Item = (Range<usize>, usize, usize)> {
+    /// Cells of all columns one after the other, in stretches that lie on one GPU: each with its number, and with where it
+    /// begins among the cells that are there.
+    pub fn stretches(&self, cells: Range<usize>) -> impl Iterator<Item = (Range<usize>, usize, usize)> {
         self.split.stretches(cells, self.parts[0].encoder.log_message())
     }
 

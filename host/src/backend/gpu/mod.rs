@@ -2,6 +2,7 @@
 
 pub mod encode;
 pub mod fold;
+pub mod forward;
 pub mod fractions;
 pub mod grind;
 pub mod matrix;

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use circlet::estimate::estimate;
 use circlet::files::{self, ChatFile, Kind, ModelFile, Outputs, folder};
 use circlet::llm::Tokenizer;
-use circlet::llm::chat::Standing;
 use circlet_core::circuit::CircuitError;
 use circlet_core::decoder::{Chat, Decoder, DecoderKey, Reached, Text, Turn};
 use circlet_core::profile::Regime;
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::prompt::check_room;
 use super::prove::{STOPPED, TOKENS, generate, text_json, tokenizer, tokens_in_words};
-use super::prover::{Holding, commit_file, protocol, runner};
+use super::prover::{Holding, protocol, run_and_commit, runner};
 use super::verify::{claims, lines, open_tokenizer};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::{self, Suite};
@@ -127,15 +126,13 @@ pub fn prove(
 
     let folder = holding.in_file.then(|| folder(&arguments.output));
     let runner = runner(&head, numbers, folder)?;
-    let (standing, turn) =
-        tracing::info_span!("generate").in_scope(|| -> Result<(Standing, Turn), Failure> {
+    let ((standing, turn), prover, shown) =
+        run_and_commit(context, &head, runner, (suite, holding.keep), &expected.times, |runner| {
             let standing = runner.replay(&file.chat).or_file("cannot go on from these proofs")?;
             let generated =
-                generate(context, &runner, &standing, &given, count, &head.end, tokenizer.as_ref())?;
+                generate(context, runner, &standing, &given, count, &head.end, tokenizer.as_ref())?;
             Ok((standing, Turn { given, generated }))
         })?;
-    let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&context.device, &head, runner, suite, holding.keep)?;
     // Before work goes into a proof that goes on from them.
     if !file.proofs.is_empty() {
         let verdict = circlet_verifier::verify_chat(prover.key(), &file.chat, &file.proofs);

@@ -14,7 +14,7 @@ use circlet_core::decoder::Text;
 use serde_json::{Value, json};
 
 use super::prompt::check_room;
-use super::prover::{Holding, commit_file, extent, protocol, runner};
+use super::prover::{Holding, extent, protocol, run_and_commit, runner};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::{self, Suite};
 use crate::cli::prove::Arguments;
@@ -56,10 +56,10 @@ pub fn run(context: &Context, arguments: &Arguments, outputs: &Outputs<1>) -> Re
 
     let folder = holding.in_file.then(|| folder(&arguments.output));
     let runner = runner(&head, numbers, folder)?;
-    let texts = tracing::info_span!("generate")
-        .in_scope(|| continued(context, &runner, &prompt, count, &head.end, tokenizer.as_ref()))?;
-    let shown = context.monitor.plan(&job::plan(&expected.times), 1);
-    let prover = commit_file(&context.device, &head, runner, suite, holding.keep)?;
+    let (texts, prover, shown) =
+        run_and_commit(context, &head, runner, (suite, holding.keep), &expected.times, |runner| {
+            continued(context, runner, &prompt, count, &head.end, tokenizer.as_ref())
+        })?;
     let proof = prover.prove(&texts).or_file("cannot prove this text")?;
     drop(shown);
     let proof = TextFile { key_digest: head.key_digest, text: texts, proof };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use circlet::backend::device::Device;
 use circlet::backend::merkle::BulkHash;
-use circlet::estimate::Estimate;
+use circlet::estimate::{Estimate, Times};
 use circlet::files::Head;
 use circlet::keys::{Keep, KeyError};
 use circlet::llm::chat::Standing;
@@ -17,8 +17,9 @@ use circlet_core::profile::ProfileId;
 use circlet_core::protocol::Protocol;
 
 use crate::cli::failure::{Failure, OrFail};
-use crate::cli::job::Suite;
+use crate::cli::job::{self, Suite};
 use crate::cli::{Context, text};
+use crate::progress::Shown;
 
 /// Proves texts, whatever the hash suite.
 pub trait Prover: Sync {
@@ -190,6 +191,34 @@ pub fn commit_file(
     ))
 }
 
+/// Runs the decoder of a file for what is to be proven, and commits to it; the time of what is left is shown. A GPU comes
+/// first: it then runs the decoder with the weights that it holds.
+pub fn run_and_commit<T>(
+    context: &Context,
+    head: &Head,
+    runner: Runner,
+    (suite, keep): (Suite, Keep),
+    times: &Times,
+    run: impl FnOnce(&Runner) -> Result<T, Failure>,
+) -> Result<(T, Box<dyn Prover>, Shown), Failure> {
+    let run = |runner: &Runner| tracing::info_span!("generate").in_scope(|| run(runner));
+    let commit = |runner| commit_file(&context.device, head, runner, suite, keep);
+    let stages = job::plan(times);
+    Ok(match context.device {
+        Device::Cpu => {
+            let ran = run(&runner)?;
+            let shown = context.monitor.plan(&stages, 1);
+            (ran, commit(runner)?, shown)
+        }
+        Device::Gpu(_) | Device::Gpus(_) => {
+            let shown = context.monitor.plan(&stages[..1], 1);
+            let prover = commit(runner)?;
+            drop(shown);
+            (run(prover.runner())?, prover, context.monitor.plan(&stages[1..], 1))
+        }
+    })
+}
+
 /// The decoder of a file, ready to run, with its weights in a nameless file in a folder, if one is given. The numbers
 /// are not needed any more.
 pub fn runner(head: &Head, numbers: Numbers, folder: Option<&Path>) -> Result<Runner, Failure> {
@@ -218,7 +247,7 @@ pub fn protocol(decoder: &Decoder, profile: ProfileId, extent: Extent) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use circlet::estimate::{Times, estimate};
+    use circlet::estimate::estimate;
     use circlet::llm::shape::Shape;
 
     #[test]

@@ -120,6 +120,9 @@ impl<S: BulkHash> EncoderProver<S> {
     /// Commits to the encoder that this runs, on a device.
     pub fn of(device: &Device, runner: EncoderRunner, profile: ProfileId) -> Result<Self, KeyError> {
         let base = ProvingKey::<S>::of_columns(device, runner.columns(profile)?, Keep::Codewords)?;
+        // A device may hold them.
+        let fixed = base.columns.of_family(base.circuit(), &runner.family).into();
+        let runner = EncoderRunner { fixed, ..runner };
         let VerifyingKey { profile, suite, log_rows, pin, .. } = base.verifying;
         let (encoder, fixed_cap) = (runner.encoder.clone(), base.verifying.fixed_cap.clone());
         Ok(Self { key: EncoderKey { encoder, profile, suite, log_rows, fixed_cap, pin }, runner, base })
