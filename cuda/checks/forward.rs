@@ -27,7 +27,8 @@ fn filled(machine: &Arc<dyn Machine>, cells: &[Cell], log: u32) -> Result<(Colum
         let least = if cell == Cell::Byte { i8::MIN.into() } else { i16::MIN.into() };
         let own = numbers(1 << log, least, column as u32);
         let elements: Vec<u32> = own.iter().map(|&x| M31::from_i64(x.into()).value()).collect();
-        columns.write(column, &elements)?;
+        let Some(packed) = cell.pack(&elements) else { panic!("numbers that are too large") };
+        columns.write(column, &packed)?;
         all.extend(own);
     }
     Ok((columns, all))

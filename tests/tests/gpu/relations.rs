@@ -7,6 +7,7 @@ use circlet::backend::device::{Device, Error};
 use circlet::backend::field::pack_all;
 use circlet::backend::gpu::matrix::Later;
 use circlet::backend::gpu::products::{Cells, Entries, LAST, LEAST, LEAST_ALL, is_base, reserved};
+use circlet::backend::gpu::split::Split;
 use circlet::backend::products::Coefficients;
 use circlet::backend::relations::Sumcheck;
 use circlet::backend::table::Table;
@@ -48,7 +49,7 @@ enum Of {
 /// Products of some operands, each with its variables, and how they meet.
 struct Terms {
     operands: Vec<(u32, Of)>,
-    terms: Vec<Term>,
+    all: Vec<Term>,
     point: Point,
     rounds: u32,
 }
@@ -76,7 +77,7 @@ impl Terms {
         let point = Point { rows, cols, gammas: powers(elements(1, 3)[0], terms.len()) };
         // One variable more than any has.
         let rounds = 1 + operands.iter().map(|operand| operand.0).max().unwrap_or(0);
-        Self { operands: operands.to_vec(), terms, point, rounds }
+        Self { operands: operands.to_vec(), all: terms, point, rounds }
     }
 
     /// All sizes round the least, with and without weights, of all that operands can be, which several have.
@@ -160,7 +161,7 @@ impl Terms {
             })
             .collect();
         let read = |operand| Ok(self.values(operand, cells));
-        let mut sumcheck = Sumcheck::new(device, (&self.terms, self.rounds), &self.point, &entries, read)?;
+        let mut sumcheck = Sumcheck::new(device, (&self.all, self.rounds), &self.point, &entries, read)?;
         let (claim, mut rounds) = (sumcheck.total(), Vec::new());
         for (variable, r) in (0..self.rounds).rev().zip(elements(self.rounds as usize, 4)) {
             rounds.push(sumcheck.round(variable)?);
@@ -186,7 +187,7 @@ fn matrix(emulator: &Arc<Emulator>) -> (Columns, Vec<i32>) {
         if cell == Cell::Word {
             words.iter_mut().filter(|word| **word == 0).for_each(|word| *word = P);
         }
-        columns.write(column, &words).unwrap();
+        columns.write(column, &cell.pack(&words).unwrap()).unwrap();
         all.extend(cells);
     }
     (columns, all)
@@ -258,7 +259,13 @@ fn rounds_have_room_later() {
     assert!(a != b && reserved(&protocol.reduction) == bytes);
     let after = [Tree::Fixed, Tree::Witness].map(|which| Later::new(&protocol, which));
     for (before, after) in before.into_iter().zip(after) {
-        assert!(before.needed == after.needed && before.better < after.better && after.better >= bytes);
+        let split = Split::new(2);
+        let needed = |later: Later| [0, 1].map(|part| later.needed(split, part));
+        let better = |later: Later| [0, 1].map(|part| later.better(split, part));
+        assert_eq!(needed(before), needed(after));
+        // The first GPU has these rounds.
+        let ([first, second], [more, same]) = (better(before), better(after));
+        assert!(first < more && more >= bytes && second == same);
     }
 }
 

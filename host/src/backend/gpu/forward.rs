@@ -99,7 +99,8 @@ impl Resident {
             threads.into_iter().map(join).collect()
         });
         let mut sums = vec![0; activations.rows * width];
-        for (row, rows, found) in found.into_iter().collect::<Result<Vec<_>, Error>>()?.into_iter().flatten() {
+        for (row, rows, found) in found.into_iter().collect::<Result<Vec<_>, Error>>()?.into_iter().flatten()
+        {
             let Some(found) = found else { return Ok(None) };
             for (sums, found) in sums.chunks_mut(width).zip(found.chunks(rows)) {
                 sums[row..row + rows].copy_from_slice(found);

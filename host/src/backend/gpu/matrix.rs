@@ -73,13 +73,13 @@ impl Later {
     }
 
     /// Bytes that must be left on a GPU.
-    fn needed(&self, split: Split, part: usize) -> u64 {
+    pub fn needed(&self, split: Split, part: usize) -> u64 {
         self.most(split, part) + self.others(split, part)
     }
 
     /// The same with room for the relations' rounds, and for rounds over columns, which the processor has where there is none:
     /// rather than codewords.
-    fn better(&self, split: Split, part: usize) -> u64 {
+    pub fn better(&self, split: Split, part: usize) -> u64 {
         let all = self.columns.map(|columns| split.count(part, columns)).into_iter().sum();
         let columns = stack::reserved(all, split, self.log_rows);
         // One has the relations' rounds.
@@ -313,14 +313,16 @@ impl Part {
     }
 }
 
-/// Room for columns of these cells on the GPUs that have them, and which of these have room for codewords too; none, if there is
-/// not enough for the columns.
+/// What GPUs are to have of a matrix, and which of them have room for codewords too.
+type Room = (Vec<Part>, Vec<bool>);
+
+/// Room for columns of these cells; none, if there is not enough.
 fn room(
     encoders: &[Arc<Encoder>],
     split: Split,
     cells: &[Cell],
     later: Later,
-) -> Result<Option<(Vec<Part>, Vec<bool>)>, Error> {
+) -> Result<Option<Room>, Error> {
     let (mut plan, mut keeps) = (Vec::new(), Vec::new());
     for (part, encoder) in encoders.iter().enumerate() {
         let own: Vec<Cell> = split.columns(part, cells.len()).map(|column| cells[column]).collect();

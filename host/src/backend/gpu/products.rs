@@ -166,7 +166,7 @@ impl<'a> Plan<'a> {
                 write(&mut products, table, &elements)?;
             }
         }
-        Ok(Products { products, operands: table_of, weights, terms: own })
+        Ok(Products { there: products, operands: table_of, weights, terms: own })
     }
 }
 
@@ -177,7 +177,7 @@ fn write(products: &mut device::Products<'_>, table: usize, elements: &[QM31]) -
 
 /// Terms on a GPU with their tables.
 pub struct Products<'a> {
-    products: device::Products<'a>,
+    there: device::Products<'a>,
     operands: BTreeMap<usize, usize>,
     weights: BTreeMap<usize, usize>,
     terms: Vec<usize>,
@@ -186,24 +186,24 @@ pub struct Products<'a> {
 impl Products<'_> {
     /// The terms, each with its sum over all entries, before anything is bound.
     pub fn sums(&self) -> Result<Vec<(usize, QM31)>, Error> {
-        let sums = self.products.sums()?.into_iter().map(element);
+        let sums = self.there.sums()?.into_iter().map(element);
         Ok(self.terms.iter().copied().zip(sums).collect())
     }
 
     /// Whether some of the terms have this variable, where all variables above it are bound.
     pub fn has(&self, variable: u32) -> bool {
-        self.products.left() == variable + 1
+        self.there.left() == variable + 1
     }
 
     /// The round that binds it, of those terms, with their factors.
     pub fn round(&self) -> Result<Coefficients, Error> {
-        let [s0, s2, s3] = self.products.round()?.map(element);
+        let [s0, s2, s3] = self.there.round()?.map(element);
         Ok(Coefficients { s0, s2, s3 })
     }
 
     /// Binds it.
     pub fn bind(&mut self, r: QM31) -> Result<(), Error> {
-        self.products.bind(words(r))
+        self.there.bind(words(r))
     }
 
     /// All operands, with what is left of them.
@@ -223,6 +223,6 @@ impl Products<'_> {
     }
 
     fn read(&self, table: usize) -> Result<Vec<QM31>, Error> {
-        Ok(self.products.read(table)?.into_iter().map(element).collect())
+        Ok(self.there.read(table)?.into_iter().map(element).collect())
     }
 }
