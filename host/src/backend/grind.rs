@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::device::{Device, Error};
 use super::field::LANES;
-use super::gpu::grind::{self as gpu, LEAST_BITS};
+use super::gpu::grind as gpu;
+use super::gpu::thresholds::LEAST;
 use super::words::{Wide, compress};
 
 /// Nonces that one task tries.
@@ -29,7 +30,7 @@ impl<'a> Grinder<'a> {
     /// What [`grind`] gives, by the GPU if there is one and it is worth it.
     pub fn grind(&mut self, seed: &[u8; 32], bits: u32) -> Result<u64, Error> {
         match self.device.machines() {
-            [machine, ..] if bits >= LEAST_BITS => {
+            [machine, ..] if bits >= LEAST.work => {
                 let there = match self.there.take() {
                     Some(there) => there,
                     None => gpu::Grinder::new(machine)?,

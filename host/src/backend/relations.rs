@@ -9,7 +9,8 @@ use circlet_core::relations::{Point, Term};
 use rayon::prelude::*;
 
 use super::device::{Device, Error};
-use super::gpu::products::{Entries, LAST, Plan, Products, Weight};
+use super::gpu::products::{Entries, Plan, Products, Weight};
+use super::gpu::thresholds::LEAST;
 use super::products::{Coefficients, sum, sum_round};
 use super::table::{Table, eq};
 
@@ -100,7 +101,7 @@ impl<'a> Sumcheck<'a> {
 
     /// The round that binds a variable: terms that do not have it are constant.
     pub fn round(&mut self, variable: u32) -> Result<Coefficients, Error> {
-        if variable < LAST {
+        if variable < LEAST.last_products {
             self.fetch()?;
         }
         let there = match &self.on_gpu {

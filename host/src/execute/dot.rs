@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use super::{Trace, form_values};
 use crate::backend::device::Error;
-use crate::backend::gpu::forward::{Activations, LEAST, padded};
+use crate::backend::gpu::forward::{Activations, padded};
+use crate::backend::gpu::thresholds::LEAST;
 
 /// Columns of the result that one task computes.
 const BLOCK: usize = 64;
@@ -177,7 +178,7 @@ fn on_gpu(
     let Some((gpu, first)) = trace.gpu(id) else { return Ok(None) };
     let (rows, len) = (b_shape.rows as usize, b_shape.cols as usize);
     let weights = Weights { first, rows, len, pitch: 1 << b_shape.log_cols() };
-    if a.len() / a_width * rows * len < LEAST || !gpu.has(&weights) {
+    if a.len() / a_width * rows * len < LEAST.forward || !gpu.has(&weights) {
         return Ok(None);
     }
     let Some(activations) = activations((a, a_width), len) else { return Ok(None) };

@@ -17,6 +17,7 @@ use crate::backend::device::{Device, Error};
 use crate::backend::field::{LANES, pack_all};
 use crate::backend::gpu::matrix as gpu;
 use crate::backend::gpu::products::{self, Entries, is_base};
+use crate::backend::gpu::thresholds::LEAST;
 use crate::backend::matrix::Matrix;
 use crate::backend::merkle::BulkHash;
 use crate::backend::products::Coefficients;
@@ -159,7 +160,7 @@ impl<'a> Reader<'a> {
     /// Where a column lies on a GPU, if its sums are better off there.
     fn on_gpu(&self, id: ColumnId, width: usize) -> Option<(&'a gpu::Matrix, Range<usize>)> {
         let (matrix, cells) = on_gpu(self.protocol, self.trace, self.matrices, id)?;
-        let large = cells.len() >= gpu::LEAST_SUM && width >= gpu::LEAST_WIDTH;
+        let large = cells.len() >= LEAST.sums && width >= LEAST.width;
         (large && matrix.sums(&cells, width)).then_some((matrix, cells))
     }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use circlet::backend::device::{Device, Error};
-use circlet::backend::gpu::grind::LEAST_BITS;
 use circlet::backend::gpu::products::is_large;
+use circlet::backend::gpu::thresholds::LEAST;
 use circlet::backend::grind::{Grinder, grind};
 use circlet::backend::matrix::Matrix;
 use circlet::backend::merkle::BulkHash;
@@ -191,11 +191,11 @@ fn work_is_done_the_same() {
     let emulator = emulator(ENOUGH);
     let device = Device::Gpu(emulator.clone());
     let mut grinder = Grinder::new(&device);
-    for bits in [0, 1, LEAST_BITS - 1] {
+    for bits in [0, 1, LEAST.work - 1] {
         assert_eq!(grinder.grind(&[7; 32], bits), Ok(grind(&[7; 32], bits)));
     }
     assert!(emulator.launched().is_empty());
-    for bits in [LEAST_BITS, LEAST_BITS + 2] {
+    for bits in [LEAST.work, LEAST.work + 2] {
         let mut launches = BTreeSet::new();
         for seed in (0..40).map(|k| [k; 32]) {
             let before = emulator.launched().len();
@@ -211,7 +211,7 @@ fn work_is_done_the_same() {
         assert!(launches.contains(&1) && launches.contains(&2), "{launches:?}");
     }
     emulator.fail_launch(1);
-    let failed = grinder.grind(&[7; 32], LEAST_BITS);
+    let failed = grinder.grind(&[7; 32], LEAST.work);
     assert!(matches!(&failed, Err(Error::Failed { what, .. }) if what.contains("pow_search")), "{failed:?}");
 }
 

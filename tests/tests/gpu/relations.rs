@@ -6,8 +6,9 @@ use std::sync::Arc;
 use circlet::backend::device::{Device, Error};
 use circlet::backend::field::pack_all;
 use circlet::backend::gpu::matrix::Later;
-use circlet::backend::gpu::products::{Cells, Entries, LAST, LEAST, LEAST_ALL, is_base, reserved};
+use circlet::backend::gpu::products::{Cells, Entries, is_base, reserved};
 use circlet::backend::gpu::split::Split;
+use circlet::backend::gpu::thresholds::LEAST;
 use circlet::backend::products::Coefficients;
 use circlet::backend::relations::Sumcheck;
 use circlet::backend::table::Table;
@@ -83,19 +84,19 @@ impl Terms {
     /// All sizes round the least, with and without weights, of all that operands can be, which several have.
     fn mixed() -> Self {
         let mix = Kind::Mix { group: 0 };
-        let (at, one) = (1 << LOG_ROWS, LEAST + 1);
+        let (at, one) = (1 << LOG_ROWS, LEAST.products + 1);
         let operands = [
             (one, Of::Cells(4 * at, 0)),
             (one, Of::Base),
             (one, Of::Extension),
-            (LEAST, Of::Cells(0, 0)),
-            (LEAST, Of::Cells(at, 1 << 5)),
-            (LEAST, Of::Cells(3 * at, 1)),
-            (LEAST, Of::Extension),
-            (LEAST, Of::Base),
-            (LEAST - 1, Of::Cells(3 * at, 0)),
-            (LEAST - 1, Of::Base),
-            (LAST, Of::Extension),
+            (LEAST.products, Of::Cells(0, 0)),
+            (LEAST.products, Of::Cells(at, 1 << 5)),
+            (LEAST.products, Of::Cells(3 * at, 1)),
+            (LEAST.products, Of::Extension),
+            (LEAST.products, Of::Base),
+            (LEAST.products - 1, Of::Cells(3 * at, 0)),
+            (LEAST.products - 1, Of::Base),
+            (LEAST.last_products, Of::Extension),
             (3, Of::Extension),
             (1, Of::Extension),
             (0, Of::Extension),
@@ -112,10 +113,10 @@ impl Terms {
             (Kind::RowDot, 5, 31, 4, 4),
             (mix, 7, 100, 6, 3),
             (Kind::FromHeads { tokens: 0 }, 10, 1000, 6, 6),
-            (Kind::ContractTransposed, LEAST, 1 << LEAST, 5, 7),
+            (Kind::ContractTransposed, LEAST.products, 1 << LEAST.products, 5, 7),
             (Kind::Entrywise, 8, 0, 8, 9),
             (Kind::RowDot, 9, 500, 8, 8),
-            (Kind::Contract, LAST, 1 << LAST, 10, 10),
+            (Kind::Contract, LEAST.last_products, 1 << LEAST.last_products, 10, 10),
             (Kind::Contract, 3, 5, 11, 11),
             (Kind::Contract, 1, 2, 12, 12),
             (Kind::Contract, 0, 1, 13, 13),
@@ -125,7 +126,7 @@ impl Terms {
 
     /// So many terms of the least size.
     fn alike(count: usize) -> Self {
-        let operands = vec![(LEAST, Of::Base); count];
+        let operands = vec![(LEAST.products, Of::Base); count];
         let terms: Vec<_> = (0..count).map(|k| (Kind::Entrywise, 6, 0, k, (k + 1) % count)).collect();
         Self::new(&operands, &terms)
     }
@@ -205,15 +206,15 @@ fn rounds_are_those_of_the_processor() {
     let emulator = emulator(ENOUGH);
     let (columns, cells) = matrix(&emulator);
     let gpu = Device::Gpu(emulator.clone());
-    let few = (LEAST_ALL >> LEAST) as usize;
+    let few = (LEAST.all_products >> LEAST.products) as usize;
     let on_gpu = |sizes: usize, rounds: Range<u32>| {
         let rounds = rounds.len();
         [sizes, rounds, rounds, rounds]
     };
     for (terms, expected) in [
-        (Terms::mixed(), on_gpu(2, LAST..LEAST + 1)),
+        (Terms::mixed(), on_gpu(2, LEAST.last_products..LEAST.products + 1)),
         (Terms::alike(few - 1), on_gpu(0, 0..0)),
-        (Terms::alike(few), on_gpu(1, LAST..LEAST)),
+        (Terms::alike(few), on_gpu(1, LEAST.last_products..LEAST.products)),
     ] {
         let since = emulator.launched().len();
         let held = emulator.used().0;
@@ -249,7 +250,7 @@ fn rounds_have_room_later() {
     let mut protocol = Protocol::new(&program, *ProfileId::P100U.profile()).unwrap();
     assert_eq!(reserved(&protocol.reduction), 0);
     let before = [Tree::Fixed, Tree::Witness].map(|which| Later::new(&protocol, which));
-    let large = LEAST + 10;
+    let large = LEAST.products + 10;
     let Term { a, b, .. } = protocol.reduction.terms[0];
     protocol.reduction.terms.truncate(1);
     protocol.reduction.terms[0].meeting.variables = large;

@@ -10,6 +10,7 @@ use circlet_cuda::fold::{ARITY, LAST, Tables, Word, join};
 use circlet_cuda::{Buffer, Error, Machine};
 
 use super::encode::{Encoder, tree};
+use super::thresholds::LEAST;
 use super::{WORD, element, fits, words};
 use crate::backend::field::{B, E, LANES, unpack};
 use crate::backend::merkle::{BulkHash, Tree};
@@ -37,7 +38,7 @@ fn table(all: Vec<[u32; 4]>) -> Table {
 impl Rows {
     /// Whether so many rows are better off on a GPU.
     pub fn are_many(log_rows: u32) -> bool {
-        1 << log_rows >= LAST
+        log_rows >= LEAST.rows
     }
 
     /// Bytes that they take.

@@ -12,9 +12,6 @@ use circlet_cuda::{Error, Machine};
 use super::fits;
 use super::matrix::Matrix;
 
-/// Multiplications that are left to the processor, if there are fewer: copies and launches take longer.
-pub const LEAST: usize = 1 << 20;
-
 /// Activations of sixteen bits, row by row.
 #[derive(Debug)]
 pub struct Activations {

@@ -13,10 +13,11 @@ use circlet_core::field::QM31;
 use circlet_core::lookup::Children as Ends;
 use circlet_core::poly::eq_table;
 use circlet_cuda::columns::Columns;
-use circlet_cuda::fractions::{self as device, LAST, LEAST, Numbers as Sent};
+use circlet_cuda::fractions::{self as device, LAST, Numbers as Sent};
 use circlet_cuda::{Buffer, Error, Machine};
 use rayon::prelude::*;
 
+use super::thresholds::LEAST;
 use super::{element, fits, words};
 use crate::backend::field::{LANES, unpack};
 use crate::backend::fractions::Fractions;
@@ -26,7 +27,7 @@ use crate::backend::rounds::{Rounds, Sums};
 
 /// How many of so many GPUs share `2^log` leaves; none, if they are better off on the processor.
 fn parts(log: u32, gpus: usize) -> usize {
-    log.checked_sub(LEAST).map_or(0, |more| gpus.min(1 << more))
+    log.checked_sub(LEAST.fractions).map_or(0, |more| gpus.min(1 << more))
 }
 
 /// Bytes that `2^log` leaves and the sumchecks over them take on each of so many GPUs.
@@ -76,7 +77,7 @@ impl Layers {
         let own = |part| Own { part, log_parts: parts.ilog2() };
         let sent = machines.par_iter().enumerate().map(|(part, machine)| send(machine, leaves, own(part)));
         let mut layers = vec![Layer(sent.collect::<Result<_, Error>>()?)];
-        for at in 0..(log - parts.ilog2() - LEAST) as usize {
+        for at in 0..(log - parts.ilog2() - LEAST.fractions) as usize {
             let above = layers[at].above()?;
             layers.push(above);
         }

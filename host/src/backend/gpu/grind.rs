@@ -7,10 +7,6 @@ use circlet_core::pow;
 use circlet_cuda::pow::{Puzzle, Search};
 use circlet_cuda::{Error, Machine};
 
-/// Bits of work that are left to the processor, if there are fewer: a launch and the copies around it take as long as its
-/// cores take for about so many nonces.
-pub const LEAST_BITS: u32 = 15;
-
 /// Searches for nonces.
 #[derive(Debug)]
 pub struct Grinder {

@@ -21,12 +21,6 @@ use crate::backend::matrix;
 use crate::backend::merkle::{BLOCK, BulkHash, Tree};
 use crate::backend::slots::Slots;
 
-/// Cells of matrices of numbers whose sums are left to the processor, if there are fewer.
-pub const LEAST_SUM: usize = 1 << 16;
-
-/// Columns of such matrices, at least.
-pub const LEAST_WIDTH: usize = 4;
-
 /// What needs memory after the matrix of a tree is committed to.
 #[derive(Clone, Copy, Debug)]
 pub struct Later {

@@ -10,6 +10,7 @@ pub mod products;
 mod ring;
 pub mod split;
 pub mod stack;
+pub mod thresholds;
 
 use std::ops::Range;
 

@@ -9,24 +9,15 @@ use circlet_cuda::products::{self as device, Table as There};
 pub use circlet_cuda::products::{Cells, Entries};
 use circlet_cuda::{Error, Machine};
 
+use super::thresholds::LEAST;
 use super::{element, fits, words};
 use crate::backend::device::Device;
 use crate::backend::products::Coefficients;
 use crate::backend::table::Table;
 
-/// Log of the number of entries of terms that are on a GPU. Smaller ones have operands that are sums over rows, by and large,
-/// and to send these takes as long as their rounds.
-pub const LEAST: u32 = 14;
-
-/// Entries of all these terms, at least: fewer are bound by the processor before a GPU has answered for every round.
-pub const LEAST_ALL: u64 = 1 << 16;
-
-/// Log of the number of entries that are left when the processor goes on.
-pub const LAST: u32 = 10;
-
 /// Whether a term is on a GPU, if there is one and the terms are there.
 pub fn is_large(term: &Term) -> bool {
-    term.meeting.variables >= LEAST
+    term.meeting.variables >= LEAST.products
 }
 
 /// Whether an operand's entries are cells, or forms of cells: nothing of it is known before the sumcheck.
@@ -89,7 +80,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Option<Self>, Error> {
         let [machine, ..] = device.machines() else { return Ok(None) };
         let large: Vec<usize> = (0..terms.len()).filter(|&i| is_large(&terms[i])).collect();
-        if large.iter().map(|&i| 1u64 << terms[i].meeting.variables).sum::<u64>() < LEAST_ALL {
+        if large.iter().map(|&i| 1u64 << terms[i].meeting.variables).sum::<u64>() < LEAST.all_products {
             return Ok(None);
         }
         let mut plan = Self {
