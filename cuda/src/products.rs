@@ -132,6 +132,8 @@ pub struct Products<'a> {
     /// Where each table's own cells and elements are.
     places: Vec<[usize; 2]>,
     room: Buffer,
+    /// The last variables of tables, in the order in which they are described: most first.
+    ends: Vec<u32>,
     described: Buffer,
     /// Variables of terms, most first, and the number of each among those that were given.
     order: Vec<(u32, usize)>,
@@ -139,7 +141,7 @@ pub struct Products<'a> {
     factors: Buffer,
     /// What rounds say, and the sums of all blocks.
     sums: Buffer,
-    /// The lowest variable that is bound.
+    /// How many variables are left.
     left: u32,
 }
 
@@ -203,7 +205,12 @@ impl<'a> Products<'a> {
         };
         let places: Vec<[usize; 2]> = tables.iter().map(|table| table.words().map(&mut place)).collect();
         let room = Buffer::new(machine, end)?;
-        let described = tables.iter().zip(&places).flat_map(|(table, &[own, bound])| {
+        let mut sorted: Vec<usize> = (0..tables.len()).collect();
+        sorted.sort_by_key(|&table| u32::MAX - tables[table].variables.end);
+        let mut number = vec![NONE; tables.len()];
+        (0..).zip(&sorted).for_each(|(at, &table)| number[table] = at);
+        let described = sorted.iter().flat_map(|&table| {
+            let (table, [own, bound]) = (&tables[table], places[table]);
             let (kind, cells, flip) = match &table.entries {
                 Entries::Cells(Cells { columns, range, flip }) => {
                     let Some((cell, cells)) = columns.cells_at(range) else { unreachable!("they are there") };
@@ -223,14 +230,15 @@ impl<'a> Products<'a> {
         let listed: Vec<[u32; 4]> = own
             .clone()
             .map(|&Term { tables: [a, b], weights, .. }| {
-                let [outer, inner] = weights.map_or([NONE; 2], |weights| weights.map(|table| table as u32));
-                [a as u32, b as u32, outer, inner]
+                let [outer, inner] = weights.map_or([NONE; 2], |weights| weights.map(|table| number[table]));
+                [number[a], number[b], outer, inner]
             })
             .collect();
         let factors: Vec<Element> = own.map(|term| term.factor).collect();
         Ok(Self {
             machine: machine.clone(),
             left: most,
+            ends: sorted.iter().map(|&table| tables[table].variables.end).collect(),
             described: buffer(&described)?,
             terms: buffer(listed.as_flattened())?,
             factors: buffer(factors.as_flattened())?,
@@ -291,6 +299,7 @@ impl<'a> Products<'a> {
 
     /// The sum of every term, without its factor, over all entries: before anything is bound.
     pub fn sums(&self) -> Result<Vec<Element>, Error> {
+        assert!(self.order.first().is_none_or(|most| most.0 == self.left), "something is bound");
         let mut all = vec![[0; EXTENSION]; self.order.len()];
         let mut first = 0;
         for alike in self.order.chunk_by(|a, b| a.0 == b.0) {
@@ -325,15 +334,16 @@ impl<'a> Products<'a> {
     /// Binds that variable.
     pub fn bind(&mut self, r: Element) -> Result<(), Error> {
         let Some(variable) = self.left.checked_sub(1) else { panic!("all variables are bound") };
-        let parts = parts(&*self.machine, self.tables.len(), 1 << variable);
-        for first in (0..self.tables.len()).step_by(Grid::ROWS) {
+        let count = self.ends.partition_point(|&end| end > variable);
+        let parts = parts(&*self.machine, count, 1 << variable);
+        for first in (0..count).step_by(Grid::ROWS) {
             let arguments = [
                 self.described.address_of(DESCRIBED * first),
                 Argument::Word(variable),
                 Argument::Element(r),
             ];
-            let grid = grid(parts, Grid::ROWS.min(self.tables.len() - first));
-            // SAFETY: all tables are there, and no two have entries in the same place.
+            let grid = grid(parts, Grid::ROWS.min(count - first));
+            // SAFETY: all these tables are there, and no two have entries in the same place.
             unsafe { self.machine.launch(&BIND, grid, &arguments)? }
         }
         self.left = variable;

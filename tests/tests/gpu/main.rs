@@ -126,8 +126,9 @@ fn the_bundled_models_are_proven_the_same() {
         });
         assert!(cpu == there, "{rows} rows");
     }
-    // Weights of eight bits and values, in matrices that are large enough to be summed there.
-    let (decoder, numbers) = Shape { layers: 1, ffn: 1024, ..SMALL }.decoder(1, 64, 64);
+    // Weights of eight bits and values, in matrices that are large enough to be summed there; products of columns, flipped ones
+    // too, that are large enough to have their rounds there.
+    let (decoder, numbers) = Shape { layers: 1, ffn: 1024, heads: 16, ..SMALL }.decoder(1, 64, 64);
     let given: Vec<u32> = (0..60).map(|k| 7 * k % 64).collect();
     let [cpu, there] = [&Device::Cpu, &gpu].map(|device| {
         let runner = Runner::new(decoder.clone(), &numbers).unwrap();

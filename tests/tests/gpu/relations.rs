@@ -48,7 +48,7 @@ enum Of {
 }
 
 /// Products of some operands, each with its variables, and how they meet.
-struct Terms {
+struct Mixture {
     operands: Vec<(u32, Of)>,
     all: Vec<Term>,
     point: Point,
@@ -59,7 +59,7 @@ struct Terms {
 const LOG_ROWS: u32 = 14;
 const CELLS: [Cell; 6] = [Cell::Byte, Cell::Half, Cell::Half, Cell::Word, Cell::Word, Cell::Word];
 
-impl Terms {
+impl Mixture {
     fn new(operands: &[(u32, Of)], terms: &[(Kind, u32, u32, usize, usize)]) -> Self {
         let terms: Vec<Term> = terms
             .iter()
@@ -212,9 +212,9 @@ fn rounds_are_those_of_the_processor() {
         [sizes, rounds, rounds, rounds]
     };
     for (terms, expected) in [
-        (Terms::mixed(), on_gpu(2, LEAST.last_products..LEAST.products + 1)),
-        (Terms::alike(few - 1), on_gpu(0, 0..0)),
-        (Terms::alike(few), on_gpu(1, LEAST.last_products..LEAST.products)),
+        (Mixture::mixed(), on_gpu(2, LEAST.last_products..LEAST.products + 1)),
+        (Mixture::alike(few - 1), on_gpu(0, 0..0)),
+        (Mixture::alike(few), on_gpu(1, LEAST.last_products..LEAST.products)),
     ] {
         let since = emulator.launched().len();
         let held = emulator.used().0;
@@ -228,7 +228,7 @@ fn rounds_are_those_of_the_processor() {
 /// Where there is no room the processor has all rounds; where there is, a fifth stays free.
 #[test]
 fn rounds_are_planned() {
-    let terms = Terms::alike(5);
+    let terms = Mixture::alike(5);
     let mut there = [0; 2];
     for memory in (8..32).map(|k| k << 16) {
         let emulator = emulator(memory);
@@ -275,7 +275,7 @@ fn rounds_have_room_later() {
 fn rounds_fail_with_an_error() {
     let emulator = emulator(ENOUGH);
     let (columns, cells) = matrix(&emulator);
-    let (gpu, terms) = (Device::Gpu(emulator.clone()), Terms::mixed());
+    let (gpu, terms) = (Device::Gpu(emulator.clone()), Mixture::mixed());
     let since = emulator.launched().len();
     terms.prove(&gpu, &columns, &cells).unwrap();
     for (k, kernel) in emulator.launched().split_off(since).into_iter().enumerate() {
