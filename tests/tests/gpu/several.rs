@@ -15,7 +15,7 @@ use circlet_cuda::Machine;
 use circlet_cuda::emulated::{Emulator, Schedule};
 use circlet_tests::programs;
 
-use super::{ENOUGH, SMALL, model, proven};
+use super::{ENOUGH, SMALL, model, products, proven};
 
 /// So many GPUs with so much memory each, and all of them as a device.
 fn gpus(count: u64, memory: u64) -> (Vec<Arc<Emulator>>, Device) {
@@ -59,6 +59,21 @@ fn several_share_a_proof() {
         // A proof is shared by a power of two.
         for (k, emulator) in emulators.iter().enumerate() {
             assert_eq!(emulator.launched().is_empty(), count == 3 && k == 2);
+        }
+    }
+    // Weights that several have parts of, for the run, too.
+    let (program, data, inputs) = products(16);
+    let run = |device: &Device| {
+        let key = ProvingKey::<Blake2sBlake2s>::on(device, program.clone(), data.clone(), ProfileId::P100U);
+        prove(&key.unwrap(), &inputs).unwrap()
+    };
+    let cpu = run(&Device::Cpu);
+    let (emulators, device) = gpus(2, ENOUGH);
+    assert!(run(&device) == cpu);
+    for emulator in emulators {
+        let launched = emulator.launched();
+        for kernel in ["forward_many", "matrices_over_rows"] {
+            assert!(launched.iter().any(|launched| launched.starts_with(kernel)), "{kernel}");
         }
     }
     let (decoder, numbers) = SMALL.decoder(2, 256, 16);
