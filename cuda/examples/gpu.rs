@@ -1,5 +1,5 @@
-//! Kernels on a GPU, for `scripts/gpu-check`: `gpu [INDEX]` checks every one against its definition and measures those that
-//! take most of a commitment, beside what the GPU's memory or arithmetic would allow at most.
+//! Kernels on a GPU, for `scripts/gpu-check`: `gpu [INDEX,...]` checks every one against its definition and measures those that
+//! take most time, beside what the GPU's memory or arithmetic would allow at most; and copies between all of these.
 
 #[path = "../checks/mod.rs"]
 mod checks;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use circlet_core::hash::blake2s::{self, initial_state};
-use circlet_core::pow::{MAX_BITS, mask};
+use circlet_core::pow::{self, MAX_BITS};
 use circlet_cuda::columns::{Cell, Columns, Slot, Slots};
 use circlet_cuda::driver::{Gpu, Info, devices};
 use circlet_cuda::encode::Code;
@@ -235,10 +235,21 @@ fn rates(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     Ok(())
 }
 
+/// A search in which threads try several nonces each finds the one that the definition finds.
+fn search(machine: &Arc<dyn Machine>) -> Result<(), Error> {
+    const BITS: u32 = 24;
+    let expected = pow::search(&[0; 32], BITS);
+    let puzzle =
+        Puzzle { begin: initial_state(blake2s::WORK), seed: SEED, bits: BITS, mask: pow::mask(BITS) };
+    let found = Search::new(machine)?.smallest(&puzzle, 0, 1 << 28)?;
+    assert_eq!(found, expected);
+    Ok(())
+}
+
 /// Searches for a nonce that is not there: of as many nonces as work of 20 bits takes, and of many.
 fn work(machine: &Arc<dyn Machine>, lanes: f64) -> Result<Vec<Row>, Error> {
     let begin = initial_state(blake2s::WORK);
-    let puzzle = Puzzle { begin, seed: SEED, bits: MAX_BITS, mask: mask(MAX_BITS) };
+    let puzzle = Puzzle { begin, seed: SEED, bits: MAX_BITS, mask: pow::mask(MAX_BITS) };
     let mut search = Search::new(machine)?;
     let mut rows = Vec::new();
     for log in [20, 28] {
@@ -408,7 +419,29 @@ fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
     Ok(rows)
 }
 
-fn run(index: usize) -> Result<(), Error> {
+/// Copies from one GPU to another are those of memory.
+fn copies_between(machines: &[Arc<dyn Machine>]) -> Result<(), Error> {
+    let words: Vec<u32> = (0..(1 << 24) + 5).collect();
+    for from in machines {
+        let mut given = Buffer::new(from, words.len())?;
+        given.write(0, &words)?;
+        for to in machines {
+            let mut taken = Buffer::new(to, words.len() + 3)?;
+            let begin = Instant::now();
+            taken.receive(7, &given, 4, words.len() - 4)?;
+            let seconds = begin.elapsed().as_secs_f64();
+            let mut found = vec![0; words.len() - 4];
+            taken.read(7, &mut found)?;
+            assert!(found == words[4..], "a copy from {} to {}", from.describe(), to.describe());
+            let rate = (4 * found.len()) as f64 / seconds;
+            println!("a first copy from {} to {}: {rate:.2e} B/s", from.describe(), to.describe());
+        }
+    }
+    Ok(())
+}
+
+fn run(indices: &[usize]) -> Result<(), Error> {
+    let index = indices[0];
     let info =
         devices()?.into_iter().nth(index).ok_or_else(|| Error::None(format!("there is no cuda:{index}")))?;
     println!("{info}: {} multiprocessors, {:.2e} B/s", info.multiprocessors, info.bandwidth as f64);
@@ -417,6 +450,10 @@ fn run(index: usize) -> Result<(), Error> {
         check(&machine)?;
         println!("{name}: as defined");
     }
+    let others = indices[1..].iter().map(|&other| Ok(Arc::new(Gpu::open(other)?) as Arc<dyn Machine>));
+    let all: Result<Vec<_>, Error> = [Ok(machine.clone())].into_iter().chain(others).collect();
+    copies_between(&all?)?;
+    search(&machine)?;
     copies(&machine)?;
     println!("copies: as those of memory");
     rates(&machine)?;
@@ -428,8 +465,13 @@ fn run(index: usize) -> Result<(), Error> {
 }
 
 fn main() -> ExitCode {
-    let index = std::env::args().nth(1).and_then(|index| index.parse().ok()).unwrap_or(0);
-    match run(index) {
+    let list = std::env::args().nth(1).unwrap_or_else(|| "0".into());
+    let Some(indices) = list.split(',').map(|index| index.parse().ok()).collect::<Option<Vec<usize>>>()
+    else {
+        eprintln!("error: {list} is no list of GPUs, such as 0 or 0,1");
+        return ExitCode::from(2);
+    };
+    match run(&indices) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

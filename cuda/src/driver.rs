@@ -201,6 +201,8 @@ pub struct Gpu {
     /// Modules of families and functions of kernels, loaded when they are first used.
     loaded: Mutex<Loaded>,
     pinned: Mutex<Staging>,
+    /// Whether it reads memory of the processor that is not pinned: copies from there may then come later.
+    reads_memory: bool,
 }
 
 /// Pinned memory for large copies, made when it is first needed.
@@ -234,23 +236,26 @@ impl fmt::Debug for Gpu {
 impl Gpu {
     /// The GPU with this number.
     pub fn open(index: usize) -> Result<Self, Error> {
-        let mut all = devices()?;
-        if index >= all.len() {
-            return Err(Error::None(format!(
-                "there is no GPU {index}, only {} in all, from 0 on",
-                all.len()
-            )));
-        }
-        let info = all.swap_remove(index);
+        let all = devices()?;
+        let none = || Error::None(format!("there is no GPU {index}, only {} in all, from 0 on", all.len()));
+        Self::of(all.get(index).cloned().ok_or_else(none)?)
+    }
+
+    /// The GPU that is described so.
+    pub fn of(info: Info) -> Result<Self, Error> {
         if let Some(why) = info.unusable() {
             return Err(Error::None(why));
         }
         let failed = |error| Error::None(format!("{info}: {}", word(error)));
-        let context = result::device::get(index as i32).and_then(Context::retain).map_err(failed)?;
+        let device = result::device::get(info.index as i32).map_err(failed)?;
+        let context = Context::retain(device).map_err(failed)?;
         context.enter().map_err(failed)?;
+        let attribute = Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS;
+        // SAFETY: the device is one that the driver has named.
+        let reads_memory = unsafe { result::device::get_attribute(device, attribute) }.map_err(failed)? != 0;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
         let pinned = Mutex::new(Staging::Unasked);
-        Ok(Self { info, context, stream, loaded: Mutex::default(), pinned })
+        Ok(Self { info, context, stream, loaded: Mutex::default(), pinned, reads_memory })
     }
 
     fn failed(&self, what: &str, error: DriverError) -> Error {
@@ -362,20 +367,29 @@ impl Machine for Gpu {
     }
 
     unsafe fn upload(&self, to: u64, bytes: &[u8]) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let copied = self.context.enter().and_then(|()| {
             // SAFETY: the caller says that there is so much memory. A copy from memory that is not pinned is out of it when
-            // this returns.
+            // this returns, unless the GPU reads it there itself.
             unsafe {
-                let large = bytes.len() >= staging::LEAST;
-                let staged =
-                    if large { self.staged(to, |copies| staging::upload(copies, bytes)) } else { None };
-                staged.unwrap_or_else(|| result::memcpy_htod_async(to, bytes, self.stream))
+                if bytes.len() >= staging::LEAST
+                    && let Some(copied) = self.staged(to, |copies| staging::upload(copies, bytes))
+                {
+                    return copied;
+                }
+                result::memcpy_htod_async(to, bytes, self.stream)?;
+                if self.reads_memory { result::stream::synchronize(self.stream) } else { Ok(()) }
             }
         });
         copied.map_err(|error| self.failed("a copy to it", error))
     }
 
     unsafe fn download(&self, from: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let copied = self.context.enter().and_then(|()| {
             // SAFETY: the caller says that there is so much memory; the copy is waited for.
             unsafe {

@@ -29,6 +29,9 @@ fn staged(log: u32) -> usize {
 /// The log of the least number of fractions in a layer whose sumcheck is run here.
 pub const LEAST: u32 = WIDTH + 3;
 
+/// The log of the greatest.
+pub const MOST: u32 = 30;
+
 /// Nodes that are left when a sumcheck is at its end here.
 pub const LAST: usize = 2 << WIDTH;
 
@@ -72,9 +75,9 @@ impl Leaves {
         leaves + above + words(Weights::words(log.saturating_sub(2).max(WIDTH)))
     }
 
-    /// Room for `2^log` leaves of any value; at least [`LEAST`] and at most `2^30`.
+    /// Room for `2^log` leaves of any value; from [`LEAST`] to [`MOST`].
     pub fn new(machine: &Arc<dyn Machine>, log: u32) -> Result<Self, Error> {
-        assert!((LEAST..=30).contains(&log), "no such layer");
+        assert!((LEAST..=MOST).contains(&log), "no such layer");
         let fractions = Fractions {
             machine: machine.clone(),
             words: Buffer::new(machine, (EXTENSION + 1) << log)?,

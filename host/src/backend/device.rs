@@ -1,4 +1,4 @@
-//! What computes the heavy forms: the processor's cores, or a GPU.
+//! What computes the heavy forms: the processor's cores, a GPU, or several.
 
 use std::slice;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ pub enum Device {
     Cpu,
     /// A GPU, or an emulated one.
     Gpu(Arc<dyn Machine>),
-    /// Several, which share all forms that are worth it; a power of two of them is used.
+    /// Several, which share all forms that are worth it; a power of two of them is used. Threads of their own wait for them, so
+    /// that proofs are not to be begun in tasks of a pool that has no thread left.
     Gpus(Vec<Arc<dyn Machine>>),
 }
 
@@ -43,14 +44,19 @@ pub fn open(index: usize) -> Result<Device, Error> {
 /// The GPU with most memory that is free, of those that can be used.
 pub fn best() -> Result<Device, Error> {
     match usable()?.into_iter().max_by_key(|info| info.memory.0) {
-        Some(info) => open(info.index),
+        Some(info) => Ok(Device::Gpu(Arc::new(Gpu::of(info)?))),
         None => unreachable!("there is one that can be used"),
     }
 }
 
-/// These GPUs, which share every proof.
+/// The GPUs with these numbers, which share every proof.
 pub fn shared(indices: &[usize]) -> Result<Device, Error> {
-    let machine = |&index: &usize| Ok(Arc::new(Gpu::open(index)?) as Arc<dyn Machine>);
+    let all = driver::devices()?;
+    let machine = |&index: &usize| {
+        let none = || Error::None(format!("there is no GPU {index}, only {} in all, from 0 on", all.len()));
+        let machine: Arc<dyn Machine> = Arc::new(Gpu::of(all.get(index).cloned().ok_or_else(none)?)?);
+        Ok(machine)
+    };
     Ok(Device::Gpus(indices.iter().map(machine).collect::<Result<_, Error>>()?))
 }
 
@@ -61,7 +67,7 @@ pub fn numbers() -> Result<Vec<usize>, Error> {
 
 /// All GPUs that can be used.
 pub fn all() -> Result<Vec<Device>, Error> {
-    usable()?.into_iter().map(|info| open(info.index)).collect()
+    usable()?.into_iter().map(|info| Ok(Device::Gpu(Arc::new(Gpu::of(info)?)))).collect()
 }
 
 /// All GPUs that can be used, at least one.

@@ -24,7 +24,7 @@ pub enum Matrix {
         /// Their codewords, in the same order.
         codewords: Vec<Vec<B>>,
     },
-    /// On the GPU that has encoded them.
+    /// On the GPUs that have encoded them.
     OnGpu(Arc<gpu::Matrix>),
     /// Made when they are asked for.
     Made {

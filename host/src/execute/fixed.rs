@@ -93,7 +93,7 @@ impl From<Stored> for Held {
 #[derive(Clone, Debug, Default)]
 pub struct Fixed {
     columns: Vec<Held>,
-    /// The GPU that holds them too.
+    /// The GPUs that hold them too.
     gpu: Option<Arc<Resident>>,
 }
 

@@ -10,6 +10,7 @@ use circlet_core::decoder::{Decoder, Reached, Turn};
 
 use super::chat::{Standing, open};
 use super::run::Runner;
+use crate::execute::ExecuteError;
 
 /// What is said while a continuation is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,13 @@ impl Runner {
                 return Ok(generated);
             }
             let turn = Turn { given: given.to_vec(), generated };
-            if self.follow(before, &turn).is_ok() {
-                return Ok(turn.generated);
+            match self.follow(before, &turn) {
+                Ok(_) => return Ok(turn.generated),
+                // Another text comes, unless it is the device that has failed.
+                Err(error) if matches!(error.downcast_ref(), Some(ExecuteError::Device(_))) => {
+                    return Err(error);
+                }
+                Err(_) => {}
             }
             // From here on only as many as that table serves, which are fewer than before.
             let positions = |count: u32| self.positions(before, given, count);

@@ -119,18 +119,21 @@ impl Resident {
             return Ok(None);
         }
         let own = &self.matrix.parts()[part];
-        let mut room = room(&self.rooms[part]);
-        if !room.as_ref().is_some_and(|room| needed.0 <= room.size().0 && needed.1 <= room.size().1) {
-            *room = match larger(own.encoder().machine(), room.take(), needed) {
+        // Nobody waits for a room that is used: threads that copy may do something else in between, and want one too.
+        let old = room(&self.rooms[part]).take();
+        let is_enough = |room: &Room| needed.0 <= room.size().0 && needed.1 <= room.size().1;
+        let mut taken = match old {
+            Some(room) if is_enough(&room) => room,
+            old => match larger(own.encoder().machine(), old, needed) {
                 Err(Error::Memory { .. }) => return Ok(None),
-                made => Some(made?),
-            };
-        }
-        let Some(room) = room.as_mut() else { return Ok(None) };
-        room.write(&activations.cells)?;
-        room.forward(own.messages(), weights, activations.rows, width)?;
+                made => made?,
+            },
+        };
+        taken.write(&activations.cells)?;
+        taken.forward(own.messages(), weights, activations.rows, width)?;
         let mut sums = vec![0; needed.1];
-        room.read(bytemuck::cast_slice_mut(&mut sums))?;
+        taken.read(bytemuck::cast_slice_mut(&mut sums))?;
+        *room(&self.rooms[part]) = Some(taken);
         Ok(Some(sums))
     }
 

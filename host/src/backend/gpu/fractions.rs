@@ -25,9 +25,10 @@ use crate::backend::leaves::{Block, Counts, Leaves, Numbers, Term, There};
 use crate::backend::memory::Memory;
 use crate::backend::rounds::{Rounds, Sums};
 
-/// How many of so many GPUs share `2^log` leaves; none, if they are better off on the processor.
+/// How many of so many GPUs share `2^log` leaves; none, if these are better off on the processor, or more than a GPU counts.
 fn parts(log: u32, gpus: usize) -> usize {
-    log.checked_sub(LEAST.fractions).map_or(0, |more| gpus.min(1 << more))
+    let parts = log.checked_sub(LEAST.fractions).map_or(0, |more| gpus.min(1 << more));
+    if parts == 0 || log - parts.ilog2() > device::MOST { 0 } else { parts }
 }
 
 /// Bytes that `2^log` leaves and the sumchecks over them take on each of so many GPUs.

@@ -58,6 +58,11 @@ pub fn hash<S: BulkHash>(
     // Each sends to the next, the last to the first.
     to.rotate_left(1);
     let ends = from.into_iter().zip(to);
+    // One needs no threads.
+    if let ([part], [keep]) = (&mut *parts, keeps) {
+        let levels = ends.map(|(from, to)| take_part::<S>(part, 0, *keep, task, &from, &to));
+        return Ok(tree(levels.collect::<Result<Vec<_>, Error>>()?.concat(), task));
+    }
     let results: Vec<Result<Vec<Levels<S>>, Error>> = thread::scope(|scope| {
         let begin = |(k, ((part, &keep), (from, to)))| {
             scope.spawn(move || take_part::<S>(part, k, keep, task, &from, &to))
@@ -69,14 +74,19 @@ pub fn hash<S: BulkHash>(
         };
         threads.into_iter().map(join).collect()
     });
-    let mut stretches = results.into_iter().collect::<Result<Vec<_>, Error>>()?.concat().into_iter();
+    Ok(tree(results.into_iter().collect::<Result<Vec<_>, Error>>()?.concat(), task))
+}
+
+/// The tree whose levels over each stretch these are.
+fn tree<S: BulkHash>(stretches: Vec<Levels<S>>, task: Task) -> Tree<S> {
+    let mut stretches = stretches.into_iter();
     let mut all = stretches.next().unwrap_or_default();
     for stretch in stretches {
         for (level, more) in all.iter_mut().zip(stretch) {
             level.extend(more);
         }
     }
-    Ok(Tree::of_levels(all, dropped(height, cap_log), height))
+    Tree::of_levels(all, dropped(task.height, task.cap_log), task.height)
 }
 
 /// Levels of a tree, as far as it keeps them.
