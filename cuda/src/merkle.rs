@@ -73,16 +73,23 @@ impl Rows {
         Ok(())
     }
 
-    /// The same rows on a machine, this one or another.
-    pub fn on(self, machine: &Arc<dyn Machine>) -> Result<Self, Error> {
-        if Arc::ptr_eq(machine, &self.machine) {
-            return Ok(self);
-        }
-        let mut states = Buffer::new(machine, self.states.len())?;
+    /// Words of memory that they take.
+    pub fn words(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether they are on this machine.
+    pub fn are_on(&self, machine: &Arc<dyn Machine>) -> bool {
+        Arc::ptr_eq(machine, &self.machine)
+    }
+
+    /// The same rows in other memory of as many words, of any machine, and the memory in which they were.
+    pub fn moved(self, machine: &Arc<dyn Machine>, mut to: Buffer) -> Result<(Self, Buffer), Error> {
+        assert_eq!(to.len(), self.states.len(), "memory for other rows");
         if self.absorbed > 0 {
-            states.receive(0, &self.states, 0, self.states.len())?;
+            to.receive(0, &self.states, 0, self.states.len())?;
         }
-        Ok(Self { machine: machine.clone(), states, ..self })
+        Ok((Self { machine: machine.clone(), states: to, ..self }, self.states))
     }
 
     /// The digests of all rows, when they are absorbed.

@@ -1,13 +1,14 @@
 //! Hashing rows whose columns lie on several GPUs: stretches of rows go round, and every GPU absorbs its next columns into those
 //! that come.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use circlet_core::hash::blake2s::{self, initial_state};
 use circlet_core::hash::suite::Trees;
-use circlet_cuda::Error;
 use circlet_cuda::merkle::{DIGEST, Rows};
+use circlet_cuda::{Buffer, Error, Machine};
 
 use super::WORD;
 use super::encode::levels;
@@ -22,6 +23,32 @@ const LOG_STRETCHES: u32 = 4;
 struct Stretch {
     number: usize,
     rows: Rows,
+}
+
+/// What one GPU is connected with.
+struct Ends {
+    /// Stretches that come, and those that go on.
+    from: Receiver<Stretch>,
+    to: Sender<Stretch>,
+    /// Its own memory that comes back when a stretch has gone on, and memory that goes back to where a stretch came from.
+    spare: Receiver<Buffer>,
+    back: Sender<Buffer>,
+}
+
+impl Ends {
+    /// The next stretch, on a machine; none, if another one has failed.
+    fn next(&self, machine: &Arc<dyn Machine>) -> Result<Option<Stretch>, Error> {
+        let Ok(Stretch { number, rows }) = self.from.recv() else { return Ok(None) };
+        if rows.are_on(machine) {
+            return Ok(Some(Stretch { number, rows }));
+        }
+        let spare = self.spare.try_recv().ok();
+        let room = spare.map_or_else(|| Buffer::new(machine, rows.words()), Ok)?;
+        let (rows, old) = rows.moved(machine, room)?;
+        // Who has ended needs none.
+        let _ = self.back.send(old);
+        Ok(Some(Stretch { number, rows }))
+    }
 }
 
 /// What is to be hashed.
@@ -49,24 +76,26 @@ pub fn hash<S: BulkHash>(
     let log_stretches = if parts.len() == 1 { 0 } else { LOG_STRETCHES.min(cap_log).min(height) };
     let task = Task { split, count, height, log_stretches, cap_log };
     let (mut to, from): (Vec<_>, Vec<_>) = parts.iter().map(|_| channel()).unzip();
+    let (mut back, spare): (Vec<_>, Vec<_>) = parts.iter().map(|_| channel()).unzip();
     for number in 0..1 << log_stretches {
         let machine = parts[0].encoder().machine();
         let rows = Rows::new(machine, 1 << (height - log_stretches), count, initial_state(blake2s::LEAF))?;
         // The receiver is there.
         let _ = to[0].send(Stretch { number, rows });
     }
-    // Each sends to the next, the last to the first.
+    // Each sends to the next, the last to the first, and memory back to the one before.
     to.rotate_left(1);
-    let ends = from.into_iter().zip(to);
+    back.rotate_right(1);
+    let ways = from.into_iter().zip(to).zip(spare.into_iter().zip(back));
+    let ends = ways.map(|((from, to), (spare, back))| Ends { from, to, spare, back });
     // One needs no threads.
     if let ([part], [keep]) = (&mut *parts, keeps) {
-        let levels = ends.map(|(from, to)| take_part::<S>(part, 0, *keep, task, &from, &to));
+        let levels = ends.map(|ends| take_part::<S>(part, 0, *keep, task, &ends));
         return Ok(tree(levels.collect::<Result<Vec<_>, Error>>()?.concat(), task));
     }
     let results: Vec<Result<Vec<Levels<S>>, Error>> = thread::scope(|scope| {
-        let begin = |(k, ((part, &keep), (from, to)))| {
-            scope.spawn(move || take_part::<S>(part, k, keep, task, &from, &to))
-        };
+        let begin =
+            |(k, ((part, &keep), ends))| scope.spawn(move || take_part::<S>(part, k, keep, task, &ends));
         let all = parts.iter_mut().zip(keeps).zip(ends).enumerate();
         let threads: Vec<_> = all.map(begin).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
@@ -99,8 +128,7 @@ fn take_part<S: BulkHash>(
     own: usize,
     keep: bool,
     task: Task,
-    from: &Receiver<Stretch>,
-    to: &Sender<Stretch>,
+    ends: &Ends,
 ) -> Result<Vec<Levels<S>>, Error> {
     let Task { split, count, height, log_stretches, cap_log } = task;
     let encoder = part.encoder().clone();
@@ -117,15 +145,14 @@ fn take_part<S: BulkHash>(
             let few = at_once.min(group.end - first);
             let last = split.column(own, first + few - 1) + 1 == count;
             for _ in 0..1 << log_stretches {
-                let Ok(Stretch { number, rows }) = from.recv() else { return Ok(Vec::new()) };
-                let mut rows = rows.on(machine)?;
+                let Some(Stretch { number, mut rows }) = ends.next(machine)? else { return Ok(Vec::new()) };
                 let at = ((first - group.start) << height) + (number << (height - log_stretches));
                 rows.absorb_rows(&codewords, at, few, 1 << height)?;
                 if last {
                     let dropped = dropped(height, cap_log);
                     let more = height.saturating_sub(cap_log) - dropped;
                     finished.push(levels::<S>(machine, rows.digests(), dropped, more)?);
-                } else if to.send(Stretch { number, rows }).is_err() {
+                } else if ends.to.send(Stretch { number, rows }).is_err() {
                     return Ok(Vec::new());
                 }
             }
