@@ -18,6 +18,7 @@ use circlet::graph::Tensor;
 use circlet::import::{ImportOptions, onnx};
 use circlet::keys::{Columns, Keep, KeyError, ProvingKey};
 use circlet::llm::chat::Standing;
+use circlet::llm::encoder::prover::{EncoderProver, EncoderRunner};
 use circlet::llm::prover::{self, DecoderProver};
 use circlet::llm::run::Runner;
 use circlet::llm::shape::Shape;
@@ -184,6 +185,24 @@ fn texts_are_proven_the_same() {
         (prover.key, proof, first.prove().unwrap(), second.prove().unwrap())
     });
     assert!(cpu == kept && cpu == made);
+}
+
+/// Sentences, and the registration of an encoder's numbers, on one GPU and on two.
+#[test]
+fn sentences_are_proven_the_same() {
+    let (encoder, data) = programs::encoder(1);
+    let [cpu, one, two] = [Device::Cpu, gpu(ENOUGH), several::gpus(2, ENOUGH).1].map(|device| {
+        let runner = EncoderRunner::new(encoder.clone(), &data).unwrap();
+        let prover = EncoderProver::<Blake2sBlake2s>::of(&device, runner, ProfileId::P100U).unwrap();
+        let run = prover.run(&[7, 1, 40]).unwrap();
+        (
+            prover.key.digest(),
+            run.encoding.embedding.clone(),
+            run.prove().unwrap(),
+            prover.register(|_, _| {}).unwrap(),
+        )
+    });
+    assert!(cpu == one && cpu == two);
 }
 
 /// A GPU finds the nonces that the processor finds, in one launch or in several, and leaves little work to it.

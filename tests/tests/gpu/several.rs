@@ -18,7 +18,7 @@ use circlet_tests::programs;
 use super::{ENOUGH, SMALL, model, products, proven};
 
 /// So many GPUs with so much memory each, and all of them as a device.
-fn gpus(count: u64, memory: u64) -> (Vec<Arc<Emulator>>, Device) {
+pub fn gpus(count: u64, memory: u64) -> (Vec<Arc<Emulator>>, Device) {
     let named = |k| Arc::new(Emulator::new(format!("gpu {k}"), Schedule::Shuffled(k), memory));
     let emulators: Vec<Arc<Emulator>> = (0..count).map(named).collect();
     let device =
