@@ -108,7 +108,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure>
         }
     }
     let threads = rayon::current_num_threads();
-    let hardware = system::hardware();
+    let hardware = hardware(context);
     let mut cells = vec![
         [
             "model", "profile", "ops", "compile", "commit", "execute", "prove", "cpu", "verify", "proof",
@@ -290,6 +290,13 @@ pub fn together<W: Sync>(
 /// What was measured on all devices, in words.
 pub fn together_line(context: &Context, what: &str, together: f64) -> String {
     format!("{what}: {together:.2} proofs a second on {} GPUs at once\n", context.others.len() + 1)
+}
+
+/// The processor, and the GPUs that do heavy work.
+pub fn hardware(context: &Context) -> String {
+    let devices = std::iter::once(&context.device).chain(&context.others);
+    let gpus = devices.flat_map(Device::machines).map(|machine| machine.describe());
+    std::iter::once(system::hardware()).chain(gpus).collect::<Vec<_>>().join("; ")
 }
 
 /// The number of threads in words.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::bundled;
 use super::prove::tokenizer;
 use super::prover::{Holding, Prover, commit, extent, protocol};
-use crate::cli::bench::{median, thread_line, together, together_line};
+use crate::cli::bench::{hardware, median, thread_line, together, together_line};
 use crate::cli::failure::{Failure, OrFail};
 use crate::cli::job::{self, Suite};
 use crate::cli::{Context, Outcome, system, text};
@@ -167,7 +167,7 @@ pub fn run(
             )?;
         }
     }
-    let hardware = system::hardware();
+    let hardware = hardware(context);
     let mut cells = vec![
         [
             "layers",
