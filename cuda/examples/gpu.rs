@@ -1,5 +1,5 @@
-//! Kernels on a GPU, for `scripts/gpu-check`: `gpu [INDEX,...]` checks every one against its definition and measures those that
-//! take most time, beside what the GPU's memory or arithmetic would allow at most; and copies between all of these.
+//! Kernels on a GPU, for `scripts/gpu-check`: `gpu [INDEX,...] [checks]` checks every one against its definition, and copies between
+//! these GPUs; then it measures those that take most time, beside what the GPU's memory or arithmetic would allow at most.
 
 #[path = "../checks/mod.rs"]
 mod checks;
@@ -440,7 +440,7 @@ fn copies_between(machines: &[Arc<dyn Machine>]) -> Result<(), Error> {
     Ok(())
 }
 
-fn run(indices: &[usize]) -> Result<(), Error> {
+fn run(indices: &[usize], checks_alone: bool) -> Result<(), Error> {
     let index = indices[0];
     let info =
         devices()?.into_iter().nth(index).ok_or_else(|| Error::None(format!("there is no cuda:{index}")))?;
@@ -456,6 +456,9 @@ fn run(indices: &[usize]) -> Result<(), Error> {
     search(&machine)?;
     copies(&machine)?;
     println!("copies: as those of memory");
+    if checks_alone {
+        return Ok(());
+    }
     rates(&machine)?;
     println!("| kernel | ms | rate | of the floor |\n|---|---|---|---|");
     for Row { kernel, seconds, rate, unit, most } in measure(&machine, &info)? {
@@ -471,7 +474,8 @@ fn main() -> ExitCode {
         eprintln!("error: {list} is no list of GPUs, such as 0 or 0,1");
         return ExitCode::from(2);
     };
-    match run(&indices) {
+    let checks_alone = std::env::args().nth(2).is_some_and(|part| part == "checks");
+    match run(&indices, checks_alone) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use circlet::backend::device::{Device, Error};
+use circlet::backend::matrix::Matrix;
 use circlet::keys::{Keep, KeyError, ProvingKey};
 use circlet::llm::chat::Standing;
 use circlet::llm::prover::DecoderProver;
@@ -94,6 +95,28 @@ fn several_share_a_proof() {
         assert!(proofs(&device) == cpu, "{count} GPUs");
         all_had_a_part(&emulators);
     }
+}
+
+/// What is computed on the first GPU alone reads only what is there, and sums only rows that are on one.
+#[test]
+fn cells_are_where_they_are() {
+    let (program, data, _) = products(16);
+    let (_, device) = gpus(2, ENOUGH);
+    let key = ProvingKey::<Blake2sBlake2s>::on(&device, program, data, ProfileId::P100U).unwrap();
+    let Matrix::OnGpu(matrix) = &key.fixed.matrix else { panic!("there is room") };
+    let block = 16 << key.protocol.stacking.log_rows;
+    assert!(matrix.count() > 32, "{} columns", matrix.count());
+    for (cells, first) in [
+        (0..block, Some(0)),
+        (block - 8..block, Some(block - 8)),
+        (block - 8..block + 8, None),
+        (block..block + 8, None),
+        (2 * block..2 * block + 8, Some(block)),
+    ] {
+        assert_eq!(matrix.on_first(cells).map(|(_, own)| own.start), first);
+    }
+    let across = block - 8..block + 8;
+    assert!(matrix.sums(&across, 4) && matrix.sums(&across, 8) && !matrix.sums(&across, 16));
 }
 
 /// With little memory they do as much as there is room for; where there is too little, one of them says so.
