@@ -11,6 +11,7 @@ use circlet::llm::run::Runner;
 use circlet::llm::shape::{SHAPES, Shape};
 use circlet::numbers::Numbers;
 use circlet_core::decoder::{Decoder, Extent, Text};
+use circlet_core::hash::blake2s;
 use circlet_core::profile::ProfileId;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -74,6 +75,8 @@ struct Row {
     cpu: Option<f64>,
     verify: f64,
     proof: usize,
+    /// Digest of the proof.
+    digest: [u8; 32],
     memory: Option<u64>,
     /// Peak while the weights were committed to.
     commit_memory: Option<u64>,
@@ -324,6 +327,7 @@ impl Row {
             "cold_seconds": { "commit": self.commit },
             "warm_seconds": { "prove": self.prove },
             "prove_cpu_seconds": self.cpu, "verify_seconds": self.verify, "proof_bytes": self.proof,
+            "proof_digest": text::hex(&self.digest),
             "peak_memory_bytes": self.memory, "commit_memory_bytes": self.commit_memory, "bits": self.bits,
             "stage_seconds": job::stage_json(&self.stages), "proofs_per_second_on_all": self.together,
             "estimate": {
@@ -412,6 +416,7 @@ fn measure(
             cpu: warm.cpu,
             verify: median(warm.verifications),
             proof: warm.proof,
+            digest: warm.digest,
             memory,
             commit_memory,
             bits: job::security(&protocol)?.bits,
@@ -430,6 +435,8 @@ struct Warm {
     verifications: Vec<f64>,
     cpu: Option<f64>,
     proof: usize,
+    /// Of the last proof: the same on all devices.
+    digest: [u8; 32],
 }
 
 /// Why nothing was measured.
@@ -447,7 +454,8 @@ fn said(prover: &dyn Prover, words: &[u32], extent: Extent) -> Result<Text, Fail
 
 /// Proves a text again and again.
 fn warm(prover: &dyn Prover, said: &Text, runs: u32) -> Result<Warm, Failure> {
-    let mut warm = Warm { proofs: Vec::new(), verifications: Vec::new(), cpu: Some(0.0), proof: 0 };
+    let mut warm =
+        Warm { proofs: Vec::new(), verifications: Vec::new(), cpu: Some(0.0), proof: 0, digest: [0; 32] };
     for _ in 0..runs {
         let before = system::cpu_seconds();
         let timed = Instant::now();
@@ -460,6 +468,7 @@ fn warm(prover: &dyn Prover, said: &Text, runs: u32) -> Result<Warm, Failure> {
             .or_file("a proof that was just made is rejected; this is a bug in circlet")?;
         warm.verifications.push(timed.elapsed().as_secs_f64());
         warm.proof = proof.len();
+        warm.digest = blake2s::hash(blake2s::DIGEST, &proof);
     }
     Ok(warm)
 }
