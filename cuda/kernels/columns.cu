@@ -1,10 +1,6 @@
 // What the opening asks of the columns of a matrix: their inner products with patterns, run by run; their sum, each times a
 // weight; and their cells in a few rows. What relations ask of matrices of numbers that lie in them: weighted sums of rows.
-#include "dialect.cuh"
-#include "extension.cuh"
-
-// Runs of a tile, each of which a slot has a sum for.
-#define RUNS 16
+#include "slots.cuh"
 
 // The sum of four cells, each times an element.
 INLINE Ext dot(const u32 (&x)[4], const uint4 (&y)[4]) {

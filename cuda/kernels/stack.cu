@@ -1,10 +1,9 @@
 // The rounds of the opening over columns: contracted columns with the weights on them, as the prover's `backend::stack` has
 // them. Both are tables of `slots` slots for each column; a slot has RUNS elements, coordinate by coordinate: the first
 // ones of all runs, then the second ones.
+#include "slots.cuh"
 #include "sums.cuh"
 
-// Runs of a tile, each of which a slot has an element for.
-#define RUNS 16
 // In place of the number of a column or a slot that is not there.
 #define NONE 0xffffffffu
 

@@ -147,8 +147,8 @@ impl Trace {
         }
     }
 
-    /// Whether a column's cells are those of the program's numbers.
-    pub fn is_fixed(&self, id: ColumnId) -> bool {
+    /// Whether a column's cells are those that all traces of the program share.
+    pub fn is_shared(&self, id: ColumnId) -> bool {
         self.columns[id.0 as usize].is_empty()
     }
 
@@ -162,12 +162,12 @@ impl Trace {
 
     /// Where a GPU holds a fixed column.
     fn gpu(&self, id: ColumnId) -> Option<(&Resident, usize)> {
-        if self.is_fixed(id) { self.fixed.gpu(id) } else { None }
+        if self.is_shared(id) { self.fixed.gpu(id) } else { None }
     }
 
     /// A fixed column in sixteen bits, with the largest sum of absolute values in a row.
     fn matrix(&self, id: ColumnId) -> Option<(&[i16], i64)> {
-        if self.is_fixed(id) { self.fixed.matrix(id) } else { None }
+        if self.is_shared(id) { self.fixed.matrix(id) } else { None }
     }
 
     /// What the program hands on.

@@ -38,7 +38,7 @@ pub fn on_gpu<'a>(
     let columns = &protocol.declared.columns;
     let tree = columns.tree(id);
     let Some(Matrix::OnGpu(matrix)) = matrices[tree.index()] else { return None };
-    if tree == Tree::Fixed && !trace.is_fixed(id) {
+    if tree == Tree::Fixed && !trace.is_shared(id) {
         return None;
     }
     let first = protocol.stacking.offset_in_tree(columns, id) as usize;

@@ -405,6 +405,9 @@ pub fn gathered(encoder: &Encoder, sums: Vec<Option<Buffer>>) -> Result<Option<B
     Ok(all)
 }
 
+// A run for each lane of a vector.
+const _: () = assert!(columns::RUNS == LANES);
+
 /// Slots on a GPU.
 pub fn slots(machine: &Arc<dyn Machine>, slots: &Slots) -> Result<columns::Slots, Error> {
     let there = slots.all().map(|(tile, slot)| Slot { tile, pattern: slot.pattern, step: slot.step });
