@@ -56,6 +56,12 @@ impl Info {
         self.capability >= (7, 2)
     }
 
+    /// The GPU with a number, of all that there are.
+    pub fn find(all: &[Self], index: usize) -> Result<Self, Error> {
+        let none = || Error::None(format!("there is no GPU {index}, only {} in all, from 0 on", all.len()));
+        all.get(index).cloned().ok_or_else(none)
+    }
+
     /// Why it cannot be used, if it cannot.
     pub fn unusable(&self) -> Option<String> {
         let ((major, minor), (most, least)) = (self.capability, CAPABILITY);
@@ -236,9 +242,7 @@ impl fmt::Debug for Gpu {
 impl Gpu {
     /// The GPU with this number.
     pub fn open(index: usize) -> Result<Self, Error> {
-        let all = devices()?;
-        let none = || Error::None(format!("there is no GPU {index}, only {} in all, from 0 on", all.len()));
-        Self::of(all.get(index).cloned().ok_or_else(none)?)
+        Self::of(Info::find(&devices()?, index)?)
     }
 
     /// The GPU that is described so.

@@ -53,8 +53,7 @@ pub fn best() -> Result<Device, Error> {
 pub fn shared(indices: &[usize]) -> Result<Device, Error> {
     let all = driver::devices()?;
     let machine = |&index: &usize| {
-        let none = || Error::None(format!("there is no GPU {index}, only {} in all, from 0 on", all.len()));
-        let machine: Arc<dyn Machine> = Arc::new(Gpu::of(all.get(index).cloned().ok_or_else(none)?)?);
+        let machine: Arc<dyn Machine> = Arc::new(Gpu::of(Info::find(&all, index)?)?);
         Ok(machine)
     };
     Ok(Device::Gpus(indices.iter().map(machine).collect::<Result<_, Error>>()?))

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use circlet_cuda::columns::Cell;
 use circlet_cuda::forward::{PIECE, Room, Weights, are_counted};
 use circlet_cuda::{Error, Machine};
 
-use super::fits;
 use super::matrix::Matrix;
+use super::{at_once, fits};
 
 /// Activations of sixteen bits, row by row.
 #[derive(Debug)]
@@ -87,17 +86,9 @@ impl Resident {
             let own = stretches.iter().filter(|&&(_, part, _)| part == k);
             own.map(|(row, _, own)| Ok((*row, own.rows, self.on(k, own, activations, own.rows)?))).collect()
         };
-        let found: Vec<Result<Vec<_>, Error>> = thread::scope(|scope| {
-            let begin = |k| scope.spawn(move || each(k));
-            let threads: Vec<_> = (0..self.rooms.len()).map(begin).collect();
-            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            threads.into_iter().map(join).collect()
-        });
+        let found = at_once((0..self.rooms.len()).map(|k| move || each(k)))?;
         let mut sums = vec![0; activations.rows * width];
-        for (row, rows, found) in found.into_iter().collect::<Result<Vec<_>, Error>>()?.into_iter().flatten()
-        {
+        for (row, rows, found) in found.into_iter().flatten() {
             let Some(found) = found else { return Ok(None) };
             for (sums, found) in sums.chunks_mut(width).zip(found.chunks(rows)) {
                 sums[row..row + rows].copy_from_slice(found);

@@ -13,6 +13,7 @@ pub mod stack;
 pub mod thresholds;
 
 use std::ops::Range;
+use std::thread;
 
 use circlet_core::field::{M31, QM31};
 use circlet_cuda::{Error, Machine};
@@ -38,6 +39,21 @@ fn refused(machine: &dyn Machine, bytes: u64, free: u64) -> Error {
 fn fits(machine: &dyn Machine, bytes: u64) -> Result<(), Error> {
     let (free, usable) = usable(machine)?;
     if bytes > usable { Err(refused(machine, bytes, free)) } else { Ok(()) }
+}
+
+/// Does all tasks at once, each on a thread of its own, which may wait for a GPU or for another of them; the first of them that
+/// has failed is the error.
+fn at_once<T: Send>(
+    tasks: impl Iterator<Item = impl FnOnce() -> Result<T, Error> + Send>,
+) -> Result<Vec<T>, Error> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = tasks.map(|task| scope.spawn(task)).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        let results: Vec<Result<T, Error>> = threads.into_iter().map(join).collect();
+        results.into_iter().collect()
+    })
 }
 
 /// An element for a GPU.

@@ -3,17 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 use circlet_core::hash::blake2s::{self, initial_state};
 use circlet_core::hash::suite::Trees;
 use circlet_cuda::merkle::{DIGEST, Rows};
 use circlet_cuda::{Buffer, Error, Machine};
 
-use super::WORD;
 use super::encode::levels;
 use super::matrix::Part;
 use super::split::Split;
+use super::{WORD, at_once};
 use crate::backend::merkle::{BLOCK, BulkHash, Tree, dropped};
 
 /// Log of the stretches of rows, if so many lie under a cap: enough that there is work for every GPU at any time.
@@ -93,17 +92,10 @@ pub fn hash<S: BulkHash>(
         let levels = ends.map(|ends| take_part::<S>(part, 0, *keep, task, &ends));
         return Ok(tree(levels.collect::<Result<Vec<_>, Error>>()?.concat(), task));
     }
-    let results: Vec<Result<Vec<Levels<S>>, Error>> = thread::scope(|scope| {
-        let begin =
-            |(k, ((part, &keep), ends))| scope.spawn(move || take_part::<S>(part, k, keep, task, &ends));
-        let all = parts.iter_mut().zip(keeps).zip(ends).enumerate();
-        let threads: Vec<_> = all.map(begin).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().map(join).collect()
-    });
-    Ok(tree(results.into_iter().collect::<Result<Vec<_>, Error>>()?.concat(), task))
+    let all = parts.iter_mut().zip(keeps).zip(ends).enumerate();
+    let levels =
+        at_once(all.map(|(k, ((part, &keep), ends))| move || take_part::<S>(part, k, keep, task, &ends)))?;
+    Ok(tree(levels.concat(), task))
 }
 
 /// The tree whose levels over each stretch these are.
