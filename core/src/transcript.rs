@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 pub use blake2s::Blake2sTranscript;
 pub use label::Label;
-pub use poseidon2::Poseidon2Transcript;
+pub use poseidon2::{Poseidon2Transcript, Rounds};
 
 use crate::field::{M31, QM31};
 use crate::hash::blake2s::{self as hash, Hasher};
@@ -57,6 +57,12 @@ pub trait Transcript {
     /// `n` uniform elements of the extension.
     fn challenges(&mut self, label: Label, n: usize) -> Vec<QM31> {
         (0..n).map(|_| self.challenge(label)).collect()
+    }
+
+    /// For provers that go on elsewhere, with rounds that each absorb two elements of the extension and draw one: what
+    /// these do to the state. `None` if the transcript is of another kind than [`Rounds`] describes.
+    fn rounds(&self, _send: Label, _draw: Label) -> Option<Rounds> {
+        None
     }
 
     /// Absorbs the nonce that answers the last seed, as eight little-endian bytes under [`Label::Nonce`].

@@ -5,6 +5,7 @@ mod matrices;
 mod pow;
 mod products;
 mod resident;
+pub mod transcript;
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use circlet_cuda::{Buffer, Error, Machine};
 pub type Check = fn(&Arc<dyn Machine>) -> Result<(), Error>;
 
 /// All of them.
-pub const CHECKS: [(&str, Check); 12] = [
+pub const CHECKS: [(&str, Check); 13] = [
     ("encode", encode),
     ("merkle", trees),
     ("fractions", fractions),
@@ -40,6 +41,7 @@ pub const CHECKS: [(&str, Check); 12] = [
     ("stack", stack),
     ("pow", pow::search),
     ("forward", forward::forward),
+    ("permute", transcript::permutations),
 ];
 
 /// Canonical words, edges among them.
@@ -213,25 +215,27 @@ fn fractions(machine: &Arc<dyn Machine>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rounds of a layer's sumcheck, as long as they are run on machines.
+/// What the next round of a layer's sumcheck says of tables at a point: `t(0)`, and the leading coefficient.
+fn layer_sums(children: &[Vec<QM31>; 4], point: &[QM31], lambda: QM31) -> [QM31; 2] {
+    let count = children[0].len() / 2;
+    let at = |place: usize| children.each_ref().map(|table| table[place]);
+    let mut sums = [QM31::ZERO; 2];
+    for (x, weight) in eq_table(&point[..count.ilog2() as usize]).into_iter().enumerate() {
+        let (low, high) = (at(x), at(x + count));
+        sums[0] += weight * summand(low, lambda);
+        sums[1] += weight * summand(std::array::from_fn(|k| high[k] - low[k]), lambda);
+    }
+    sums
+}
+
+/// Rounds of a layer's sumcheck, as long as they are run on machines: with challenges from elsewhere, and with their own.
 fn layer_sumcheck(layer: &Fractions, p: &[QM31], q: &[QM31], room: Option<Buffer>) -> Result<(), Error> {
     let half = p.len() / 2;
     let mut children = [&p[..half], &p[half..], &q[..half], &q[half..]].map(<[QM31]>::to_vec);
-    let point = elements(half.ilog2() as usize, 4);
+    let (z, point): (Vec<Element>, Vec<QM31>) = elements(half.ilog2() as usize, 4).into_iter().unzip();
     let lambda = elements(1, 5)[0];
-    let sums = |children: &[Vec<QM31>; 4]| {
-        let count = children[0].len() / 2;
-        let below: Vec<QM31> = point[..count.ilog2() as usize].iter().map(|z| z.1).collect();
-        let at = |place: usize| children.each_ref().map(|table| table[place]);
-        let mut sums = [QM31::ZERO; 2];
-        for (x, weight) in eq_table(&below).into_iter().enumerate() {
-            let (low, high) = (at(x), at(x + count));
-            sums[0] += weight * summand(low, lambda.1);
-            sums[1] += weight * summand(std::array::from_fn(|k| high[k] - low[k]), lambda.1);
-        }
-        sums
-    };
-    let z: Vec<Element> = point.iter().map(|z| z.0).collect();
+    transcript::rounds(layer, children.clone(), (&z, &point), lambda)?;
+    let sums = |children: &[Vec<QM31>; 4]| layer_sums(children, &point, lambda.1);
     let mut sumcheck = Sumcheck::new(layer, lambda.0, &z, room)?;
     sumcheck.first()?;
     assert_eq!(sumcheck.sums()?.map(element), sums(&children), "2^{} fractions", layer.log());

@@ -4,6 +4,7 @@
 #[path = "../checks/mod.rs"]
 mod checks;
 
+use checks::transcript::constants;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +22,7 @@ use circlet_cuda::pow::{Puzzle, Search};
 use circlet_cuda::products::{Cells, Entries, Products, Table, Term};
 use circlet_cuda::stack::{Join, Side, Stack};
 use circlet_cuda::sums::Element;
+use circlet_cuda::transcript::{LANES, Permutation, Sponge};
 use circlet_cuda::{Buffer, Error, Machine};
 
 /// Launches of each kind that are measured, after as many that are not.
@@ -32,6 +34,9 @@ const COMPRESSION: f64 = 812.0;
 
 /// The same of a search for a nonce, which needs one word of the digest and of whose message most words are zero.
 const NONCE: f64 = 700.0;
+
+/// The same of a permutation of Poseidon2, as it is written: half of its additions, and all else but the products.
+const PERMUTATION: f64 = 2720.0;
 
 /// A seed for which none of the first `2^28` nonces has [`MAX_BITS`] bits.
 const SEED: [u32; DIGEST] = [0; DIGEST];
@@ -132,6 +137,15 @@ fn sumchecks(machine: &Arc<dyn Machine>, bandwidth: f64) -> Result<Vec<Row>, Err
         let bound = || begin().and_then(bind);
         row(format!("third round, 2^{log} leaves"), 24.0 * all, seconds_each(machine, bound, bind)?);
         row(format!("all rounds, 2^{log} leaves"), 104.0 * all, seconds_each(machine, begin, all_rounds)?);
+        // The same rounds without the processor.
+        let sponge = Sponge { constants: constants(), state: [1; LANES], absorbed: [2; 8], drawn: [3; 8] };
+        let coordinates = vec![[CHALLENGE; 2]; (log - 1 - LAST.ilog2()) as usize];
+        let run = |sumcheck: Option<Sumcheck<'_>>| {
+            sumcheck.map(|sumcheck| sumcheck.run(&sponge, CHALLENGE, &coordinates)).transpose()?;
+            Ok(None)
+        };
+        let there = seconds_each(machine, || begin().map(Some), run)?;
+        row(format!("all rounds and challenges, 2^{log} leaves"), 104.0 * all, there);
 
         let begin = || Tables::new(machine, [filled(machine, 4 << log)?, filled(machine, 4 << log)?]);
         let tables = begin()?;
@@ -267,6 +281,21 @@ fn work(machine: &Arc<dyn Machine>, lanes: f64) -> Result<Vec<Row>, Error> {
         });
     }
     Ok(rows)
+}
+
+/// Permutations of Poseidon2.
+fn permutations(machine: &Arc<dyn Machine>, lanes: f64) -> Result<Row, Error> {
+    const LOG: u32 = 22;
+    let permutation = Permutation::new(machine, &constants())?;
+    let mut states = filled(machine, LANES << LOG)?;
+    let seconds = seconds(machine, || permutation.permute(&mut states))?;
+    Ok(Row {
+        kernel: format!("Poseidon2, 2^{LOG} states"),
+        seconds,
+        rate: f64::from(1 << LOG) / seconds,
+        unit: "states/s",
+        most: lanes / PERMUTATION,
+    })
 }
 
 /// What the opening does with a matrix, in bytes that are read.
@@ -416,6 +445,7 @@ fn measure(machine: &Arc<dyn Machine>, info: &Info) -> Result<Vec<Row>, Error> {
         most: lanes / COMPRESSION,
     });
     rows.extend(work(machine, lanes)?);
+    rows.push(permutations(machine, lanes)?);
     Ok(rows)
 }
 

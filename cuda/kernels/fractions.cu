@@ -163,6 +163,9 @@ extern "C" __global__ void __launch_bounds__(WIDTH)
   sum_children(q, p, inner, outer, out, half, lambda);
 }
 
+// The challenge of a round: the number that is given, or what lies there.
+INLINE Ext challenge(const Ext& given, const uint4* there) { return there == nullptr ? given : element(*there); }
+
 // Binds the highest coordinate of children: a node for every two, half / 2 in all, and the sums of the next round.
 template <class Numerator>
 INLINE void bind_children(const uint4* q, const Numerator* p, uint4* nodes, const uint4* inner, const uint4* outer,
@@ -186,19 +189,20 @@ INLINE void bind_children(const uint4* q, const Numerator* p, uint4* nodes, cons
 
 extern "C" __global__ void __launch_bounds__(WIDTH)
     layer_bind(const uint4* q, const uint4* p, uint4* nodes, const uint4* inner, const uint4* outer, uint4* out, u32 half,
-               Ext lambda, Ext r) {
-  bind_children(q, p, nodes, inner, outer, out, half, lambda, r);
+               Ext lambda, Ext r, const uint4* there) {
+  bind_children(q, p, nodes, inner, outer, out, half, lambda, challenge(r, there));
 }
 extern "C" __global__ void __launch_bounds__(WIDTH)
     layer_bind_leaves(const uint4* q, const u32* p, uint4* nodes, const uint4* inner, const uint4* outer, uint4* out,
-                      u32 half, Ext lambda, Ext r) {
-  bind_children(q, p, nodes, inner, outer, out, half, lambda, r);
+                      u32 half, Ext lambda, Ext r, const uint4* there) {
+  bind_children(q, p, nodes, inner, outer, out, half, lambda, challenge(r, there));
 }
 
 // Binds the highest coordinate of nodes, `count` of which are left, and sums the next round.
 extern "C" __global__ void __launch_bounds__(WIDTH)
-    nodes_bind(uint4* nodes, const uint4* inner, const uint4* outer, uint4* out, u32 stride, u32 count, Ext r_) {
-  const Factor r = factor(r_);
+    nodes_bind(uint4* nodes, const uint4* inner, const uint4* outer, uint4* out, u32 stride, u32 count, Ext r_,
+               const uint4* there) {
+  const Factor r = factor(challenge(r_, there));
   auto bound = [=](u32 place) -> Node {
     const Node low = load(nodes, stride, place), high = load(nodes, stride, place + count);
     const Node node = {mix(low.p0, high.p0, r), mix(low.q1, high.q1, r), mix(low.q0, high.q0, r),
@@ -212,5 +216,12 @@ extern "C" __global__ void __launch_bounds__(WIDTH)
   });
 }
 
+// The first `count` nodes, one after the other.
+extern "C" __global__ void __launch_bounds__(256) nodes_gather(const uint4* nodes, u32 stride, u32 count, uint4* out) {
+  const u32 place = thread();
+  if (place >= 4 * count) return;
+  out[place] = nodes[(u64)(place % 4) * stride + place / 4];
+}
+
 KERNELS(leaves_fill, leaves_add, leaves_add_narrow, leaves_add_bytes, leaves_subtract, layer_above, layer_above_leaves, weights,
-        layer_first, layer_first_leaves, layer_bind, layer_bind_leaves, nodes_bind)
+        layer_first, layer_first_leaves, layer_bind, layer_bind_leaves, nodes_bind, nodes_gather)

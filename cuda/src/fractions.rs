@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::columns::{Cell, Columns};
 use crate::machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};
 use crate::sums::{EXTENSION, Element, Sums, Total, WIDTH};
+use crate::transcript::{Round, Rounds, Sponge};
 
 pub(crate) static FAMILY: Family = Family { name: "fractions", ptx: include_str!("../ptx/fractions.ptx") };
 
@@ -19,6 +20,7 @@ static ABOVE: [Kernel; 2] = [FAMILY.kernel("layer_above"), FAMILY.kernel("layer_
 static FIRST: [Kernel; 2] = [FAMILY.kernel("layer_first"), FAMILY.kernel("layer_first_leaves")];
 static BIND: [Kernel; 2] = [FAMILY.kernel("layer_bind"), FAMILY.kernel("layer_bind_leaves")];
 static BIND_NODES: Kernel = FAMILY.kernel("nodes_bind");
+static GATHER: Kernel = FAMILY.kernel("nodes_gather");
 static WEIGHTS: Kernel = FAMILY.kernel("weights");
 
 /// Words of memory for numbers on their way to `2^log` leaves, which come a part at a time.
@@ -31,6 +33,12 @@ pub const LEAST: u32 = WIDTH + 3;
 
 /// The log of the greatest.
 pub const MOST: u32 = 30;
+
+/// A node: `p0, q1, q0, last` with `last = p1 + lambda q1`, its summand `p0 q1 + q0 last`.
+pub type Node = [Element; 4];
+
+/// Words of a node.
+const NODE: usize = 4 * EXTENSION;
 
 /// Nodes that are left when a sumcheck is at its end here.
 pub const LAST: usize = 2 << WIDTH;
@@ -72,7 +80,10 @@ impl Leaves {
         let leaves = words(((EXTENSION + 1) << log) + staged(log));
         // All layers above are as large as one of so many fractions; the last sumcheck has the greatest weights.
         let above = words((2 * EXTENSION) << log);
-        leaves + above + words(Weights::words(log.saturating_sub(2).max(WIDTH)))
+        leaves
+            + above
+            + words(Weights::words(log.saturating_sub(2).max(WIDTH)))
+            + words(Rounds::words(log as usize) + NODE * LAST)
     }
 
     /// Room for `2^log` leaves of any value; from [`LEAST`] to [`MOST`].
@@ -252,6 +263,12 @@ impl Fractions {
         Ok(parts)
     }
 
+    /// That what its machine was asked for has failed, and why.
+    pub fn failed(&self, what: &str, why: &str) -> Error {
+        let device = self.machine.describe();
+        Error::Failed { device, what: what.into(), why: why.into() }
+    }
+
     /// Its memory, for nodes of the layer below.
     pub fn into_room(self) -> Buffer {
         self.words
@@ -295,7 +312,6 @@ impl Weights {
 }
 
 /// The sumcheck of a layer, while there are more than [`LAST`] nodes: the children of all its nodes, folded as rounds go by.
-/// A node is `p0, q1, q0, last` with `last = p1 + lambda q1`, its summand `p0 q1 + q0 last`.
 #[derive(Debug)]
 pub struct Sumcheck<'a> {
     children: &'a Fractions,
@@ -305,6 +321,14 @@ pub struct Sumcheck<'a> {
     /// Nodes that are left; before the first round, those of the layer.
     count: usize,
     total: Total,
+}
+
+/// What sums a round: a kernel that sums over `2^log` pairs, and what it is given.
+struct Sum {
+    kernel: &'static Kernel,
+    log: u32,
+    before: Vec<Argument>,
+    after: Vec<Argument>,
 }
 
 impl<'a> Sumcheck<'a> {
@@ -337,18 +361,55 @@ impl<'a> Sumcheck<'a> {
         self.count
     }
 
-    /// Launches a kernel that sums over `2^log` pairs.
-    fn sum(&self, kernel: &Kernel, log: u32, before: &[Argument], after: &[Argument]) -> Result<(), Error> {
-        let before = [before, &self.weights.of(log)].concat();
-        // SAFETY: the callers give what the kernels take; there are weights of so many places.
-        unsafe { self.total.launch(kernel, 1 << (log - WIDTH), &before, after) }
+    /// Launches the sums of a round, of a kernel that sums over `2^log` pairs.
+    fn launch(&self, Sum { kernel, log, before, after }: &Sum) -> Result<(), Error> {
+        // SAFETY: a round has what its kernel takes.
+        unsafe { self.total.launch(kernel, 1 << (log - WIDTH), before, after) }
+    }
+
+    /// What sums over `2^log` pairs, with the weights of so many places.
+    fn sum(&self, kernel: &'static Kernel, log: u32, before: &[Argument], after: &[Argument]) -> Sum {
+        Sum { kernel, log, before: [before, &self.weights.of(log)].concat(), after: after.to_vec() }
+    }
+
+    fn first_sum(&self) -> Sum {
+        let children = self.children;
+        let after = [Argument::Word(1 << (children.log - 1)), Argument::Element(self.lambda)];
+        self.sum(&FIRST[usize::from(children.leaves)], children.log - 2, &children.addresses(), &after)
     }
 
     /// Launches the sums of the first round.
     pub fn first(&self) -> Result<(), Error> {
-        let children = self.children;
-        let after = [Argument::Word(1 << (children.log - 1)), Argument::Element(self.lambda)];
-        self.sum(&FIRST[usize::from(children.leaves)], children.log - 2, &children.addresses(), &after)
+        self.launch(&self.first_sum())
+    }
+
+    /// Launches all rounds that are run here, instead of [`Self::first`] and [`Self::bind`] with challenges of the processor, and gives
+    /// what there was of them and the nodes that are left. It is claimed what the layer says at the point; the coordinates that are
+    /// bound are given in turn, each with its inverse.
+    pub fn run(
+        mut self,
+        sponge: &Sponge,
+        claim: Element,
+        coordinates: &[[Element; 2]],
+    ) -> Result<(Vec<Round>, Vec<Node>), Error> {
+        let rounds = (self.count / LAST).ilog2() as usize;
+        assert!(coordinates.len() == rounds && self.count == 1 << (self.children.log - 1), "other rounds");
+        let mut there = Rounds::new(&self.children.machine, sponge, claim, coordinates, NODE * LAST)?;
+        let mut sum = self.first_sum();
+        for _ in 0..rounds {
+            let Sum { kernel, log, before, after } = &sum;
+            // SAFETY: a round has what its kernel takes; its blocks have left their sums.
+            let r = unsafe {
+                let (sums, blocks) = self.total.parts(kernel, 1 << (log - WIDTH), before, after)?;
+                there.end(sums, blocks)?
+            };
+            sum = self.bound([0; EXTENSION], r);
+        }
+        // Binds for the last time.
+        self.launch(&sum)?;
+        self.gather(there.rest())?;
+        let (rounds, nodes) = there.read()?;
+        Ok((rounds, nodes.as_chunks().0.to_vec()))
     }
 
     /// What was launched last: of a round at 0, and the leading coefficient.
@@ -358,33 +419,50 @@ impl<'a> Sumcheck<'a> {
 
     /// Binds the highest coordinate and launches the sums of the next round; more than [`LAST`] nodes are left before.
     pub fn bind(&mut self, r: Element) -> Result<(), Error> {
+        let sum = self.bound(r, Argument::Address(0));
+        self.launch(&sum)
+    }
+
+    /// What binds the highest coordinate, by a number or one that lies at an address, if that is not zero, and sums the next round.
+    fn bound(&mut self, r: Element, there: Argument) -> Sum {
         assert!(self.count > LAST, "few nodes are bound elsewhere");
         let children = self.children;
         let all = 1usize << (children.log - 1);
         let stride = all / 2;
         let count = self.count / 2;
         let log = count.ilog2() - 1;
-        if self.count == all {
+        let r = [Argument::Element(r), there];
+        let sum = if self.count == all {
             let [q, p] = children.addresses();
-            let after = [Argument::Word(all as u32), Argument::Element(self.lambda), Argument::Element(r)];
+            let after = [&[Argument::Word(all as u32), Argument::Element(self.lambda)], &r[..]].concat();
             let kernel = &BIND[usize::from(children.leaves)];
-            self.sum(kernel, log, &[q, p, self.nodes.address()], &after)?;
+            self.sum(kernel, log, &[q, p, self.nodes.address()], &after)
         } else {
-            let [stride, count] = numbers([stride, count]);
-            self.sum(&BIND_NODES, log, &[self.nodes.address()], &[stride, count, Argument::Element(r)])?;
-        }
+            let after = [&numbers([stride, count]), &r[..]].concat();
+            self.sum(&BIND_NODES, log, &[self.nodes.address()], &after)
+        };
         self.count = count;
-        Ok(())
+        sum
     }
 
     /// The nodes that are left, fewer than at the beginning.
-    pub fn nodes(&self) -> Result<Vec<[Element; 4]>, Error> {
+    pub fn nodes(&self) -> Result<Vec<Node>, Error> {
+        let all = Buffer::new(&self.children.machine, NODE * self.count)?;
+        self.gather(all.address())?;
+        let mut nodes = vec![[[0; EXTENSION]; 4]; self.count];
+        all.read(0, nodes.as_flattened_mut().as_flattened_mut())?;
+        Ok(nodes)
+    }
+
+    /// Writes them to an address where there is room for all.
+    fn gather(&self, to: Argument) -> Result<(), Error> {
         let stride = 1usize << (self.children.log - 2);
         assert!(self.count <= stride, "nothing is bound");
-        let mut parts = [(); 4].map(|()| vec![[0; EXTENSION]; self.count]);
-        for (k, part) in parts.iter_mut().enumerate() {
-            self.nodes.read(k * stride * EXTENSION, part.as_flattened_mut())?;
+        let [stride, count] = numbers([stride, self.count]);
+        // SAFETY: there are so many nodes, and there is room, as callers say.
+        unsafe {
+            let grid = Grid::of(4 * self.count);
+            self.children.machine.launch(&GATHER, grid, &[self.nodes.address(), stride, count, to])
         }
-        Ok((0..self.count).map(|i| std::array::from_fn(|k| parts[k][i])).collect())
     }
 }

@@ -23,9 +23,10 @@ pub mod pow;
 pub mod products;
 pub mod stack;
 pub mod sums;
+pub mod transcript;
 
 /// All files of kernels.
-pub const FAMILIES: [&Family; 10] = [
+pub const FAMILIES: [&Family; 11] = [
     &columns::FAMILY,
     &encode::FAMILY,
     &fold::FAMILY,
@@ -36,6 +37,7 @@ pub const FAMILIES: [&Family; 10] = [
     &products::FAMILY,
     &stack::FAMILY,
     &sums::FAMILY,
+    &transcript::FAMILY,
 ];
 
 pub use machine::{Argument, Buffer, Error, Family, Grid, Kernel, Machine};

@@ -46,8 +46,27 @@ impl Total {
         Ok(Self { machine: machine.clone(), sums, blocks })
     }
 
-    /// Launches a kernel that sums over so many tiles, each with a place for every thread of a block; [`Self::read`] gives the
-    /// sums. It is given where blocks leave theirs between the other arguments.
+    /// Launches a kernel that sums over so many tiles, each with a place for every thread of a block; it is given where blocks
+    /// leave their sums between the other arguments. Says where that is, and how many blocks there are.
+    ///
+    /// # Safety
+    /// As [`Machine::launch`].
+    pub unsafe fn parts(
+        &self,
+        kernel: &Kernel,
+        tiles: usize,
+        before: &[Argument],
+        after: &[Argument],
+    ) -> Result<(Argument, u32), Error> {
+        let blocks = self.blocks.min(tiles as u32);
+        let grid = Grid { blocks: [blocks, 1, 1], threads: 1 << WIDTH, shared: 0 };
+        let parts = self.sums.address_of(2 * EXTENSION);
+        // SAFETY: the caller answers for the kernel; there is room for the sums of so many blocks.
+        unsafe { self.machine.launch(kernel, grid, &[before, &[parts], after].concat())? }
+        Ok((parts, blocks))
+    }
+
+    /// The same, and launches what adds them up: [`Self::read`] gives the sums.
     ///
     /// # Safety
     /// As [`Machine::launch`].
@@ -58,13 +77,10 @@ impl Total {
         before: &[Argument],
         after: &[Argument],
     ) -> Result<(), Error> {
-        let blocks = self.blocks.min(tiles as u32);
-        let grid = Grid { blocks: [blocks, 1, 1], threads: 1 << WIDTH, shared: 0 };
-        let parts = self.sums.address_of(2 * EXTENSION);
-        // SAFETY: the caller answers for the kernel; there is room for the sums of so many blocks.
+        let one = Grid { blocks: [1, 1, 1], threads: 1 << WIDTH, shared: 0 };
+        // SAFETY: the caller answers for the kernel; so many blocks have left their sums.
         unsafe {
-            self.machine.launch(kernel, grid, &[before, &[parts], after].concat())?;
-            let one = Grid { blocks: [1, 1, 1], ..grid };
+            let (parts, blocks) = self.parts(kernel, tiles, before, after)?;
             self.machine.launch(&TOTAL, one, &[parts, self.sums.address(), Argument::Word(blocks)])
         }
     }

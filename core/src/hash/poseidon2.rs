@@ -15,6 +15,11 @@ use crate::field::M31;
 /// Lanes of the state.
 pub const WIDTH: usize = 16;
 
+/// The constants of all rounds, in the order in which they are used.
+pub fn constants() -> impl Iterator<Item = M31> {
+    EXTERNAL_FIRST.iter().flatten().chain(&INTERNAL).chain(EXTERNAL_LAST.iter().flatten()).copied()
+}
+
 /// The permutation.
 pub fn permute(state: &mut [M31; WIDTH]) {
     external_layer(state);
@@ -187,8 +192,7 @@ mod tests {
         // Field GF(p), S-box x^alpha, n, t, R_F, R_P.
         let mut grain = Grain::new([(1, 2), (0, 4), (31, 12), (16, 12), (8, 10), (14, 10)]);
         let expected: Vec<M31> = (0..142).map(|_| grain.element()).collect();
-        let used = EXTERNAL_FIRST.iter().flatten().chain(&INTERNAL).chain(EXTERNAL_LAST.iter().flatten());
-        assert!(used.eq(&expected));
+        assert!(constants().eq(expected));
     }
 
     /// The entries of the internal diagonal after the first are these powers of two.

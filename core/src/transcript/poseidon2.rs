@@ -56,9 +56,7 @@ impl Poseidon2Transcript {
     }
 
     fn absorb_framed(&mut self, tag: u32, length: usize, data: impl Iterator<Item = M31>) {
-        add(&mut self.state[TAG], tag);
-        add(&mut self.state[LENGTH], (length as u64 & 0x3fff_ffff) as u32);
-        add(&mut self.state[LENGTH + 1], (length as u64 >> 30) as u32);
+        frame(&mut self.state, tag, length);
         let mut data = data.peekable();
         loop {
             for lane in &mut self.state[..RATE] {
@@ -86,20 +84,53 @@ impl Poseidon2Transcript {
                 add(&mut self.state[TAG], tag(kind, label));
                 self.permute();
             }
-            let mark = u32::from(label as u8) | if i == 0 { 0 } else { CONTINUED };
-            // Both lanes are there: the position is one of eight.
+            // It is there: the position is one of eight.
             *element = self.state.get(self.position).copied().unwrap_or_default();
-            if let Some(lane) = self.state.get_mut(DRAWN + self.position / 3) {
-                add(lane, mark << (8 * (self.position % 3)));
-            }
+            mark(&mut self.state, label, self.position, i == 0);
             self.position += 1;
         }
         out
     }
 }
 
+/// Adds the kind and label of a message and its length to the capacity.
+fn frame(state: &mut [M31; WIDTH], tag: u32, length: usize) {
+    add(&mut state[TAG], tag);
+    add(&mut state[LENGTH], (length as u64 & 0x3fff_ffff) as u32);
+    add(&mut state[LENGTH + 1], (length as u64 >> 30) as u32);
+}
+
+/// Adds the mark of a draw of the rate's lane at a position, the first of a draw or a later one, to the capacity.
+fn mark(state: &mut [M31; WIDTH], label: Label, position: usize, first: bool) {
+    let mark = u32::from(label as u8) | if first { 0 } else { CONTINUED };
+    // It is there: the position is one of eight.
+    if let Some(lane) = state.get_mut(DRAWN + position / 3) {
+        add(lane, mark << (8 * (position % 3)));
+    }
+}
+
+/// The rate and the capacity.
+fn halves(state: [M31; WIDTH]) -> [[M31; RATE]; 2] {
+    let mut halves = [[M31::ZERO; RATE]; 2];
+    halves.as_flattened_mut().copy_from_slice(&state);
+    halves
+}
+
 fn add(lane: &mut M31, value: u32) {
     *lane += M31::reduce(u64::from(value));
+}
+
+/// All that it takes to go on with a [`Poseidon2Transcript`] elsewhere, by rounds that are alike: each absorbs one block
+/// (`state[8..] += absorbed`, `state[..8] = block`, permute) and draws one challenge, the first four lanes
+/// (`state[8..] += drawn`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounds {
+    /// Where they begin.
+    pub state: [M31; WIDTH],
+    /// What a message adds to the capacity.
+    pub absorbed: [M31; WIDTH - RATE],
+    /// What a challenge adds to it.
+    pub drawn: [M31; WIDTH - RATE],
 }
 
 impl Transcript for Poseidon2Transcript {
@@ -133,6 +164,16 @@ impl Transcript for Poseidon2Transcript {
 
     fn challenge(&mut self, label: Label) -> QM31 {
         QM31::from_coordinates(self.draw(Kind::Challenge, label))
+    }
+
+    fn rounds(&self, send: Label, draw: Label) -> Option<Rounds> {
+        let [mut absorbed, mut drawn] = [[M31::ZERO; WIDTH]; 2];
+        frame(&mut absorbed, tag(Kind::Elements, send), RATE);
+        for position in 0..4 {
+            mark(&mut drawn, draw, position, position == 0);
+        }
+        let [[_, absorbed], [_, drawn]] = [absorbed, drawn].map(halves);
+        Some(Rounds { state: self.state, absorbed, drawn })
     }
 
     fn index(&mut self, label: Label, bits: u32) -> u32 {

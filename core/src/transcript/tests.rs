@@ -1,6 +1,7 @@
 use alloc::vec::Vec;
 
 use super::*;
+use crate::hash::poseidon2::permute;
 
 fn elements(n: u32) -> Vec<M31> {
     (0..n).map(|i| M31::reduce(u64::from(i) * 1_000_003 + 1)).collect()
@@ -193,6 +194,30 @@ fn poseidon2_known_answers() {
             0x16, 0xac, 0x33, 0x11, 0x52, 0x64, 0x20, 0x68, 0x10, 0xca, 0x09, 0x1f, 0x05, 0xbd, 0xe7, 0x71
         ]
     );
+}
+
+/// What [`Transcript::rounds`] says is enough to go on, wherever the transcript is.
+#[test]
+fn rounds_go_on_elsewhere() {
+    let (send, draw) = (Label::LookupRound, Label::OpeningChallenge);
+    assert_eq!(Blake2sTranscript::new(b"rounds").rounds(send, draw), None);
+    for drawn_before in 0..4 {
+        let mut t = Poseidon2Transcript::new(b"rounds");
+        t.challenges(Label::LookupLambda, drawn_before);
+        let Some(Rounds { mut state, absorbed, drawn }) = t.rounds(send, draw) else {
+            panic!("it has rounds")
+        };
+        for message in [0, 1, 2].map(|i| [i, i + 7].map(|k| QM31::from_i64(k - 3))) {
+            t.absorb_ext(send, &message);
+            let expected = t.challenge(draw);
+            let (rate, capacity) = state.split_at_mut(8);
+            rate.copy_from_slice(message.map(QM31::coordinates).as_flattened());
+            capacity.iter_mut().zip(absorbed).for_each(|(lane, more)| *lane += more);
+            permute(&mut state);
+            assert_eq!(QM31::from_coordinates([state[0], state[1], state[2], state[3]]), expected);
+            state[8..].iter_mut().zip(drawn).for_each(|(lane, more)| *lane += more);
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use circlet_core::field::{M31, QM31};
 use circlet_core::hash::HashSuite;
 use circlet_core::merkle::cap_root;
-use circlet_core::transcript::{Label, Promise, Transcript};
+use circlet_core::transcript::{Label, Promise, Rounds, Transcript};
 
 use super::adversary::Adversary;
 use crate::backend::device::{Device, Error};
@@ -98,6 +98,12 @@ impl<'a, S: HashSuite> Channel<'a, S> {
         let challenge = self.transcript.challenge(label);
         self.adversary.challenge(label, challenge);
         challenge
+    }
+
+    /// What a GPU needs to go on with the transcript by itself, with rounds that each send two elements and draw one; none if
+    /// the transcript is of a kind that it does not know, or what it sends may be changed.
+    pub fn rounds(&self, send: Label, draw: Label) -> Option<Rounds> {
+        self.transcript.rounds(send, draw).filter(|_| !self.adversary.meddles())
     }
 
     /// Draws challenges.

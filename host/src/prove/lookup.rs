@@ -6,7 +6,7 @@ use circlet_core::field::QM31;
 use circlet_core::lookup::{Challenges, Children as Ends, Fractions, merge, round, tag_of};
 use circlet_core::poly::{powers, univariate};
 use circlet_core::protocol::Protocol;
-use circlet_core::transcript::Label;
+use circlet_core::transcript::{Label, Rounds};
 
 use super::channel::Channel;
 use super::read::on_gpu;
@@ -60,7 +60,7 @@ pub fn prove<S: BulkHash>(
         if layers.len() > 1 { Workspace::new(Children::vectors(&layers[0])) } else { Workspace::default() };
     let mut state = Layers { claim: (QM31::ZERO, root), point: Vec::new(), start: start.into() };
     while let Some(children) = layers.pop() {
-        room = state.prove(channel, |lambda, start, point| {
+        room = state.prove(channel, |Begin { lambda, start, point, .. }| {
             Ok(LayerSumcheck::new(&children, lambda, start, point, room))
         })?;
         // The lowest stored layer is as large as what the two below it need.
@@ -70,17 +70,19 @@ pub fn prove<S: BulkHash>(
     }
     if computed {
         let above = Above(&leaves);
-        room = state.prove(channel, |lambda, start, point| {
+        room = state.prove(channel, |Begin { lambda, start, point, .. }| {
             Ok(LayerSumcheck::new(&above, lambda, start, point, room))
         })?;
-        state.prove(channel, |lambda, start, point| {
+        state.prove(channel, |Begin { lambda, start, point, .. }| {
             Ok(LeafSumcheck::new(&leaves, lambda, start, point, room))
         })?;
     }
     // A layer is as large as the nodes of the layer below.
     let mut room = None;
     while let Some(children) = layers_there.pop() {
-        state.prove(channel, |lambda, _, point| gpu::LayerSumcheck::new(&children, lambda, point, room))?;
+        state.prove(channel, |Begin { lambda, claim, point, rounds, .. }| {
+            gpu::LayerSumcheck::new(&children, lambda, (claim, point), room, rounds)
+        })?;
         room = Some(children.into_room());
     }
     let ends = [state.claim.0, state.claim.1];
@@ -138,6 +140,19 @@ impl Sumcheck for gpu::LayerSumcheck<'_> {
     }
 }
 
+/// What a sumcheck begins with.
+struct Begin<'a> {
+    /// The challenge that batches numerators and denominators.
+    lambda: QM31,
+    /// What is claimed of the layer at the point.
+    claim: QM31,
+    /// `t(0)` of the first round.
+    start: QM31,
+    point: &'a [QM31],
+    /// What it takes to go on with the transcript elsewhere.
+    rounds: Option<Rounds>,
+}
+
 /// What is known between two layers.
 struct Layers {
     /// The claim on the layer as it has been sent.
@@ -148,17 +163,19 @@ struct Layers {
 }
 
 impl Layers {
-    /// Reduces the claim to one on the next layer, by a sumcheck that begins with a challenge, its first `t(0)` and the point.
+    /// Reduces the claim to one on the next layer, by a sumcheck.
     fn prove<S: BulkHash, T: Sumcheck>(
         &mut self,
         channel: &mut Channel<'_, S>,
-        begin: impl FnOnce(QM31, QM31, &[QM31]) -> Result<T, Error>,
+        begin: impl FnOnce(Begin<'_>) -> Result<T, Error>,
     ) -> Result<T::Room, Error> {
         let lambda = channel.challenge(Label::LookupLambda);
         let (numerator, denominator) = self.claim;
         let mut claim = numerator + lambda * denominator;
         let point = &self.point;
-        let mut sumcheck = begin(lambda, self.start.0 + lambda * self.start.1, point)?;
+        let start = self.start.0 + lambda * self.start.1;
+        let rounds = channel.rounds(Label::LookupRound, Label::LookupRound);
+        let mut sumcheck = begin(Begin { lambda, claim, start, point, rounds })?;
         let mut next: Vec<QM31> = Vec::new();
         for j in (0..point.len()).rev() {
             let (t0, t2) = sumcheck.round();

@@ -3,6 +3,7 @@
 
 mod relations;
 mod several;
+mod transcript;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -153,10 +154,10 @@ fn the_bundled_models_are_proven_the_same() {
         prove(&key, &inputs).unwrap()
     });
     assert!(cpu == there);
-    // Each kernel had its part.
+    // Each kernel had its part, but for permutations alone, of which proofs of models have none.
     let launched: BTreeSet<&str> = emulator.launched().into_iter().collect();
     for family in circlet_cuda::FAMILIES {
-        for kernel in family.kernels() {
+        for kernel in family.kernels().filter(|&kernel| kernel != "permute_all") {
             assert!(launched.contains(kernel), "{kernel}");
         }
     }

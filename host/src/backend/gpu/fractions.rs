@@ -9,11 +9,14 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use circlet_core::field::QM31;
+use circlet_core::field::{M31, QM31};
+use circlet_core::hash::poseidon2;
 use circlet_core::lookup::Children as Ends;
 use circlet_core::poly::eq_table;
+use circlet_core::transcript;
 use circlet_cuda::columns::Columns;
 use circlet_cuda::fractions::{self as device, LAST, Numbers as Sent};
+use circlet_cuda::transcript::{Round, Sponge};
 use circlet_cuda::{Buffer, Error, Machine};
 use rayon::prelude::*;
 
@@ -193,70 +196,114 @@ fn send(machine: &Arc<dyn Machine>, leaves: &Leaves<'_>, own: Own) -> Result<dev
     Ok(made.finish())
 }
 
+/// A transcript, for a GPU.
+fn sponge(rounds: &transcript::Rounds) -> Sponge {
+    let mut constants = poseidon2::constants().map(M31::value);
+    Sponge {
+        // As many as are used.
+        constants: std::array::from_fn(|_| constants.next().unwrap_or_default()),
+        state: rounds.state.map(M31::value),
+        absorbed: rounds.absorbed.map(M31::value),
+        drawn: rounds.drawn.map(M31::value),
+    }
+}
+
 /// The sumcheck of a layer: on the GPUs, then of the few nodes that are left.
 pub struct LayerSumcheck<'a> {
     lambda: QM31,
-    /// What every GPU's sums weigh.
-    weights: Vec<QM31>,
     state: State<'a>,
 }
 
 enum State<'a> {
-    Many(Vec<device::Sumcheck<'a>>, Sums),
+    /// Rounds that end on the processor: what GPUs sum up and its weights, and all sums of the next round.
+    Many(Vec<device::Sumcheck<'a>>, Vec<QM31>, Sums),
+    /// Rounds that have been, transcript and all, on a GPU, and the nodes that they leave.
+    Ahead(Ahead<'a>),
     Few(Rounds<4>),
 }
 
+/// Rounds that are still to come here, where the same challenges have to be drawn.
+struct Ahead<'a> {
+    children: &'a device::Fractions,
+    rounds: std::vec::IntoIter<Round>,
+    nodes: Vec<device::Node>,
+}
+
 impl<'a> LayerSumcheck<'a> {
-    /// The sumcheck over the children of a layer at a point, in the memory of a layer that is no longer needed.
+    /// The sumcheck over the children of a layer, of which it is claimed what it says at a point, in the memory of a layer that is no
+    /// longer needed. One GPU alone goes on with the transcript, if it can.
     pub fn new(
         children: &'a Layer,
         lambda: QM31,
-        point: &[QM31],
+        (claim, point): (QM31, &[QM31]),
         room: Option<Vec<Buffer>>,
+        rounds: Option<transcript::Rounds>,
     ) -> Result<Self, Error> {
         // Coordinates of the nodes that are left in the end, of the GPUs, and others.
         let (last, above) = point.split_at(LAST.ilog2() as usize);
         let (parts, above) = above.split_at(children.log_parts() as usize);
         let own: Vec<_> = last.iter().chain(above).copied().map(words).collect();
         let mut room = room.into_iter().flatten();
-        let mut begin = |children| {
-            let sumcheck = device::Sumcheck::new(children, words(lambda), &own, room.next())?;
-            sumcheck.first()?;
-            Ok(sumcheck)
-        };
+        let mut begin = |children| device::Sumcheck::new(children, words(lambda), &own, room.next());
+        if let ([children], Some(rounds)) = (&children.0[..], rounds) {
+            let with_inverse = |&z: &QM31| [z, z.inverse().unwrap_or(QM31::ONE)].map(words);
+            let coordinates: Vec<_> = above.iter().rev().map(with_inverse).collect();
+            let (rounds, nodes) = begin(children)?.run(&sponge(&rounds), words(claim), &coordinates)?;
+            let ahead = Ahead { children, rounds: rounds.into_iter(), nodes };
+            return Ok(Self { lambda, state: State::Ahead(ahead) });
+        }
         let all: Vec<_> = children.0.iter().map(&mut begin).collect::<Result<_, Error>>()?;
+        all.iter().try_for_each(device::Sumcheck::first)?;
         let weights = eq_table(parts);
         let sums = total(&all, &weights)?;
-        Ok(Self { lambda, weights, state: State::Many(all, sums) })
+        Ok(Self { lambda, state: State::Many(all, weights, sums) })
     }
 
     /// `(t(0), t_2)` of the round that binds the highest coordinate left.
     pub fn round(&self) -> Sums {
         match &self.state {
-            State::Many(_, sums) => *sums,
+            State::Many(_, _, sums) => *sums,
+            State::Ahead(ahead) => match ahead.rounds.as_slice() {
+                [next, ..] => next.sums.map(element).into(),
+                [] => unreachable!("then few nodes are left"),
+            },
             State::Few(rounds) => rounds.sums(),
         }
     }
 
     /// Binds that coordinate; `below` are the point's coordinates below the one that is bound next.
     pub fn bind(&mut self, r: QM31, below: &[QM31]) -> Result<(), Error> {
+        let mut nodes = Vec::new();
         match &mut self.state {
-            State::Few(rounds) => rounds.bind(r, below),
-            State::Many(all, sums) => {
+            State::Few(rounds) => {
+                rounds.bind(r, below);
+                return Ok(());
+            }
+            State::Many(all, weights, sums) => {
                 for sumcheck in &mut *all {
                     sumcheck.bind(words(r))?;
                 }
                 if all[0].count() > LAST {
-                    *sums = total(all, &self.weights)?;
+                    *sums = total(all, weights)?;
                     return Ok(());
                 }
-                let mut nodes: Vec<[QM31; 4]> = Vec::new();
                 for sumcheck in all {
-                    nodes.extend(sumcheck.nodes()?.into_iter().map(|node| node.map(element)));
+                    nodes.extend(sumcheck.nodes()?);
                 }
-                self.state = State::Few(Rounds::of_few(Memory::default(), nodes, below));
+            }
+            State::Ahead(ahead) => {
+                if ahead.rounds.next().is_none_or(|round| element(round.challenge) != r) {
+                    let why = "its challenge is another one than the processor's";
+                    return Err(ahead.children.failed("the transcript", why));
+                }
+                if !ahead.rounds.as_slice().is_empty() {
+                    return Ok(());
+                }
+                nodes.append(&mut ahead.nodes);
             }
         }
+        let nodes = nodes.into_iter().map(|node| node.map(element)).collect();
+        self.state = State::Few(Rounds::of_few(Memory::default(), nodes, below));
         Ok(())
     }
 
