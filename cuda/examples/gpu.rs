@@ -4,7 +4,6 @@
 #[path = "../checks/mod.rs"]
 mod checks;
 
-use checks::transcript::constants;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +23,8 @@ use circlet_cuda::stack::{Join, Side, Stack};
 use circlet_cuda::sums::Element;
 use circlet_cuda::transcript::{LANES, Permutation, Sponge};
 use circlet_cuda::{Buffer, Error, Machine};
+
+use checks::transcript::constants;
 
 /// Launches of each kind that are measured, after as many that are not.
 const RUNS: u32 = 20;

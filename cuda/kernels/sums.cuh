@@ -29,3 +29,14 @@ INLINE void sum_block(const Ext (&sums)[count], uint4* out) {
     for (int k = 0; k < count; k++) out[blockIdx.x * count + k] = shared[k * WIDTH];
   }
 }
+
+// The sums of `blocks` pairs of sums, by one block.
+INLINE void sum_blocks(const uint4* sums, u32 blocks, uint4* out) {
+  Ext own[2] = {};
+#pragma unroll 1
+  for (u32 block = threadIdx.x; block < blocks; block += WIDTH) {
+#pragma unroll
+    for (int k = 0; k < 2; k++) own[k] = own[k] + element(sums[2 * block + k]);
+  }
+  sum_block(own, out);
+}

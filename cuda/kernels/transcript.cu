@@ -27,13 +27,7 @@ extern "C" __global__ void __launch_bounds__(256) permute_all(u32* states, const
 // challenge.
 extern "C" __global__ void __launch_bounds__(WIDTH)
     layer_round(const uint4* sums, u32 blocks, const u32* constants, u32* sponge, uint4* round) {
-  Ext own[2] = {};
-#pragma unroll 1
-  for (u32 block = threadIdx.x; block < blocks; block += WIDTH) {
-#pragma unroll
-    for (int k = 0; k < 2; k++) own[k] = own[k] + element(sums[2 * block + k]);
-  }
-  sum_block(own, round + 2);
+  sum_blocks(sums, blocks, round + 2);
   if (threadIdx.x != 0) return;
   u32 *state = sponge, *absorbed = state + LANES, *drawn = absorbed + (LANES - RATE);
   uint4* claim = (uint4*)(drawn + (LANES - RATE));
